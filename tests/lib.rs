@@ -1,0 +1,1 @@
+//! Tiers that need a server.
