@@ -1,1 +1,22 @@
-//! placeholder
+//! Keys per epoch, sealing and opening, digests and deadlines. Pure: no clock, no file, no network; the caller
+//! passes the time and the bytes.
+//!
+//! A connection's PII is sealed under a key that dies when the PII must be gone. [`Keyring`] is the set of live
+//! keys (the entries of one Secret), [`Keyring::seal`] and [`Keyring::open`] are the envelope, [`deadline`] says
+//! when a record's key must die and [`DigestKey`] finds records without opening them.
+
+mod connection_id;
+mod deadline;
+mod digest;
+mod envelope;
+mod epoch;
+mod keyring;
+mod pii;
+
+pub use connection_id::{ConnectionId, InvalidConnectionId};
+pub use deadline::{Limits, deadline};
+pub use digest::{Digest, DigestKey};
+pub use envelope::{OpenError, RecordKind, RecordRef, SealError, Sealed};
+pub use epoch::{DestroyAt, Grid, InvalidDestroyAt};
+pub use keyring::{DIGEST_KEY_ENTRY, Keyring, KeyringError, SecretKey};
+pub use pii::Pii;

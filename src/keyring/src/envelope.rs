@@ -1,0 +1,244 @@
+use aws_lc_rs::{
+    aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hkdf, rand,
+};
+use snafu::{OptionExt, Snafu, ensure};
+use zeroize::Zeroizing;
+
+use crate::{ConnectionId, DestroyAt, Keyring, SecretKey};
+
+/// The version that the header of every envelope carries.
+const VERSION: u8 = 1;
+const HKDF_INFO: &[u8] = b"marketrelay record key wrap v1";
+
+/// What an envelope holds; bound into it, so that one kind can't be taken for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// An order's PII.
+    Order,
+}
+
+impl RecordKind {
+    fn tag(self) -> u8 {
+        match self {
+            Self::Order => 1,
+        }
+    }
+}
+
+/// Which record an envelope belongs to; bound into it together with the connection id and the format version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef {
+    /// What is sealed.
+    pub kind: RecordKind,
+    /// The record's revision.
+    pub revision: u64,
+    /// The epoch key that it is sealed under.
+    pub destroy_at: DestroyAt,
+}
+
+/// A sealed record: what its row stores.
+///
+/// Both parts are `version (1 byte) || nonce (12) || ciphertext || tag (16)`, AES-256-GCM-SIV (RFC 8452).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The record under its own random key.
+    pub body: Vec<u8>,
+    /// The record's key under HKDF-SHA256(salt = volume key, ikm = epoch key).
+    pub wrapped_key: Vec<u8>,
+    /// The generation of the volume key in the wrap.
+    pub volume_generation: u32,
+}
+
+/// Why a record can't be sealed.
+#[derive(Debug, Snafu)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum SealError {
+    #[snafu(display("the keyring has no key {name}"))]
+    NoKey { name: DestroyAt },
+    #[snafu(display("the keyring has no volume key"))]
+    NoVolumeKey,
+    #[snafu(display("the system's cryptography failed"))]
+    Crypto,
+}
+
+/// Why a record can't be opened.
+#[derive(Debug, PartialEq, Eq, Snafu)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum OpenError {
+    #[snafu(display("the key {name} is gone"))]
+    KeyGone { name: DestroyAt },
+    #[snafu(display("the volume key of generation {generation} is gone"))]
+    VolumeKeyGone { generation: u32 },
+    #[snafu(display("the envelope has format version {version}, this program reads version 1"))]
+    Version { version: u8 },
+    #[snafu(display("the envelope was cut short or altered, or belongs to another record"))]
+    Invalid,
+}
+
+impl Keyring {
+    /// Seals `plaintext` under a fresh record key.
+    pub fn seal(&self, record: RecordRef, plaintext: &[u8]) -> Result<Sealed, SealError> {
+        let epoch = self.epochs.get(&record.destroy_at).context(NoKeySnafu { name: record.destroy_at })?;
+        let (generation, volume) = self.volumes.last_key_value().context(NoVolumeKeySnafu)?;
+        let record_key = SecretKey::generate().ok().context(CryptoSnafu)?;
+        let body = encrypt(record_key.expose(), &aad(&self.id, record, 0), plaintext)?;
+        let wrapping = wrapping_key(epoch, volume).context(CryptoSnafu)?;
+        let wrapped_key = encrypt(wrapping.as_ref(), &aad(&self.id, record, *generation), record_key.expose())?;
+        Ok(Sealed { body, wrapped_key, volume_generation: *generation })
+    }
+
+    /// Opens what [`Keyring::seal`] made for the same record.
+    pub fn open(&self, record: RecordRef, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let generation = sealed.volume_generation;
+        let epoch = self.epochs.get(&record.destroy_at).context(KeyGoneSnafu { name: record.destroy_at })?;
+        let volume = self.volumes.get(&generation).context(VolumeKeyGoneSnafu { generation })?;
+        let wrapping = wrapping_key(epoch, volume).context(InvalidSnafu)?;
+        let record_key = decrypt(wrapping.as_ref(), &aad(&self.id, record, generation), &sealed.wrapped_key)?;
+        decrypt(record_key.as_ref(), &aad(&self.id, record, 0), &sealed.body)
+    }
+}
+
+/// Fixed-length fields, so that no two records share their bytes. The body carries generation 0: the volume key's
+/// replacement rewrites the wrap alone.
+fn aad(id: &ConnectionId, record: RecordRef, volume_generation: u32) -> Vec<u8> {
+    let mut aad = Vec::with_capacity(58);
+    aad.extend_from_slice(id.as_str().as_bytes());
+    aad.extend_from_slice(&[VERSION, record.kind.tag()]);
+    aad.extend_from_slice(&record.revision.to_be_bytes());
+    aad.extend_from_slice(&record.destroy_at.as_second().to_be_bytes());
+    aad.extend_from_slice(&volume_generation.to_be_bytes());
+    aad
+}
+
+fn wrapping_key(epoch: &SecretKey, volume: &SecretKey) -> Option<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0; 32]);
+    hkdf::Salt::new(hkdf::HKDF_SHA256, volume.expose())
+        .extract(epoch.expose())
+        .expand(&[HKDF_INFO], hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(key.as_mut()))
+        .ok()?;
+    Some(key)
+}
+
+fn cipher(key: &[u8]) -> Option<LessSafeKey> {
+    Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, key).ok()?))
+}
+
+fn encrypt(key: &[u8], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+    let mut nonce = [0; NONCE_LEN];
+    rand::fill(&mut nonce).ok().context(CryptoSnafu)?;
+    let header = 1 + NONCE_LEN;
+    let mut out = Vec::with_capacity(header + plaintext.len() + AES_256_GCM_SIV.tag_len());
+    out.push(VERSION);
+    out.extend_from_slice(&nonce);
+    out.extend_from_slice(plaintext);
+    let tag = cipher(key)
+        .context(CryptoSnafu)?
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut out[header..])
+        .ok()
+        .context(CryptoSnafu)?;
+    out.extend_from_slice(tag.as_ref());
+    Ok(out)
+}
+
+fn decrypt(key: &[u8], aad: &[u8], envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let (version, rest) = envelope.split_first().context(InvalidSnafu)?;
+    ensure!(*version == VERSION, VersionSnafu { version: *version });
+    let (nonce, ciphertext) = rest.split_at_checked(NONCE_LEN).context(InvalidSnafu)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok().context(InvalidSnafu)?;
+    let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    let length = cipher(key)
+        .context(InvalidSnafu)?
+        .open_in_place(nonce, Aad::from(aad), &mut buffer)
+        .ok()
+        .context(InvalidSnafu)?
+        .len();
+    buffer.truncate(length);
+    Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Grid;
+
+    fn keyring() -> Keyring {
+        let id: ConnectionId = "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID");
+        let grid = Grid::new(&id, SignedDuration::from_hours(24));
+        let mut keyring = Keyring::generate(id).expect("random bytes");
+        let horizon = Timestamp::from_second(10 * 86_400).expect("in range");
+        keyring.extend(grid, Timestamp::UNIX_EPOCH, horizon).expect("random bytes");
+        keyring
+    }
+
+    fn record(keyring: &Keyring) -> RecordRef {
+        let destroy_at = keyring.live(Timestamp::UNIX_EPOCH).nth(3).expect("a key");
+        RecordRef { kind: RecordKind::Order, revision: 7, destroy_at }
+    }
+
+    #[test]
+    fn nothing_opens_once_its_epoch_key_is_gone() {
+        let mut keyring = keyring();
+        let record = record(&keyring);
+        let sealed = keyring.seal(record, b"Jane Doe").expect("sealed");
+        let due = Timestamp::from_second(record.destroy_at.as_second()).expect("in range");
+        keyring.drop_due(due);
+        assert_eq!(keyring.open(record, &sealed), Err(OpenError::KeyGone { name: record.destroy_at }));
+    }
+
+    #[test]
+    fn nothing_opens_once_its_volume_key_is_gone() {
+        let mut keyring = keyring();
+        let record = record(&keyring);
+        let sealed = keyring.seal(record, b"Jane Doe").expect("sealed");
+        keyring.volumes.clear();
+        assert_eq!(keyring.open(record, &sealed), Err(OpenError::VolumeKeyGone { generation: 1 }));
+    }
+
+    #[test]
+    fn an_envelope_belongs_to_its_revision_its_key_and_its_connection() {
+        let keyring = keyring();
+        let good = record(&keyring);
+        let sealed = keyring.seal(good, b"Jane Doe").expect("sealed");
+        let other_key = keyring.live(Timestamp::UNIX_EPOCH).nth(4).expect("a key");
+        for wrong in [RecordRef { revision: 8, ..good }, RecordRef { destroy_at: other_key, ..good }] {
+            assert_eq!(keyring.open(wrong, &sealed), Err(OpenError::Invalid));
+        }
+        let id = "00000000-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID");
+        let elsewhere = Keyring { id, ..keyring };
+        assert_eq!(elsewhere.open(good, &sealed), Err(OpenError::Invalid));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_again_and_nothing_shows(plaintext in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let keyring = keyring();
+            let record = record(&keyring);
+            let sealed = keyring.seal(record, &plaintext).expect("sealed");
+            prop_assert_eq!(&*keyring.open(record, &sealed).expect("opens"), &plaintext);
+            prop_assert!(plaintext.len() < 8 || !sealed.body.windows(plaintext.len()).any(|w| w == plaintext));
+        }
+
+        #[test]
+        fn a_flipped_bit_or_a_cut_is_refused(at in any::<prop::sample::Index>(), bit in 0u8..8, cut in any::<prop::sample::Index>()) {
+            let keyring = keyring();
+            let record = record(&keyring);
+            let sealed = keyring.seal(record, b"Jane Doe, Main Street 1").expect("sealed");
+            for part in [0, 1] {
+                let mut altered = sealed.clone();
+                let bytes = if part == 0 { &mut altered.body } else { &mut altered.wrapped_key };
+                let index = at.index(bytes.len());
+                bytes[index] ^= 1 << bit;
+                prop_assert!(keyring.open(record, &altered).is_err());
+                let mut short = sealed.clone();
+                let bytes = if part == 0 { &mut short.body } else { &mut short.wrapped_key };
+                bytes.truncate(cut.index(bytes.len()));
+                prop_assert!(keyring.open(record, &short).is_err());
+            }
+        }
+    }
+}

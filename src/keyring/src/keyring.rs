@@ -1,0 +1,254 @@
+use std::{collections::BTreeMap, fmt};
+
+use aws_lc_rs::rand;
+use jiff::Timestamp;
+use snafu::{OptionExt, ResultExt, Snafu};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::{ConnectionId, DestroyAt, Grid, InvalidConnectionId, InvalidDestroyAt};
+
+/// The entry of the namespace's digest Secret.
+pub const DIGEST_KEY_ENTRY: &str = "digest-key";
+
+const CONNECTION_ID: &str = "connection-id";
+const VOLUME_PREFIX: &str = "volume.";
+/// Keys exist at least this many epochs ahead of the last deadline, since mounted Secrets lag by a minute or two.
+const EPOCHS_AHEAD: i64 = 2;
+const SECONDS_AHEAD: i64 = 600;
+
+/// 32 random bytes that are zeroized when dropped and never printed.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct SecretKey([u8; 32]);
+
+impl SecretKey {
+    /// A fresh random key.
+    pub fn generate() -> Result<Self, KeyringError> {
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).ok().context(RandomSnafu)?;
+        Ok(Self(bytes))
+    }
+
+    /// The bytes themselves.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for SecretKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
+
+/// Why the entries of a Secret aren't a keyring, or a keyring can't be made.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(crate)))]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum KeyringError {
+    #[snafu(display("keyring entry {name:?} must be 32 bytes, it has {length}"))]
+    KeyLength { name: String, length: usize },
+    #[snafu(display("keyring has no entry {name:?}"))]
+    MissingEntry { name: &'static str },
+    #[snafu(display("keyring has no volume key (entries named volume.1, volume.2, …)"))]
+    NoVolumeKey,
+    #[snafu(display("keyring entry {name:?} is not known to this version"))]
+    UnknownEntry { name: String },
+    #[snafu(display("keyring entry connection-id is wrong"))]
+    Identity { source: InvalidConnectionId },
+    #[snafu(display("keyring entry has a wrong name"))]
+    EpochName { source: InvalidDestroyAt },
+    #[snafu(display("the system gave no random bytes"))]
+    Random,
+}
+
+/// The live keys of one connection: the entries of its keyring Secret.
+///
+/// | entry | bytes |
+/// |---|---|
+/// | `connection-id` | the connection's UUID as text |
+/// | `epoch.20260221T031700Z` | the epoch key that dies at that second |
+/// | `volume.1` | the volume key of that generation |
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    pub(crate) id: ConnectionId,
+    pub(crate) epochs: BTreeMap<DestroyAt, SecretKey>,
+    pub(crate) volumes: BTreeMap<u32, SecretKey>,
+}
+
+impl Keyring {
+    /// A new keyring without epoch keys; [`Keyring::extend`] adds them.
+    pub fn generate(id: ConnectionId) -> Result<Self, KeyringError> {
+        Ok(Self { id, epochs: BTreeMap::new(), volumes: BTreeMap::from([(1, SecretKey::generate()?)]) })
+    }
+
+    /// Adds every epoch key that a deadline between `now` and `horizon` needs, and those ahead of them. Says how many
+    /// it added; 0 means that the Secret need not be written.
+    pub fn extend(&mut self, grid: Grid, now: Timestamp, horizon: Timestamp) -> Result<usize, KeyringError> {
+        let before = self.epochs.len();
+        let ahead = horizon.as_second() + (EPOCHS_AHEAD * grid.epoch_seconds()).max(SECONDS_AHEAD);
+        let to = Timestamp::from_second(ahead).unwrap_or(Timestamp::MAX);
+        for at in grid.points(now, to) {
+            if !self.epochs.contains_key(&at) {
+                self.epochs.insert(at, SecretKey::generate()?);
+            }
+        }
+        Ok(self.epochs.len() - before)
+    }
+
+    /// Whether every deadline until `horizon` has its key, without the reserve that [`Keyring::extend`] adds.
+    pub fn reaches(&self, horizon: Timestamp) -> bool {
+        self.epochs.last_key_value().is_some_and(|(last, _)| last.as_second() >= horizon.as_second())
+    }
+
+    /// Reads the entries of the Secret, or the files of its mount. An unknown entry is refused: a key that this
+    /// version can't manage must not be carried along unseen.
+    pub fn from_entries<'a>(
+        entries: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, KeyringError> {
+        let (mut id, mut epochs, mut volumes) = (None, BTreeMap::new(), BTreeMap::new());
+        for (name, bytes) in entries {
+            if name == CONNECTION_ID {
+                id = Some(String::from_utf8_lossy(bytes).parse().context(IdentitySnafu)?);
+            } else if let Some(generation) = name.strip_prefix(VOLUME_PREFIX) {
+                let generation = generation.parse().ok().context(UnknownEntrySnafu { name })?;
+                volumes.insert(generation, key(name, bytes)?);
+            } else if name.starts_with("epoch.") {
+                epochs.insert(name.parse().context(EpochNameSnafu)?, key(name, bytes)?);
+            } else {
+                return UnknownEntrySnafu { name }.fail();
+            }
+        }
+        let id = id.context(MissingEntrySnafu { name: CONNECTION_ID })?;
+        snafu::ensure!(!volumes.is_empty(), NoVolumeKeySnafu);
+        Ok(Self { id, epochs, volumes })
+    }
+
+    /// The entries of the Secret, by name. The caller zeroizes the copies.
+    pub fn entries(&self) -> BTreeMap<String, Vec<u8>> {
+        let epochs = self.epochs.iter().map(|(at, key)| (at.to_string(), key.0.to_vec()));
+        let volumes = self.volumes.iter().map(|(n, key)| (format!("{VOLUME_PREFIX}{n}"), key.0.to_vec()));
+        let id = (CONNECTION_ID.to_owned(), self.id.as_str().as_bytes().to_vec());
+        epochs.chain(volumes).chain([id]).collect()
+    }
+
+    /// Whose keys these are.
+    pub fn connection_id(&self) -> &ConnectionId {
+        &self.id
+    }
+
+    /// Forgets (and zeroizes) the keys whose time has come by the holder's own clock; says how many.
+    pub fn drop_due(&mut self, now: Timestamp) -> usize {
+        let before = self.epochs.len();
+        self.epochs.retain(|at, _| !at.is_due(now));
+        before - self.epochs.len()
+    }
+
+    /// The names of the live epoch keys, soonest to die first.
+    pub fn live(&self, now: Timestamp) -> impl Iterator<Item = DestroyAt> + '_ {
+        self.epochs.keys().copied().filter(move |at| !at.is_due(now))
+    }
+
+    /// The generation of the volume key that new records are wrapped under.
+    pub fn volume_generation(&self) -> u32 {
+        self.volumes.last_key_value().map_or(0, |(n, _)| *n)
+    }
+
+    /// The name of the key for a record that must be gone at `deadline`: the last one that dies at or before it and is
+    /// still alive. `None`: the deadline has passed or its key is already dead.
+    pub fn name_for(&self, deadline: Timestamp, now: Timestamp) -> Option<DestroyAt> {
+        let latest = DestroyAt::from_second(deadline.as_second());
+        let (at, _) = self.epochs.range(..=latest).next_back()?;
+        (!at.is_due(now)).then_some(*at)
+    }
+}
+
+fn key(name: &str, bytes: &[u8]) -> Result<SecretKey, KeyringError> {
+    let bytes: [u8; 32] = bytes.try_into().ok().context(KeyLengthSnafu { name, length: bytes.len() })?;
+    Ok(SecretKey(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    fn id() -> ConnectionId {
+        "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID")
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    fn keyring(epoch: i64, now: i64, horizon: i64) -> Keyring {
+        let mut keyring = Keyring::generate(id()).expect("random bytes");
+        let grid = Grid::new(&id(), SignedDuration::from_secs(epoch));
+        keyring.extend(grid, at(now), at(horizon)).expect("random bytes");
+        keyring
+    }
+
+    #[test]
+    fn entries_read_back_and_show_no_key_in_debug() {
+        let keyring = keyring(DAY, 0, 90 * DAY);
+        let entries = keyring.entries();
+        let read = Keyring::from_entries(entries.iter().map(|(k, v)| (k.as_str(), v.as_slice())))
+            .expect("own entries");
+        assert_eq!(read.entries(), entries);
+        assert!(format!("{read:?}").contains("SecretKey(..)"));
+    }
+
+    #[test]
+    fn extending_keeps_every_live_key_and_settles() {
+        let mut keyring = keyring(DAY, 0, 90 * DAY);
+        let (before, grid) = (keyring.entries(), Grid::new(&id(), SignedDuration::from_secs(DAY)));
+        assert_eq!(keyring.extend(grid, at(0), at(90 * DAY)).expect("random bytes"), 0);
+        assert_eq!(keyring.extend(grid, at(DAY), at(91 * DAY)).expect("random bytes"), 1);
+        let after = keyring.entries();
+        assert!(before.iter().all(|(name, key)| after.get(name) == Some(key)));
+    }
+
+    #[test]
+    fn foreign_entries_are_refused_by_name() {
+        let key = [0; 32];
+        for (name, bytes) in
+            [("epoch.x", &key[..]), ("volume.x", &key[..]), ("other", &key[..]), ("volume.1", b"x")]
+        {
+            let error = Keyring::from_entries([(name, bytes)]).expect_err("foreign").to_string();
+            assert!(error.contains("entry"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_dies_at_or_before_the_deadline_and_less_than_an_epoch_early(
+            deadline in 1i64..90 * DAY, now in 0i64..90 * DAY, epoch in 3600i64..2 * DAY,
+        ) {
+            let keyring = keyring(epoch, 0, 90 * DAY);
+            match keyring.name_for(at(deadline), at(now)) {
+                Some(name) => {
+                    prop_assert!(name.as_second() <= deadline && deadline - name.as_second() < epoch);
+                    prop_assert!(name.as_second() > now);
+                }
+                None => prop_assert!(deadline - now < epoch),
+            }
+        }
+
+        #[test]
+        fn due_keys_are_dropped_and_no_other(now in 0i64..95 * DAY) {
+            let mut keyring = keyring(DAY, 0, 90 * DAY);
+            let live: Vec<_> = keyring.live(at(now)).collect();
+            keyring.drop_due(at(now));
+            prop_assert_eq!(live, keyring.epochs.keys().copied().collect::<Vec<_>>());
+        }
+    }
+}
