@@ -1,0 +1,11 @@
+//! What operator and relay say to each other: the configuration file, the mounted paths, the admin API's status.
+
+mod config;
+pub mod paths;
+mod status;
+
+pub use config::{
+    AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, MarketplaceEndpoints, MarketplaceSettings,
+    RelayConfig, Retention, WebhookConfig,
+};
+pub use status::{Activity, DeliveryState, RelayStatus};

@@ -1,0 +1,24 @@
+//! Where the relay's pod finds what the operator mounts, and what its volume holds.
+
+/// The configuration file, from the ConfigMap's entry `relay.yaml`.
+pub const CONFIG: &str = "/etc/marketrelay/config/relay.yaml";
+/// The keyring Secret's entries.
+pub const KEYRING: &str = "/etc/marketrelay/keyring";
+/// The namespace's digest key, entry `digest-key`.
+pub const DIGEST: &str = "/etc/marketrelay/digest";
+/// The database key Secret, entry `database-key`: 32 bytes.
+pub const DATABASE_KEY: &str = "/etc/marketrelay/database";
+/// The marketplace's credentials, as in the tenant's Secret.
+pub const CREDENTIALS: &str = "/etc/marketrelay/credentials";
+/// The webhook's signing Secret, entry `signingSecret` and, while rotating, `previousSigningSecret`.
+pub const SIGNING: &str = "/etc/marketrelay/signing";
+/// The admin API's certificate: `tls.crt`, `tls.key`, `ca.crt`.
+pub const TLS: &str = "/etc/marketrelay/tls";
+/// The volume.
+pub const DATA: &str = "/var/lib/marketrelay";
+/// The admin API's port.
+pub const ADMIN_PORT: u16 = 9443;
+/// The URI in a client certificate's subjectAltName that the admin API lets in, beside the metrics role.
+pub const OPERATOR_ROLE: &str = "urn:marketrelay:role:operator";
+/// May read `/metrics` alone.
+pub const METRICS_ROLE: &str = "urn:marketrelay:role:metrics";
