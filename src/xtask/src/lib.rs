@@ -1,0 +1,7 @@
+//! The development commands, and the local clusters that the tests use.
+
+pub mod cluster;
+pub mod image;
+pub mod paths;
+pub mod progress;
+pub mod run;
