@@ -1,3 +1,20 @@
 //! The resources, conditions, reasons, labels and configuration that every part shares. No I/O.
 
+pub mod conditions;
+pub mod connection;
+pub mod crds;
+pub mod duration;
+pub mod labels;
+pub mod operator_config;
+pub mod policy;
 pub mod relay;
+mod rules;
+
+pub use conditions::{ConditionType, Reason};
+pub use connection::{MarketplaceConnection, MarketplaceConnectionSpec, MarketplaceConnectionStatus};
+pub use duration::Duration;
+pub use operator_config::OperatorConfig;
+pub use policy::{RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus};
+
+/// The API group of every resource.
+pub const GROUP: &str = "marketrelay.dev";

@@ -5,7 +5,7 @@ pub mod paths;
 mod status;
 
 pub use config::{
-    AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, MarketplaceEndpoints, MarketplaceSettings,
-    RelayConfig, Retention, WebhookConfig,
+    AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, MarketplaceEndpoints,
+    MarketplaceSettings, RelayConfig, Retention, WebhookConfig,
 };
 pub use status::{Activity, DeliveryState, RelayStatus};

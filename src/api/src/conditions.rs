@@ -1,0 +1,99 @@
+//! The conditions of the resources and their reasons.
+
+use std::fmt;
+
+/// The type of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConditionType {
+    /// Everything that the resource promises holds.
+    Ready,
+    /// Orders are collected from the marketplace.
+    Collecting,
+    /// Orders reach the destination.
+    Delivering,
+    /// The volume's StorageClass encrypts at rest.
+    StorageEncrypted,
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Why a condition is as it is, for machines. The relay adds its own for collecting and delivering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// It works.
+    Ready,
+    /// Orders are collected.
+    Collecting,
+    /// Orders are delivered.
+    Delivering,
+    /// The StorageClass is known to encrypt.
+    Encrypted,
+    /// `spec.suspend` is true.
+    Suspended,
+    /// A value that the API server could not check can't be used.
+    InvalidSpec,
+    /// A referenced Secret doesn't exist.
+    SecretNotFound,
+    /// A referenced Secret lacks an entry.
+    SecretIncomplete,
+    /// The referenced RetentionPolicy doesn't exist.
+    PolicyNotFound,
+    /// The RetentionPolicy can't be used.
+    PolicyNotReady,
+    /// A duration below a day, without the operator's permission.
+    ShortDurationsNotAllowed,
+    /// Neither the connection nor the cluster names a StorageClass.
+    StorageClassMissing,
+    /// The StorageClass doesn't exist.
+    StorageClassNotFound,
+    /// The StorageClass isn't known to encrypt.
+    StorageNotEncrypted,
+    /// An existing volume can't become what the spec asks for.
+    VolumeNotChangeable,
+    /// A volume is waiting for its provisioner.
+    VolumePending,
+    /// The namespace's quota is exhausted.
+    QuotaExceeded,
+    /// The API server or an admission policy refuses an object.
+    Forbidden,
+    /// The API server doesn't accept an object for another reason.
+    ApplyFailed,
+    /// An object of the same name belongs to somebody else.
+    NameConflict,
+    /// A key Secret that must exist is gone or damaged.
+    KeyringLost,
+    /// The relay's pod isn't running yet.
+    RelayStarting,
+    /// The pod can't be scheduled.
+    Unschedulable,
+    /// The image can't be pulled.
+    ImageNotPullable,
+    /// The relay ends again and again.
+    CrashLooping,
+    /// The relay runs but doesn't answer.
+    RelayUnreachable,
+    /// The relay doesn't run with the newest configuration yet.
+    ConfigurationPending,
+    /// The new relay image halts at another connection that fails on it.
+    RolloutHalted,
+    /// Collecting fails, and the relay gives no reason of its own.
+    CollectingFails,
+    /// Delivering fails, and the relay gives no reason of its own.
+    DeliveringFails,
+    /// The destination answered that it wants no more.
+    DestinationDisabled,
+    /// Nothing has been collected or delivered yet.
+    FirstRun,
+    /// What an other condition depends on isn't there.
+    NotRunning,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}

@@ -1,0 +1,243 @@
+//! `MarketplaceConnection`: orders from one account of a marketplace to one destination.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Duration, rules};
+
+mod marketplace;
+
+pub use marketplace::{Amazon, AmazonRegion, Bol, Ebay, MarketplaceKind};
+
+/// Relays the orders of one marketplace account to the customer's own system, in a pod, a volume and with keys of its own.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "marketrelay.dev",
+    version = "v1alpha1",
+    kind = "MarketplaceConnection",
+    plural = "marketplaceconnections",
+    shortname = "mconn",
+    category = "marketrelay",
+    namespaced,
+    status = "MarketplaceConnectionStatus",
+    derive = "PartialEq",
+    doc = "Relays the orders of one marketplace account to the customer's own system, in a pod, a volume and with keys of its own.",
+    validation = rules::connection_name(),
+    printcolumn(name = "Marketplace", type_ = "string", json_path = ".status.marketplace"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Orders", type_ = "integer", json_path = ".status.relay.orders"),
+    printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.relay.backlog"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+)]
+#[x_kube(validation = Rule::new("[has(self.amazon), has(self.ebay), has(self.bol)].filter(x, x).size() == 1")
+    .message("name exactly one marketplace: one of amazon, ebay or bol; make a connection for each further one"))]
+#[x_kube(validation = Rule::new(
+    "has(self.amazon) == has(oldSelf.amazon) && has(self.ebay) == has(oldSelf.ebay) && has(self.bol) == has(oldSelf.bol)")
+    .message("the marketplace can't be changed: make a new connection and delete this one"))]
+#[serde(rename_all = "camelCase")]
+pub struct MarketplaceConnectionSpec {
+    /// Amazon's Selling Partner API, with its settings. Exactly one of amazon, ebay and bol is set, and stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amazon: Option<Amazon>,
+    /// eBay's Fulfillment API. Write `ebay: {}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ebay: Option<Ebay>,
+    /// Bol's Retailer API. Write `bol: {}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bol: Option<Bol>,
+    /// The Secret with the credentials for the marketplace. Entries: amazon and ebay need `clientId`, `clientSecret` and
+    /// `refreshToken`, bol needs `clientId` and `clientSecret`. It may change at any time.
+    pub credentials_secret_ref: SecretRef,
+    /// Where the orders go.
+    pub destination: Destination,
+    /// The RetentionPolicy in the same namespace that says how long personal data is kept. Without one, its defaults hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_policy_ref: Option<PolicyRef>,
+    /// The relay's volume.
+    #[serde(default)]
+    pub storage: Storage,
+    /// How often the marketplace is asked for new and changed orders; at least 5s. The marketplace's own limits come first.
+    #[serde(default = "default_poll_interval")]
+    #[x_kube(validation = rules::at_least(5, "pollInterval must be at least 5s; 1m is right for most accounts"))]
+    pub poll_interval: Duration,
+    /// How far back the very first poll looks; at most 30d.
+    #[serde(default = "default_lookback")]
+    #[x_kube(validation = rules::at_most(2_592_000, "lookback must be at most 30d: older orders are shipped and their data is due for deletion"))]
+    pub lookback: Duration,
+    /// true: collect and deliver nothing. The relay keeps running, and the deadlines of personal data go on.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// A Secret in the same namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// A RetentionPolicy in the same namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PolicyRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Where the orders go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Destination {
+    /// Signed batches over https, as in the Standard Webhooks specification.
+    pub webhook: Webhook,
+}
+
+/// An https endpoint of the customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Webhook {
+    /// The address that batches are posted to; https only. Redirects aren't followed.
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() == 'https' && url(self).getHost() != ''")
+        .message("url must be an https address such as https://erp.acme.example/orders: personal data never travels unencrypted"))]
+    #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z]+://[^/?#]*@') && !self.contains('#')")
+        .message("url must not hold a user name, a password or a fragment: the receiver recognises us by the signature (signingSecretRef)"))]
+    pub url: String,
+    /// The Secret that batches are signed with. Entry `signingSecret`: `whsec_` and 24 to 64 bytes in base64. While rotating,
+    /// `previousSigningSecret` holds the old one and every batch carries both signatures.
+    pub signing_secret_ref: SecretRef,
+    /// How events are put together.
+    #[serde(default)]
+    pub batch: Batch,
+}
+
+/// Limits of one webhook message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// Events per message.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(default = "default_max_events")]
+    pub max_events: i32,
+    /// Bytes per message. A single larger event goes alone.
+    #[schemars(range(min = 16_384, max = 10_485_760))]
+    #[serde(default = "default_max_bytes")]
+    pub max_bytes: i32,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { max_events: default_max_events(), max_bytes: default_max_bytes() }
+    }
+}
+
+/// The relay's volume.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
+    .message("storageClassName can't be changed, a volume stays in its class: make a new connection"))]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// Its size, such as 1Gi. It may grow where the StorageClass allows expansion, and never shrinks.
+    #[serde(default = "default_size")]
+    #[schemars(length(max = 16), regex(pattern = "^[1-9][0-9]*(Mi|Gi|Ti|M|G|T)$"))]
+    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('64Mi')) >= 0")
+        .message("size must be at least 64Mi; 1Gi holds about a million orders"))]
+    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0")
+        .message("size can't shrink, volumes only grow: keep the old size or make a new connection"))]
+    pub size: String,
+    /// A StorageClass whose volumes are encrypted; the operator's default if absent. It stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub storage_class_name: Option<String>,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { size: default_size(), storage_class_name: None }
+    }
+}
+
+fn default_poll_interval() -> Duration {
+    Duration::minutes(1)
+}
+
+fn default_lookback() -> Duration {
+    Duration::days(7)
+}
+
+fn default_max_events() -> i32 {
+    100
+}
+
+fn default_max_bytes() -> i32 {
+    1_048_576
+}
+
+fn default_size() -> String {
+    "1Gi".to_owned()
+}
+
+/// What the operator has found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MarketplaceConnectionStatus {
+    /// The generation of the spec that the rest of the status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The connection's identity: minted once, the same in every region and after deleting and re-applying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_id: Option<String>,
+    /// Amazon, eBay or bol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marketplace: Option<String>,
+    /// Ready, Collecting, Delivering and StorageEncrypted, each with a reason and a message that says what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+    /// What the relay holds, at most 10 minutes old; live figures are in the metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayFigures>,
+    /// The retention in effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionInEffect>,
+}
+
+/// What the relay holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RelayFigures {
+    /// Orders in the database.
+    pub orders: i64,
+    /// Of them, with personal data.
+    pub with_pii: i64,
+    /// Events that wait for the destination.
+    pub backlog: i64,
+    /// When the oldest order with personal data was placed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_pii: Option<Time>,
+    /// When the next personal data must be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_deadline: Option<Time>,
+    /// When these figures were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Time>,
+}
+
+/// The retention in effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetentionInEffect {
+    /// After the order was placed.
+    pub anonymize_after: Duration,
+    /// After the order's first shipment.
+    pub delete_after_shipment: Duration,
+    /// Keys that can still open something.
+    pub keys_live: i64,
+    /// When the next of them dies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_key_destruction: Option<Time>,
+}

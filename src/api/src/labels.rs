@@ -1,0 +1,34 @@
+//! Names of labels, annotations and field managers.
+
+/// `app.kubernetes.io/name`: what it is.
+pub const NAME: &str = "app.kubernetes.io/name";
+/// `app.kubernetes.io/instance`: the connection's name.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
+/// `app.kubernetes.io/managed-by`: [`OPERATOR`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// `app.kubernetes.io/component`: the part of the connection.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+/// The name of the connection that an object belongs to.
+pub const CONNECTION: &str = "marketrelay.dev/connection";
+/// The connection's id, on what outlives the connection.
+pub const CONNECTION_ID: &str = "marketrelay.dev/connection-id";
+/// `"true"` on what stays when its connection is deleted.
+pub const RETAINED: &str = "marketrelay.dev/retained";
+/// Keeps Velero from copying key material.
+pub const VELERO_EXCLUDE: &str = "velero.io/exclude-from-backup";
+
+/// On a StorageClass, by the platform engineer: `"true"` if its volumes are encrypted at rest, `"false"` if not.
+pub const ENCRYPTED: &str = "marketrelay.dev/encrypted";
+/// Hash of what the operator last applied.
+pub const APPLIED_HASH: &str = "marketrelay.dev/applied-hash";
+/// Hash of the relay's configuration, so that a change restarts it.
+pub const CONFIG_HASH: &str = "marketrelay.dev/config-hash";
+
+/// The value of [`NAME`].
+pub const APP: &str = "marketrelay";
+/// The field manager and the value of [`MANAGED_BY`].
+pub const OPERATOR: &str = "marketrelay-operator";
+/// The [`COMPONENT`] of a connection's pod and what serves it.
+pub const RELAY: &str = "relay";
+/// The [`COMPONENT`] of key material.
+pub const KEYS: &str = "keys";

@@ -1,0 +1,235 @@
+//! The operator's configuration file, written by the chart from its values.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::{Deserialize, Serialize};
+use snafu::{ResultExt, Snafu, ensure};
+
+use crate::{
+    connection::MarketplaceKind,
+    relay::{Egress, MarketplaceEndpoints},
+};
+
+/// The operator's configuration. An unknown field is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OperatorConfig {
+    /// The relay's pods.
+    pub relay: RelayPods,
+    /// Volumes.
+    #[serde(default)]
+    pub storage: StorageDefaults,
+    /// Policies may have durations below a day. For tests only: personal data is gone within minutes.
+    #[serde(default)]
+    pub allow_short_durations: bool,
+    /// Endpoints other than the official ones, for sandboxes.
+    #[serde(default)]
+    pub endpoints: Endpoints,
+    /// What relays may connect to beside the public internet.
+    #[serde(default)]
+    pub egress: EgressSettings,
+    /// How a new relay image reaches the connections.
+    #[serde(default)]
+    pub rollout: Rollout,
+    /// How the operator works.
+    #[serde(default)]
+    pub controller: ControllerSettings,
+}
+
+/// The relay's pods.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RelayPods {
+    /// The image.
+    pub image: String,
+    /// When it is pulled.
+    #[serde(default)]
+    pub image_pull_policy: PullPolicy,
+    /// Names of Secrets in the connections' namespaces.
+    #[serde(default)]
+    pub image_pull_secrets: Vec<String>,
+    /// Requests and limits.
+    #[serde(default)]
+    pub resources: Resources,
+}
+
+/// When an image is pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PullPolicy {
+    /// At every start.
+    Always,
+    /// If it isn't there.
+    #[default]
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+/// Requests and limits of the relay's container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// What is reserved.
+    pub requests: BTreeMap<String, Quantity>,
+    /// What it may not exceed.
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        let quantities = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned()))).collect()
+        };
+        Self {
+            requests: quantities(&[("cpu", "10m"), ("memory", "24Mi")]),
+            limits: quantities(&[("cpu", "1"), ("memory", "128Mi")]),
+        }
+    }
+}
+
+/// Volumes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StorageDefaults {
+    /// The StorageClass of connections that name none. Absent: the cluster's default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_storage_class_name: Option<String>,
+}
+
+/// Endpoints per marketplace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoints {
+    /// Amazon's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amazon: Option<MarketplaceEndpoints>,
+    /// eBay's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ebay: Option<MarketplaceEndpoints>,
+    /// Bol's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bol: Option<MarketplaceEndpoints>,
+}
+
+impl Endpoints {
+    /// Those of one marketplace.
+    pub fn of(&self, marketplace: MarketplaceKind) -> Option<&MarketplaceEndpoints> {
+        match marketplace {
+            MarketplaceKind::Amazon => self.amazon.as_ref(),
+            MarketplaceKind::Ebay => self.ebay.as_ref(),
+            MarketplaceKind::Bol => self.bol.as_ref(),
+        }
+    }
+}
+
+/// What relays may connect to beside the public internet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct EgressSettings {
+    /// Private networks, such as `10.20.0.0/16`.
+    pub allowed_networks: Vec<IpNet>,
+    /// PEM certificates of authorities that are trusted beside the public ones.
+    pub extra_ca_certificates: String,
+}
+
+impl From<&EgressSettings> for Egress {
+    fn from(settings: &EgressSettings) -> Self {
+        Self {
+            allowed_networks: settings.allowed_networks.clone(),
+            extra_ca_certificates: settings.extra_ca_certificates.clone(),
+        }
+    }
+}
+
+/// How a new relay image reaches the connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Rollout {
+    /// How many relays may be starting on the new image at the same time.
+    pub max_updating: u32,
+    /// Seconds after which a relay that isn't ready on the new image halts the roll-out.
+    pub halt_after_seconds: u32,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self { max_updating: 5, halt_after_seconds: 300 }
+    }
+}
+
+/// How the operator works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ControllerSettings {
+    /// How many connections are worked on at the same time, 1 to 64.
+    pub concurrency: u16,
+    /// Seconds between two looks at a relay's status, 5 to 300.
+    pub status_interval_seconds: u32,
+}
+
+impl Default for ControllerSettings {
+    fn default() -> Self {
+        Self { concurrency: 12, status_interval_seconds: 20 }
+    }
+}
+
+/// The configuration can't be used.
+#[derive(Debug, Snafu)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum OperatorConfigError {
+    #[snafu(display("the operator's configuration can't be read: {source}"))]
+    Parse { source: serde_yaml::Error },
+    #[snafu(display("{field} in the operator's configuration {problem}"))]
+    Value { field: &'static str, problem: &'static str },
+}
+
+impl OperatorConfig {
+    /// Reads and checks the file's text.
+    pub fn parse(text: &str) -> Result<Self, OperatorConfigError> {
+        let config: Self = serde_yaml::from_str(text).context(ParseSnafu)?;
+        let check = |holds: bool, field, problem| {
+            ensure!(holds, ValueSnafu { field, problem });
+            Ok(())
+        };
+        check(!config.relay.image.trim().is_empty(), "relay.image", "is empty: name the relay's image")?;
+        check(config.rollout.max_updating > 0, "rollout.maxUpdating", "is 0: nothing would ever be updated")?;
+        let concurrency = (1..=64).contains(&config.controller.concurrency);
+        check(concurrency, "controller.concurrency", "must be between 1 and 64")?;
+        let interval = (5..=300).contains(&config.controller.status_interval_seconds);
+        check(interval, "controller.statusIntervalSeconds", "must be between 5 and 300")?;
+        let memory = config.relay.resources.limits.contains_key("memory");
+        check(memory, "relay.resources.limits", "has no memory: a relay must be bounded")?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_image_is_all_that_must_be_configured() {
+        let config = OperatorConfig::parse("relay: {image: 'marketrelay.dev/relay:1'}").expect("complete");
+        assert_eq!(config.relay.image_pull_policy, PullPolicy::IfNotPresent);
+        assert_eq!((config.rollout.max_updating, config.controller.concurrency), (5, 12));
+        assert!(!config.allow_short_durations);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, part) in [
+            ("relay: {image: ''}", "relay.image"),
+            ("relay: {image: a, imagePullPolicy: Sometimes}", "Sometimes"),
+            ("relay: {image: a}\nalowShortDurations: true", "alowShortDurations"),
+            ("relay: {image: a}\nrollout: {maxUpdating: 0}", "rollout.maxUpdating"),
+            ("relay: {image: a}\ncontroller: {concurrency: 100}", "controller.concurrency"),
+            ("relay: {image: a, resources: {requests: {}, limits: {}}}", "relay.resources.limits"),
+            ("relay: {image: a}\nendpoints: {bol: {api: 'https://x'}}", "token"),
+        ] {
+            let error = OperatorConfig::parse(text).expect_err(text).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
