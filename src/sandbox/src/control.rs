@@ -1,0 +1,261 @@
+//! The control API. The token comes as `Authorization: Bearer` or, since the API server's service proxy strips that
+//! header, as `?token=`.
+
+use std::fmt::Write;
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, Request, State},
+    http::{StatusCode, header},
+    middleware::{Next, from_fn_with_state},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    faults::Kind,
+    order::{Order, Person, State as OrderState},
+    state::{Seller, Shared},
+};
+
+pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
+    Router::new()
+        .route("/control/accounts", get(accounts))
+        .route("/control/accounts/{client}/orders", get(orders).post(add))
+        .route("/control/accounts/{client}/orders/{number}", post(change))
+        .route("/control/accounts/{client}/credentials", post(credentials))
+        .route("/control/tokens/expire", post(expire))
+        .route("/control/faults", post(fault))
+        .route("/control/calls", get(calls))
+        .route("/control/customers/{name}", get(summary))
+        .route("/control/customers/{name}/events", get(events))
+        .route("/control/customers/{name}/screen", get(screen))
+        .route("/control/customers/{name}/secrets", post(secrets))
+        .layer(from_fn_with_state(shared.clone(), authorize))
+}
+
+async fn authorize(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
+    let query = request.uri().query().unwrap_or_default();
+    let given = bearer.or_else(|| query.split('&').find_map(|pair| pair.strip_prefix("token=")));
+    if given == Some(&shared.control_token) {
+        next.run(request).await
+    } else {
+        (StatusCode::UNAUTHORIZED, "the control token is missing or wrong").into_response()
+    }
+}
+
+fn with_seller(shared: &Shared, client: &str, act: impl FnOnce(&mut Seller) -> Value) -> Response {
+    let mut state = shared.lock();
+    match state.accounts.iter_mut().find(|seller| seller.account.client_id == client) {
+        Some(seller) => {
+            seller.grow(Timestamp::now());
+            Json(act(seller)).into_response()
+        }
+        None => (StatusCode::NOT_FOUND, "no such account").into_response(),
+    }
+}
+
+fn truth(order: &Order) -> Value {
+    json!({"number": order.number, "state": order.state, "placedAt": order.placed, "shippedAt": order.shipped})
+}
+
+async fn accounts(State(shared): State<Shared>) -> Json<Value> {
+    let state = shared.lock();
+    let list = state.accounts.iter().map(|seller| {
+        json!({"clientId": seller.account.client_id, "marketplace": seller.account.marketplace, "orders": seller.orders.len()})
+    });
+    Json(list.collect())
+}
+
+async fn orders(State(shared): State<Shared>, Path(client): Path<String>) -> Response {
+    with_seller(&shared, &client, |seller| seller.orders.iter().map(truth).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Add {
+    count: u32,
+    #[serde(default)]
+    person: Option<Person>,
+}
+
+async fn add(State(shared): State<Shared>, Path(client): Path<String>, Json(add): Json<Add>) -> Response {
+    with_seller(&shared, &client, |seller| {
+        let placed = Timestamp::now();
+        let added = (0..add.count).map(|_| {
+            let order = seller.add(placed);
+            if let Some(person) = &add.person {
+                order.person = person.clone();
+            }
+            truth(order)
+        });
+        added.collect()
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Change {
+    #[serde(default)]
+    state: Option<OrderState>,
+    #[serde(default)]
+    odd_status: Option<String>,
+}
+
+async fn change(
+    State(shared): State<Shared>,
+    Path((client, number)): Path<(String, String)>,
+    Json(change): Json<Change>,
+) -> Response {
+    with_seller(&shared, &client, |seller| {
+        let Some(order) = seller.orders.iter_mut().find(|order| order.number == number) else {
+            return Value::Null;
+        };
+        let state = change.state.unwrap_or(order.state);
+        order.set(state, Timestamp::now());
+        order.odd_status = change.odd_status;
+        truth(order)
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewCredentials {
+    client_secret: String,
+    #[serde(default)]
+    refresh_token: String,
+}
+
+async fn credentials(
+    State(shared): State<Shared>,
+    Path(client): Path<String>,
+    Json(new): Json<NewCredentials>,
+) -> Response {
+    let response = with_seller(&shared, &client, |seller| {
+        seller.account.client_secret = new.client_secret;
+        seller.account.refresh_token = new.refresh_token;
+        json!({"rotated": true})
+    });
+    shared.lock().expire_tokens();
+    response
+}
+
+async fn expire(State(shared): State<Shared>) -> StatusCode {
+    shared.lock().expire_tokens();
+    StatusCode::NO_CONTENT
+}
+
+/// `target`: `amazon`, `ebay`, `bol` or `customer/NAME`; no `fault`: works again; no `calls`: until then.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fault {
+    target: String,
+    #[serde(default)]
+    fault: Option<Kind>,
+    #[serde(default)]
+    calls: Option<u32>,
+}
+
+async fn fault(State(shared): State<Shared>, Json(fault): Json<Fault>) -> StatusCode {
+    let faults = &mut shared.lock().faults;
+    match fault.fault {
+        Some(kind) => faults.plan(&fault.target, kind, fault.calls),
+        None => faults.clear(&fault.target),
+    }
+    StatusCode::NO_CONTENT
+}
+
+async fn calls(State(shared): State<Shared>) -> Json<Value> {
+    Json(json!(shared.lock().faults.calls))
+}
+
+async fn summary(State(shared): State<Shared>, Path(name): Path<String>) -> Response {
+    let state = shared.lock();
+    let Some(inbox) = state.customers.get(&name) else { return StatusCode::NOT_FOUND.into_response() };
+    let mut body = json!(inbox.summary);
+    body["orders"] = json!(inbox.orders());
+    Json(body).into_response()
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default)]
+    offset: usize,
+    #[serde(default = "page_size")]
+    limit: usize,
+}
+
+fn page_size() -> usize {
+    1000
+}
+
+async fn events(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    Query(page): Query<Page>,
+) -> Response {
+    let state = shared.lock();
+    let Some(inbox) = state.customers.get(&name) else { return StatusCode::NOT_FOUND.into_response() };
+    let list: Vec<_> = inbox.events.iter().skip(page.offset).take(page.limit).collect();
+    let list = list.iter().map(|(id, event)| {
+        let mut body = json!(event);
+        body["id"] = json!(id);
+        body
+    });
+    Json(list.collect::<Value>()).into_response()
+}
+
+/// The customer's screen: the latest orders that arrived.
+async fn screen(State(shared): State<Shared>, Path(name): Path<String>) -> Response {
+    let state = shared.lock();
+    let Some(inbox) = state.customers.get(&name) else { return StatusCode::NOT_FOUND.into_response() };
+    let mut events: Vec<_> = inbox.events.iter().collect();
+    events.sort_by_key(|(_, event)| std::cmp::Reverse(event.at));
+    let mut text = format!(
+        "{:<12} {:<22} {:<4} {:<17} {:>14}  {:<8} {:<18} RECEIVED\n",
+        "MARKETPLACE", "ORDER", "REV", "STATUS", "TOTAL", "COUNTRY", "EVENT"
+    );
+    for (id, event) in events.iter().take(20) {
+        let total = &event.order["total"];
+        let total = format!("{} {}", total["minor"], total["currency"].as_str().unwrap_or_default());
+        let country = event.order["country"].as_str().unwrap_or_default();
+        let at = event.at.strftime("%H:%M:%S");
+        let id = id.get(..16).unwrap_or(id);
+        let line = writeln!(
+            text,
+            "{:<12} {:<22} {:<4} {:<17} {total:>14}  {country:<8} {id:<18} {at}",
+            event.marketplace, event.number, event.revision, event.status
+        );
+        debug_assert!(line.is_ok());
+    }
+    let summary = &inbox.summary;
+    let closing = writeln!(
+        text,
+        "{} orders in {} events, {} repeated, {} bad signatures",
+        inbox.orders(),
+        inbox.events.len(),
+        summary.repeated_events,
+        summary.bad_signatures
+    );
+    debug_assert!(closing.is_ok());
+    text.into_response()
+}
+
+async fn secrets(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    Json(secrets): Json<Vec<String>>,
+) -> StatusCode {
+    match shared.lock().customers.get_mut(&name) {
+        Some(inbox) => {
+            inbox.secrets = secrets;
+            StatusCode::NO_CONTENT
+        }
+        None => StatusCode::NOT_FOUND,
+    }
+}

@@ -1,0 +1,190 @@
+//! A customer's endpoint for orders: verifies Standard Webhooks signatures and keeps what came.
+
+use std::collections::{BTreeMap, HashSet};
+
+use aws_lc_rs::hmac;
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::state::Shared;
+
+const TOLERANCE_SECONDS: i64 = 300;
+
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new().route("/customers/{name}/orders", post(receive))
+}
+
+/// What one customer received.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    pub(crate) secrets: Vec<String>,
+    pub(crate) summary: Summary,
+    pub(crate) events: BTreeMap<String, Received>,
+    messages: HashSet<String>,
+}
+
+#[derive(Default, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Summary {
+    pub(crate) messages: u64,
+    pub(crate) repeated_messages: u64,
+    pub(crate) events: u64,
+    pub(crate) repeated_events: u64,
+    pub(crate) revisions_out_of_order: u64,
+    pub(crate) bad_signatures: u64,
+    pub(crate) unreadable: u64,
+}
+
+/// One event, by its id.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Received {
+    pub(crate) connection_id: String,
+    pub(crate) marketplace: String,
+    pub(crate) number: String,
+    pub(crate) revision: u64,
+    pub(crate) status: String,
+    pub(crate) times: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) order: Value,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    connection_id: String,
+    marketplace: String,
+    events: Vec<Event>,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    id: String,
+    revision: u64,
+    order: Value,
+}
+
+impl Inbox {
+    pub(crate) fn new(secrets: &[String]) -> Self {
+        Self { secrets: secrets.to_vec(), ..Self::default() }
+    }
+
+    fn take(&mut self, id: &str, message: Message, now: Timestamp) {
+        self.summary.messages += 1;
+        if !self.messages.insert(id.to_owned()) {
+            self.summary.repeated_messages += 1;
+        }
+        for event in message.data.events {
+            self.summary.events += 1;
+            let text = |name: &str| event.order[name].as_str().unwrap_or_default().to_owned();
+            let (number, status) = (text("number"), text("status"));
+            let newer = self.events.values().any(|seen| {
+                seen.number == number
+                    && seen.connection_id == message.data.connection_id
+                    && seen.revision > event.revision
+            });
+            self.summary.revisions_out_of_order += u64::from(newer);
+            let received = self.events.entry(event.id).or_insert_with(|| Received {
+                connection_id: message.data.connection_id.clone(),
+                marketplace: message.data.marketplace.clone(),
+                status,
+                number,
+                revision: event.revision,
+                times: 0,
+                at: now,
+                order: event.order,
+            });
+            received.times += 1;
+            self.summary.repeated_events += u64::from(received.times > 1);
+        }
+    }
+
+    /// Unique order numbers.
+    pub(crate) fn orders(&self) -> usize {
+        self.events.values().map(|event| (&event.connection_id, &event.number)).collect::<HashSet<_>>().len()
+    }
+}
+
+async fn receive(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mut state = shared.lock();
+    let Some(inbox) = state.customers.get_mut(&name) else { return StatusCode::NOT_FOUND.into_response() };
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (id, timestamp, signatures) =
+        (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
+    let now = Timestamp::now();
+    if !verified(&inbox.secrets, id, timestamp, signatures, &body, now) {
+        inbox.summary.bad_signatures += 1;
+        return (StatusCode::UNAUTHORIZED, "the signature is wrong").into_response();
+    }
+    match serde_json::from_slice(&body) {
+        Ok(message) => {
+            inbox.take(id, message, now);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => {
+            inbox.summary.unreadable += 1;
+            (StatusCode::BAD_REQUEST, error.to_string()).into_response()
+        }
+    }
+}
+
+/// Standard Webhooks: HMAC-SHA256 of `id.timestamp.body`, several signatures separated by spaces.
+fn verified(
+    secrets: &[String],
+    id: &str,
+    timestamp: &str,
+    signatures: &str,
+    body: &[u8],
+    now: Timestamp,
+) -> bool {
+    let recent = timestamp.parse::<i64>().is_ok_and(|at| (now.as_second() - at).abs() <= TOLERANCE_SECONDS);
+    let mut signed = format!("{id}.{timestamp}.").into_bytes();
+    signed.extend_from_slice(body);
+    let given =
+        || signatures.split(' ').filter_map(|one| BASE64_STANDARD.decode(one.strip_prefix("v1,")?).ok());
+    let keys =
+        secrets.iter().filter_map(|secret| BASE64_STANDARD.decode(secret.strip_prefix("whsec_")?).ok());
+    let mut keys = keys.map(|key| hmac::Key::new(hmac::HMAC_SHA256, &key));
+    recent && !id.is_empty() && keys.any(|key| given().any(|tag| hmac::verify(&key, &signed, &tag).is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the Standard Webhooks specification.
+    #[test]
+    fn only_a_recent_message_with_the_right_signature_is_taken() {
+        let secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()];
+        let (id, at) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330");
+        let good = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+        let body = br#"{"test": 2432232314}"#;
+        let then = Timestamp::from_second(1_614_265_400).expect("in range");
+        assert!(verified(&secrets, id, at, good, body, then));
+        assert!(verified(&secrets, id, at, &format!("v1,AAAA {good}"), body, then));
+        assert!(!verified(&secrets, id, at, good, b"{}", then));
+        assert!(!verified(&secrets, id, at, "v1,AAAA", body, then));
+        let later = Timestamp::from_second(1_614_265_330 + TOLERANCE_SECONDS + 1).expect("in range");
+        assert!(!verified(&secrets, id, at, good, body, later));
+    }
+}
