@@ -37,7 +37,8 @@ pub fn build(image: &Image<'_>, archive: &Path) -> Result<()> {
         let target = root.join(to.trim_start_matches('/'));
         write(&target, [])?;
         fs::copy(from, &target).with_whatever_context(|e| format!("can't copy {}: {e}", from.display()))?;
-        fs::set_permissions(&target, fs::Permissions::from_mode(0o755)).whatever_context("can't set a file's mode")?;
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o755))
+            .whatever_context("can't set a file's mode")?;
     }
     for (target, path) in image.links {
         let link = root.join(path.trim_start_matches('/'));
@@ -51,7 +52,19 @@ pub fn build(image: &Image<'_>, archive: &Path) -> Result<()> {
 fn pack(image: &Image<'_>, work: &Path, archive: &Path) -> Result<()> {
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let (root, layer) = (text(work.join("root")), text(work.join("layer.tar")));
-    run(&["tar", "--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "-C", &root, "-cf", &layer, "."])?;
+    run(&[
+        "tar",
+        "--sort=name",
+        "--mtime=@0",
+        "--owner=0",
+        "--group=0",
+        "--numeric-owner",
+        "-C",
+        &root,
+        "-cf",
+        &layer,
+        ".",
+    ])?;
     let digest = run(&["sha256sum", &layer])?.chars().take(64).collect::<String>();
     let config = serde_json::json!({
         "architecture": "amd64", "os": "linux",

@@ -5,3 +5,4 @@ pub mod image;
 pub mod paths;
 pub mod progress;
 pub mod run;
+pub mod test;

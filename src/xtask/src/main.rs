@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{cluster, progress};
+use xtask::{cluster, progress, test};
 
 /// marketrelay's development commands.
 #[derive(Parser)]
@@ -18,12 +18,15 @@ enum Command {
     /// Real Kubernetes clusters on this machine.
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Run every check and test; what CI runs.
+    Test,
 }
 
 fn main() -> ExitCode {
     progress::start();
     let result = match Arguments::parse().command {
         Command::Cluster(command) => cluster::run(command),
+        Command::Test => test::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,11 @@ pub fn step(text: impl AsRef<str>) {
 /// `12.3s` or `4m05s`.
 pub fn seconds(duration: Duration) -> String {
     let secs = duration.as_secs();
-    if secs < 100 { format!("{:.1}s", duration.as_secs_f64()) } else { format!("{}m{:02}s", secs / 60, secs % 60) }
+    if secs < 100 {
+        format!("{:.1}s", duration.as_secs_f64())
+    } else {
+        format!("{}m{:02}s", secs / 60, secs % 60)
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,12 @@ pub fn output(command: &mut Command) -> Result<String> {
     let out = command.output().with_whatever_context(|e| format!("can't run `{shown}`: {e}"))?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     let errors = String::from_utf8_lossy(&out.stderr);
-    ensure_whatever!(out.status.success(), "`{shown}` failed ({}):\n{}", out.status, tail(&format!("{text}{errors}")));
+    ensure_whatever!(
+        out.status.success(),
+        "`{shown}` failed ({}):\n{}",
+        out.status,
+        tail(&format!("{text}{errors}"))
+    );
     Ok(text)
 }
 
@@ -50,7 +55,8 @@ pub fn wait_for(what: &str, limit: Duration, mut done: impl FnMut() -> bool) -> 
 /// Writes a file and the folders above it.
 pub fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_whatever_context(|e| format!("can't make {}: {e}", parent.display()))?;
+        fs::create_dir_all(parent)
+            .with_whatever_context(|e| format!("can't make {}: {e}", parent.display()))?;
     }
     fs::write(path, contents).with_whatever_context(|e| format!("can't write {}: {e}", path.display()))
 }

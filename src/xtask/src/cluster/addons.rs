@@ -1,10 +1,6 @@
 //! What a cluster needs beside Kubernetes itself: DNS and volumes.
 
-use std::{
-    io::Write,
-    path::Path,
-    process::Stdio,
-};
+use std::{io::Write, path::Path, process::Stdio};
 
 use snafu::{OptionExt, ResultExt, ensure_whatever};
 
@@ -26,8 +22,17 @@ pub fn install(cluster: &Cluster, bin: &Path) -> Result<()> {
             .replace("@PLAIN@", &storage::plain(cluster).display().to_string());
         apply(cluster, bin, &text)?;
     }
-    for (namespace, deployment) in [("kube-system", "coredns"), ("storage", "encrypted"), ("storage", "plain")] {
-        let wait = ["--namespace", namespace, "rollout", "status", "--timeout=90s", &format!("deployment/{deployment}")];
+    for (namespace, deployment) in
+        [("kube-system", "coredns"), ("storage", "encrypted"), ("storage", "plain")]
+    {
+        let wait = [
+            "--namespace",
+            namespace,
+            "rollout",
+            "status",
+            "--timeout=90s",
+            &format!("deployment/{deployment}"),
+        ];
         output(node::kubectl(cluster, bin).args(wait))?;
     }
     Ok(())
@@ -41,9 +46,36 @@ fn images(cluster: &Cluster, bin: &Path) -> Result<()> {
     let tools = ["sh", "mkdir", "rm", "chmod"].map(|tool| ("/bin/busybox", format!("/bin/{tool}")));
     let tools = tools.each_ref().map(|(target, path)| (*target, path.as_str()));
     let images = [
-        ("coredns", Image { reference: "marketrelay.dev/coredns:1", files: &coredns, links: &[], entrypoint: &["/coredns"], user: "65532:65532" }),
-        ("provisioner", Image { reference: "marketrelay.dev/local-path-provisioner:1", files: &provisioner, links: &[], entrypoint: &["/local-path-provisioner"], user: "65532:65532" }),
-        ("helper", Image { reference: "marketrelay.dev/helper:1", files: &busybox, links: &tools, entrypoint: &["/bin/sh"], user: "0:0" }),
+        (
+            "coredns",
+            Image {
+                reference: "marketrelay.dev/coredns:1",
+                files: &coredns,
+                links: &[],
+                entrypoint: &["/coredns"],
+                user: "65532:65532",
+            },
+        ),
+        (
+            "provisioner",
+            Image {
+                reference: "marketrelay.dev/local-path-provisioner:1",
+                files: &provisioner,
+                links: &[],
+                entrypoint: &["/local-path-provisioner"],
+                user: "65532:65532",
+            },
+        ),
+        (
+            "helper",
+            Image {
+                reference: "marketrelay.dev/helper:1",
+                files: &busybox,
+                links: &tools,
+                entrypoint: &["/bin/sh"],
+                user: "0:0",
+            },
+        ),
     ];
     for (name, image) in &images {
         let archive = cluster.dir().join(format!("{name}.tar"));

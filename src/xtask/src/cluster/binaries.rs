@@ -11,22 +11,41 @@ use crate::{
 };
 
 const KUBERNETES: [&str; 7] = [
-    "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl",
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubelet",
+    "kube-proxy",
+    "kubectl",
 ];
 
 /// A program of `tests/cluster/<folder>`.
 struct Module {
     folder: &'static str,
     package: &'static str,
+    linker_flags: &'static str,
 }
 
-const KUBE: Module = Module { folder: "kube", package: "." };
+/// A module build knows no version of Kubernetes, and clients that ask the server for it refuse what they can't read.
+const KUBE: Module = Module {
+    folder: "kube",
+    package: ".",
+    linker_flags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
+                   -X k8s.io/component-base/version.gitMajor=1 \
+                   -X k8s.io/component-base/version.gitMinor=34 \
+                   -X k8s.io/component-base/version.gitTreeState=clean",
+};
 const TOOLS: [Module; 4] = [
-    Module { folder: "helm", package: "helm.sh/helm/v3/cmd/helm" },
-    Module { folder: "coredns", package: "github.com/coredns/coredns" },
-    Module { folder: "local-path-provisioner", package: "github.com/rancher/local-path-provisioner" },
-    Module { folder: "versitygw", package: "github.com/versity/versitygw/cmd/versitygw" },
+    tool("helm", "helm.sh/helm/v3/cmd/helm"),
+    tool("coredns", "github.com/coredns/coredns"),
+    tool("local-path-provisioner", "github.com/rancher/local-path-provisioner"),
+    tool("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 ];
+
+const fn tool(folder: &'static str, package: &'static str) -> Module {
+    Module { folder, package, linker_flags: "-s -w" }
+}
 
 /// The folder of links to all programs that a whole cluster needs; builds what isn't cached.
 pub fn all() -> Result<PathBuf> {
@@ -60,24 +79,26 @@ fn link(programs: &[(PathBuf, Vec<&'static str>)]) -> Result<PathBuf> {
 
 fn build(module: &Module) -> Result<PathBuf> {
     let source = paths::checkout().join("tests/cluster").join(module.folder);
-    let target = paths::cache().join("bin").join(key(&source)?).join(module.folder);
+    let target = paths::cache().join("bin").join(key(&source, module.linker_flags)?).join(module.folder);
     if target.exists() {
         return Ok(target);
     }
     step(format!("building {} from its Go module (minutes, once)", module.folder));
     let partial = target.with_extension(format!("partial-{}", std::process::id()));
-    let mut go = command(&["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"]);
-    go.arg(&partial).arg(module.package).current_dir(&source).env("CGO_ENABLED", "0").env_remove("GOFLAGS");
+    let mut go = command(&["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]);
+    go.arg("-ldflags").arg(module.linker_flags).arg("-o").arg(&partial).arg(module.package);
+    go.current_dir(&source).env("CGO_ENABLED", "0").env_remove("GOFLAGS");
     output(&mut go)?;
     fs::rename(&partial, &target).whatever_context("can't keep the built program")?;
     Ok(target)
 }
 
 /// Go's version, the module's files and the flags above.
-fn key(source: &std::path::Path) -> Result<String> {
-    let go = run(&["go", "version"])
-        .whatever_context("Go is needed to build Kubernetes: install Go 1.24 or newer and put `go` in the PATH")?;
-    let mut inputs = format!("{go}-s -w CGO_ENABLED=0");
+fn key(source: &std::path::Path, linker_flags: &str) -> Result<String> {
+    let go = run(&["go", "version"]).whatever_context(
+        "Go is needed to build Kubernetes: install Go 1.24 or newer and put `go` in the PATH",
+    )?;
+    let mut inputs = format!("{go}{linker_flags} CGO_ENABLED=0");
     for file in ["go.mod", "go.sum", "main.go"] {
         let path = source.join(file);
         if path.exists() {

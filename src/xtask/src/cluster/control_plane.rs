@@ -51,7 +51,9 @@ pub fn certificates(dir: &Path, context: &str, node: Option<&str>, at: &Addresse
     let server = format!("https://{}:{}", at.host, at.api);
     if let Some(node) = node {
         let hosts = [at.host.clone(), node.to_owned()];
-        authority.issue(&format!("system:node:{node}"), Some("system:nodes"), &hosts)?.write(&pki, "kubelet")?;
+        authority
+            .issue(&format!("system:node:{node}"), Some("system:nodes"), &hosts)?
+            .write(&pki, "kubelet")?;
         write(&dir.join("kubelet.kubeconfig"), kubeconfig(context, &server, &pki, "kubelet"))?;
     }
     write(&dir.join("kubeconfig"), kubeconfig(context, &server, &pki, "admin"))
@@ -92,7 +94,8 @@ pub fn start(dir: &Path, bin: &Path, processes: &Processes, at: &Addresses, with
 }
 
 fn etcd(bin: &Path, at: &Addresses) -> Vec<String> {
-    let (client, peer) = (format!("http://127.0.0.1:{}", at.etcd), format!("http://127.0.0.1:{}", at.etcd_peer));
+    let (client, peer) =
+        (format!("http://127.0.0.1:{}", at.etcd), format!("http://127.0.0.1:{}", at.etcd_peer));
     let flags = [
         bin.join("etcd").display().to_string(),
         "--data-dir=etcd".to_owned(),

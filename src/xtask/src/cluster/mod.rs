@@ -11,15 +11,17 @@ mod packages;
 mod pki;
 mod processes;
 mod s3;
+mod smoke;
 mod storage;
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-pub use control_plane::ControlPlane;
 use control_plane::Addresses;
+pub use control_plane::ControlPlane;
 use name::Cluster;
 use processes::Processes;
+pub use smoke::{left_behind, smoke};
 use snafu::OptionExt;
 
 use crate::{
@@ -90,6 +92,13 @@ pub struct Access {
     pub audit_log: PathBuf,
 }
 
+impl Access {
+    /// The cluster's name.
+    pub fn name(&self) -> &str {
+        self.context.strip_prefix("marketrelay-").unwrap_or(&self.context)
+    }
+}
+
 /// How to use an existing cluster.
 pub fn access(name: &str) -> Result<Access> {
     let cluster = find(name)?;
@@ -156,7 +165,9 @@ fn network_processes(cluster: &Cluster) -> Result<()> {
     let inside = || {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let same = |pid: &u32| std::fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|ns| ns.ino() == ours.ino());
+        let same = |pid: &u32| {
+            std::fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|ns| ns.ino() == ours.ino())
+        };
         pids.filter(same).collect::<Vec<_>>()
     };
     crate::run::wait_for("end of the node's processes", std::time::Duration::from_secs(20), || {
@@ -167,7 +178,8 @@ fn network_processes(cluster: &Cluster) -> Result<()> {
 }
 
 fn find(name: &str) -> Result<Cluster> {
-    Cluster::find(name)?.with_whatever_context(|| format!("no cluster named {name}: cargo xtask cluster up {name}"))
+    Cluster::find(name)?
+        .with_whatever_context(|| format!("no cluster named {name}: cargo xtask cluster up {name}"))
 }
 
 fn context(cluster: &Cluster) -> String {

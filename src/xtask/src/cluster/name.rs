@@ -27,7 +27,8 @@ impl Cluster {
         if !path.exists() {
             return Ok(None);
         }
-        let index = read(&path)?.trim().parse().with_whatever_context(|e| format!("{}: {e}", path.display()))?;
+        let index =
+            read(&path)?.trim().parse().with_whatever_context(|e| format!("{}: {e}", path.display()))?;
         Ok(Some(Self { name: name.to_owned(), index }))
     }
 
@@ -39,7 +40,8 @@ impl Cluster {
         }
         for index in 1..=HIGHEST_INDEX {
             let claim = claim_dir(index);
-            fs::create_dir_all(paths::cache().join("indexes")).whatever_context("can't make the cache's folder")?;
+            fs::create_dir_all(paths::cache().join("indexes"))
+                .whatever_context("can't make the cache's folder")?;
             if fs::create_dir(&claim).is_ok() {
                 crate::run::write(&claim.join("name"), name)?;
                 crate::run::write(&paths::cluster(name).join("index"), index.to_string())?;

@@ -48,7 +48,8 @@ fn pod_namespaces(cluster: &Cluster) -> Result<Vec<String>> {
     let range = cluster.pod_range();
     let prefix = range.trim_end_matches("0/24");
     let list = run(&["ip", "netns", "list"])?;
-    let names = list.lines().filter_map(|line| line.split(' ').next()).filter(|name| name.starts_with("cni-"));
+    let names =
+        list.lines().filter_map(|line| line.split(' ').next()).filter(|name| name.starts_with("cni-"));
     let ours = |name: &&str| {
         let addresses = run(&["ip", "-n", name, "-4", "-o", "address"]).unwrap_or_default();
         addresses.contains(&format!("inet {prefix}"))

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use super::{name::Cluster, processes::Processes};
 use crate::{
     image,
-    run::{Result, output, command, wait_for, write},
+    run::{Result, command, output, wait_for, write},
 };
 
 const PAUSE: &str = "marketrelay.dev/pause:1";
@@ -22,7 +22,10 @@ pub fn start(cluster: &Cluster, bin: &Path, processes: &Processes) -> Result<()>
         [program(name)].into_iter().chain(flags).collect::<Vec<_>>()
     };
     processes.start("kube-controller-manager", &with("kube-controller-manager", &CONTROLLER_MANAGER))?;
-    processes.start("kube-scheduler", &with("kube-scheduler", &["--kubeconfig=kubeconfig", "--leader-elect=false"]))?;
+    processes.start(
+        "kube-scheduler",
+        &with("kube-scheduler", &["--kubeconfig=kubeconfig", "--leader-elect=false"]),
+    )?;
     let hostname = format!("--hostname-override={}", cluster.name);
     let range = format!("--cluster-cidr={}", cluster.pod_range());
     let mut proxy = with("kube-proxy", &PROXY);

@@ -27,10 +27,18 @@ const NEEDED: [(&str, &str); 12] = [
 /// Installs the packages that are missing.
 pub fn install() -> Result<()> {
     let root = run(&["id", "-u"])?.trim() == "0";
-    ensure_whatever!(root, "a whole local cluster needs root (network namespaces, mounts, control groups); for a control plane alone add --control-plane-only");
-    let missing: Vec<_> = NEEDED.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, name)| *name).collect();
+    ensure_whatever!(
+        root,
+        "a whole local cluster needs root (network namespaces, mounts, control groups); for a control plane alone add --control-plane-only"
+    );
+    let missing: Vec<_> =
+        NEEDED.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, name)| *name).collect();
     if !missing.is_empty() {
-        ensure_whatever!(Path::new("/usr/bin/apt-get").exists(), "these programs are missing: {}", missing.join(", "));
+        ensure_whatever!(
+            Path::new("/usr/bin/apt-get").exists(),
+            "these programs are missing: {}",
+            missing.join(", ")
+        );
         step(format!("installing Debian packages: {}", missing.join(" ")));
         run(&["apt-get", "update", "-qq"])?;
         let mut install = Command::new("apt-get");
@@ -46,7 +54,10 @@ fn capabilities() -> Result<()> {
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap_or("0");
     let set = u64::from_str_radix(line.trim(), 16).unwrap_or_default();
     for (bit, name) in [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")] {
-        ensure_whatever!(set & (1 << bit) != 0, "{name} is missing: run on a machine or in a container that has it");
+        ensure_whatever!(
+            set & (1 << bit) != 0,
+            "{name} is missing: run on a machine or in a container that has it"
+        );
     }
     Ok(())
 }

@@ -74,7 +74,9 @@ pub fn down(cluster: &Cluster) -> Result<()> {
         run(&["umount", "--lazy", path])?;
     }
     let image = text(image(cluster));
-    for device in run(&["losetup", "--noheadings", "--output", "NAME", "--associated", &image])?.split_whitespace() {
+    for device in
+        run(&["losetup", "--noheadings", "--output", "NAME", "--associated", &image])?.split_whitespace()
+    {
         run(&["losetup", "--detach", device])?;
     }
     Ok(())

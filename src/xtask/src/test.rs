@@ -1,0 +1,113 @@
+//! `cargo xtask test`: every tier, one closing line.
+
+use std::{
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use snafu::{ResultExt, ensure_whatever};
+
+use crate::{
+    cluster, paths,
+    progress::{seconds, step},
+    run::{Result, inherit},
+};
+
+/// The local cluster that the last step makes and removes.
+const CLUSTER: &str = "test";
+
+#[derive(Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+}
+
+/// Runs every tier; goes on after a failure, and fails at the end.
+pub fn run() -> Result<()> {
+    let mut counts = Counts::default();
+    checks(&mut counts);
+    step("tests of all crates");
+    let (passed, failed) = cargo_test()?;
+    counts.passed += passed;
+    counts.failed += failed;
+    counts
+        .add("a local cluster comes up, binds encrypted volumes and leaves nothing behind", cluster_lives());
+    println!("{} passed, {} failed", counts.passed, counts.failed);
+    ensure_whatever!(counts.failed == 0, "{} failed", counts.failed);
+    Ok(())
+}
+
+fn checks(counts: &mut Counts) {
+    let all = ["--workspace", "--all-targets", "--", "-D", "warnings"];
+    counts.add("formatting", cargo(&["fmt", "--all", "--check"]));
+    counts.add("lints", cargo(&[&["clippy", "--quiet"][..], &all].concat()));
+}
+
+impl Counts {
+    fn add(&mut self, name: &str, result: Result<()>) {
+        match result {
+            Ok(()) => self.passed += 1,
+            Err(error) => {
+                self.failed += 1;
+                println!("FAILED  {name}: {error}");
+            }
+        }
+    }
+}
+
+fn cargo(words: &[&str]) -> Result<()> {
+    let start = Instant::now();
+    step(format!("cargo {}", words.join(" ")));
+    let mut command = Command::new(env!("CARGO"));
+    let result = inherit(command.args(words).current_dir(paths::checkout()));
+    step(format!("cargo {} took {}", words[0], seconds(start.elapsed())));
+    result
+}
+
+/// Counts what the test harnesses report; a crate that doesn't compile is a failure, not a zero.
+fn cargo_test() -> Result<(u64, u64)> {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .current_dir(paths::checkout())
+        .stderr(Stdio::inherit());
+    let out = command.output().whatever_context("can't run cargo test")?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    print!("{text}");
+    let (passed, failed) = counted(&text);
+    Ok((passed, if out.status.success() { failed } else { failed.max(1) }))
+}
+
+/// Sums the lines `test result: ok. 3 passed; 0 failed; …`.
+fn counted(output: &str) -> (u64, u64) {
+    let results = output.lines().filter_map(|line| line.strip_prefix("test result: "));
+    let number = |line: &str, word: &str| {
+        let part = line.split("; ").find(|part| part.ends_with(word))?;
+        part.split(' ').rev().nth(1)?.parse::<u64>().ok()
+    };
+    results.fold((0, 0), |(passed, failed), line| {
+        (passed + number(line, "passed").unwrap_or(0), failed + number(line, "failed").unwrap_or(0))
+    })
+}
+
+/// Up, a pod on both storage classes, down; what is left afterwards is a failure.
+fn cluster_lives() -> Result<()> {
+    let result = cluster::up(CLUSTER).and_then(|access| cluster::smoke(&access));
+    cluster::down(CLUSTER)?;
+    result?;
+    let left = cluster::left_behind(CLUSTER)?;
+    ensure_whatever!(left.is_empty(), "left behind: {}", left.join(", "));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_all_harnesses_are_summed() {
+        let output = "test result: ok. 3 passed; 0 failed; 0 ignored; finished in 0s\nnoise\n\
+                      test result: FAILED. 1 passed; 2 failed; 0 ignored; finished in 0s\n";
+        assert_eq!(counted(output), (4, 2));
+    }
+}
