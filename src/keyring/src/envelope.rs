@@ -84,7 +84,8 @@ impl Keyring {
         let record_key = SecretKey::generate().ok().context(CryptoSnafu)?;
         let body = encrypt(record_key.expose(), &aad(&self.id, record, 0), plaintext)?;
         let wrapping = wrapping_key(epoch, volume).context(CryptoSnafu)?;
-        let wrapped_key = encrypt(wrapping.as_ref(), &aad(&self.id, record, *generation), record_key.expose())?;
+        let wrapped_key =
+            encrypt(wrapping.as_ref(), &aad(&self.id, record, *generation), record_key.expose())?;
         Ok(Sealed { body, wrapped_key, volume_generation: *generation })
     }
 

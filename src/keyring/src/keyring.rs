@@ -149,6 +149,11 @@ impl Keyring {
         before - self.epochs.len()
     }
 
+    /// Whether [`Keyring::drop_due`] would forget a key.
+    pub fn has_due(&self, now: Timestamp) -> bool {
+        self.epochs.first_key_value().is_some_and(|(at, _)| at.is_due(now))
+    }
+
     /// The names of the live epoch keys, soonest to die first.
     pub fn live(&self, now: Timestamp) -> impl Iterator<Item = DestroyAt> + '_ {
         self.epochs.keys().copied().filter(move |at| !at.is_due(now))

@@ -11,7 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::Order;
 
 /// What a marketplace's application and seller are known by; the entries of the Secret in `credentialsSecretRef`.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Default, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Credentials {
     /// `clientId`.
     pub client_id: String,
@@ -79,7 +79,9 @@ pub struct Page {
 #[snafu(visibility(pub(crate)))]
 pub enum CollectError {
     /// Wrong, revoked or expired credentials; waits for the Secret to change.
-    #[snafu(display("{call} refused the credentials with HTTP {status}{code}: check the Secret in credentialsSecretRef"))]
+    #[snafu(display(
+        "{call} refused the credentials with HTTP {status}{code}: check the Secret in credentialsSecretRef"
+    ))]
     Unauthorized {
         /// Which call.
         call: &'static str,

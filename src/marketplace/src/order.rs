@@ -1,4 +1,5 @@
-//! The one typed order that every marketplace's answers become.
+//! The one typed order that every marketplace's answers become. What is delivered as it is has its fields in the order
+//! of their JSON names, as canonical JSON wants them.
 
 use jiff::Timestamp;
 use marketrelay_keyring::Pii;
@@ -26,6 +27,11 @@ impl Marketplace {
             Self::Ebay => "ebay",
             Self::Bol => "bol",
         }
+    }
+
+    /// Reads [`as_str`](Self::as_str).
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Amazon, Self::Ebay, Self::Bol].into_iter().find(|one| one.as_str() == name)
     }
 }
 
@@ -59,6 +65,36 @@ pub enum OrderStatus {
     Unknown,
 }
 
+impl OrderStatus {
+    const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Unshipped,
+        Self::PartiallyShipped,
+        Self::Shipped,
+        Self::Cancelled,
+        Self::Refunded,
+        Self::Unknown,
+    ];
+
+    /// The name in the database, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Unshipped => "unshipped",
+            Self::PartiallyShipped => "partiallyShipped",
+            Self::Shipped => "shipped",
+            Self::Cancelled => "cancelled",
+            Self::Refunded => "refunded",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Reads [`as_str`](Self::as_str).
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == name)
+    }
+}
+
 /// Who ships.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -69,6 +105,22 @@ pub enum Fulfilment {
     Marketplace,
     /// A word of the marketplace that this version doesn't know, or both.
     Unknown,
+}
+
+impl Fulfilment {
+    /// The name in the database, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Merchant => "merchant",
+            Self::Marketplace => "marketplace",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Reads [`as_str`](Self::as_str).
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Merchant, Self::Marketplace, Self::Unknown].into_iter().find(|one| one.as_str() == name)
+    }
 }
 
 /// One line of an order, without anything that identifies a person.
@@ -104,42 +156,42 @@ pub struct OrderLine {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Zeroize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Address {
-    /// First and last name, or the whole name.
-    pub name: String,
-    /// Company.
-    pub company: String,
-    /// Street, house number and what else the marketplace gives, in its order.
-    pub lines: Vec<String>,
-    /// Postal code.
-    pub postal_code: String,
     /// City.
     pub city: String,
-    /// State, province or region.
-    pub region: String,
+    /// Company.
+    pub company: String,
     /// ISO 3166-1 alpha-2 country code.
     pub country: String,
-    /// Phone number.
-    pub phone: String,
     /// E-mail address.
     pub email: String,
+    /// Street, house number and what else the marketplace gives, in its order.
+    pub lines: Vec<String>,
+    /// First and last name, or the whole name.
+    pub name: String,
+    /// Phone number.
+    pub phone: String,
+    /// Postal code.
+    pub postal_code: String,
+    /// State, province or region.
+    pub region: String,
 }
 
 /// Who bought.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Zeroize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Buyer {
-    /// Name.
-    pub name: String,
-    /// E-mail address, often the marketplace's relay address.
-    pub email: String,
-    /// The marketplace's user name (eBay; it can change).
-    pub username: String,
     /// Company.
     pub company: String,
-    /// Tax id, VAT number.
-    pub tax_id: String,
+    /// E-mail address, often the marketplace's relay address.
+    pub email: String,
+    /// Name.
+    pub name: String,
     /// The buyer's own purchase order number.
     pub purchase_order: String,
+    /// Tax id, VAT number.
+    pub tax_id: String,
+    /// The marketplace's user name (eBay; it can change).
+    pub username: String,
 }
 
 /// What identifies somebody on one line; the same index as the order's line.
@@ -158,10 +210,10 @@ pub struct LinePii {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, Zeroize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ShipmentPii {
-    /// The marketplace's id of the shipment.
-    pub id: String,
     /// Carrier.
     pub carrier: String,
+    /// The marketplace's id of the shipment.
+    pub id: String,
     /// Tracking number.
     pub tracking_number: String,
 }

@@ -1,7 +1,10 @@
 //! The development commands, and the local clusters that the tests use.
 
 pub mod cluster;
+pub mod demo;
 pub mod image;
+pub mod images;
+pub mod kube;
 pub mod paths;
 pub mod progress;
 pub mod run;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{cluster, progress, test};
+use xtask::{cluster, demo, images, progress, test};
 
 /// marketrelay's development commands.
 #[derive(Parser)]
@@ -18,6 +18,17 @@ enum Command {
     /// Real Kubernetes clusters on this machine.
     #[command(subcommand)]
     Cluster(cluster::Command),
+    /// Show everything at work: a local cluster, the operator, a customer with three connections and their orders.
+    Demo(demo::Arguments),
+    /// Build the images of operator, relay and sandbox into target/images.
+    Images {
+        /// Registry and path before the images' names.
+        #[arg(long, default_value = "marketrelay.dev")]
+        prefix: String,
+        /// Optimised, as they are published.
+        #[arg(long)]
+        release: bool,
+    },
     /// Run every check and test; what CI runs.
     Test,
 }
@@ -26,6 +37,8 @@ fn main() -> ExitCode {
     progress::start();
     let result = match Arguments::parse().command {
         Command::Cluster(command) => cluster::run(command),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Images { prefix, release } => images::build(&prefix, release).map(drop),
         Command::Test => test::run(),
     };
     match result {

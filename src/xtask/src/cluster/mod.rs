@@ -20,6 +20,7 @@ use clap::Subcommand;
 use control_plane::Addresses;
 pub use control_plane::ControlPlane;
 use name::Cluster;
+pub use pki::{Authority, Identity};
 use processes::Processes;
 pub use smoke::{left_behind, smoke};
 use snafu::OptionExt;

@@ -1,0 +1,118 @@
+//! The marketplaces' rate limits, kept before they have to be enforced.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use governor::{
+    DefaultDirectRateLimiter, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
+use tokio::time::{Instant, sleep};
+
+use crate::CollectError;
+
+/// The shortest period: more than a thousand calls a second is no limit.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// One call's limit.
+pub(crate) struct Limit {
+    limiter: DefaultDirectRateLimiter,
+    period: Duration,
+    burst: NonZeroU32,
+    closed_until: Option<Instant>,
+}
+
+fn limiter(period: Duration, burst: NonZeroU32) -> DefaultDirectRateLimiter {
+    // `with_period` refuses zero alone, and the period is never below `SHORTEST`.
+    let quota = Quota::with_period(period).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
+    RateLimiter::direct(quota.allow_burst(burst))
+}
+
+impl Limit {
+    /// One call a `period`, and `burst` at once after a pause.
+    pub(crate) fn new(period: Duration, burst: u32) -> Self {
+        let period = period.clamp(SHORTEST, LONGEST);
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        Self { limiter: limiter(period, burst), period, burst, closed_until: None }
+    }
+
+    /// Waits for the next call's turn; an error while the marketplace asked for a pause.
+    pub(crate) async fn turn(&self, call: &'static str) -> Result<(), CollectError> {
+        if let Some(left) = self.closed_until.and_then(|at| at.checked_duration_since(Instant::now())) {
+            return Err(CollectError::Throttled { call, retry_after: Some(left) });
+        }
+        while let Err(early) = self.limiter.check() {
+            sleep(early.wait_time_from(DefaultClock::default().now())).await;
+        }
+        Ok(())
+    }
+
+    /// The marketplace told another rate. The burst of a new rate is earned, not given.
+    pub(crate) fn adapt(&mut self, period: Duration, burst: Option<u32>) {
+        let period = period.clamp(SHORTEST, LONGEST);
+        let burst = burst.and_then(NonZeroU32::new).unwrap_or(self.burst);
+        if period.abs_diff(self.period) * 100 < self.period && burst == self.burst {
+            return;
+        }
+        let fresh = limiter(period, burst);
+        // All of a full burst can always be taken from a new limiter.
+        let _taken = burst.get().checked_sub(1).and_then(NonZeroU32::new).map(|most| fresh.check_n(most));
+        (self.limiter, self.period, self.burst) = (fresh, period, burst);
+    }
+
+    /// As [`adapt`](Self::adapt), from calls a second, as `x-amzn-RateLimit-Limit` tells.
+    pub(crate) fn adapt_rate(&mut self, per_second: f64) {
+        if per_second.is_finite() && per_second > 0.0 {
+            let seconds = (1.0 / per_second).min(LONGEST.as_secs_f64());
+            self.adapt(Duration::from_secs_f64(seconds), None);
+        }
+    }
+
+    /// A 429: no call before the pause that the marketplace asks for, else one period. Returns the pause.
+    pub(crate) fn close(&mut self, asked: Option<Duration>) -> Duration {
+        let pause = asked.unwrap_or(self.period);
+        self.closed_until = Some(Instant::now() + pause);
+        pause
+    }
+
+    #[cfg(test)]
+    pub(crate) fn period(&self) -> Duration {
+        self.period
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn calls_beyond_the_burst_wait_for_their_turn() {
+        let limit = Limit::new(Duration::from_millis(40), 2);
+        let start = std::time::Instant::now();
+        for _ in 0..4 {
+            limit.turn("x").await.expect("a turn");
+        }
+        assert!(start.elapsed() >= Duration::from_millis(75), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn no_call_is_made_before_the_pause_that_was_asked_for() {
+        let mut limit = Limit::new(Duration::from_millis(1), 1);
+        limit.close(Some(Duration::from_mins(1)));
+        let error = limit.turn("getOrders").await.expect_err("closed");
+        assert_eq!(error.category(), "Throttled");
+        assert!(error.retry_after().is_some_and(|wait| wait > Duration::from_secs(50)));
+        assert_eq!(Limit::new(Duration::from_secs(3), 1).close(None), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_told_rate_replaces_the_documented_one() {
+        let mut limit = Limit::new(Duration::from_secs(178), 20);
+        limit.adapt_rate(2.0);
+        assert_eq!(limit.period(), Duration::from_millis(500));
+        for nonsense in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            limit.adapt_rate(nonsense);
+            assert_eq!(limit.period(), Duration::from_millis(500));
+        }
+    }
+}

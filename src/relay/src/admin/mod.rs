@@ -1,0 +1,134 @@
+//! The admin API: status, metrics and health on one port with mutual TLS.
+
+mod role;
+mod server;
+mod tls;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Json, Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use marketrelay_api::relay::{DeliveryState, RelayStatus};
+use tokio::time::timeout;
+
+use crate::{
+    activity::Reporter,
+    clock::Clock,
+    metrics::Metrics,
+    store::{Result, Store, delivery, status},
+};
+pub use role::Role;
+pub use server::serve;
+pub use tls::server_config;
+
+/// A database that doesn't answer within this time isn't alive.
+const ALIVE: Duration = Duration::from_secs(5);
+
+/// What the admin API shows.
+#[derive(Clone)]
+pub struct Admin {
+    /// The database.
+    pub store: Store,
+    /// Whose relay this is.
+    pub connection_id: String,
+    /// Of the configuration file.
+    pub config_digest: String,
+    /// How collecting goes.
+    pub collecting: Reporter,
+    /// How delivering goes.
+    pub delivering: Reporter,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The routes. Every path but the health ones needs a client certificate of its role.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/v1/status", get(show_status))
+        .route("/metrics", get(show_metrics))
+        .route("/livez", get(live))
+        .route("/readyz", get(live))
+        .with_state(admin)
+}
+
+fn forbidden() -> Response {
+    (
+        StatusCode::FORBIDDEN,
+        "a client certificate of the operator's authority with the right role is needed\n",
+    )
+        .into_response()
+}
+
+fn unavailable(error: &dyn std::fmt::Display) -> Response {
+    tracing::warn!(%error, "the database doesn't answer");
+    (StatusCode::SERVICE_UNAVAILABLE, "the database doesn't answer\n").into_response()
+}
+
+async fn show_status(State(admin): State<Admin>, Extension(role): Extension<Role>) -> Response {
+    if role != Role::Operator {
+        return forbidden();
+    }
+    match admin.status().await {
+        Ok(status) => Json(status).into_response(),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn show_metrics(State(admin): State<Admin>, Extension(role): Extension<Role>) -> Response {
+    if role == Role::Nobody {
+        return forbidden();
+    }
+    match admin.store.read(status::counts).await {
+        Ok(counts) => {
+            let activities = [("collecting", admin.collecting.get()), ("delivering", admin.delivering.get())];
+            let text = admin.metrics.render(&counts, activities, admin.clock.now());
+            ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+        }
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// Both threads of the database answer.
+async fn live(State(admin): State<Admin>) -> Response {
+    let answers = async {
+        admin.store.write(|_| Ok(())).await?;
+        admin.store.read(|_| Ok(())).await
+    };
+    match timeout(ALIVE, answers).await {
+        Ok(Ok(())) => "ok\n".into_response(),
+        Ok(Err(error)) => unavailable(&error),
+        Err(late) => unavailable(&late),
+    }
+}
+
+impl Admin {
+    async fn status(&self) -> Result<RelayStatus> {
+        let (counts, delivery) = self
+            .store
+            .read(|connection| Ok((status::counts(connection)?, delivery::read(connection)?)))
+            .await?;
+        Ok(RelayStatus {
+            connection_id: self.connection_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            orders: counts.orders,
+            with_pii: counts.orders,
+            backlog: counts.backlog,
+            oldest_event: counts.oldest_event,
+            oldest_pii: counts.oldest_pii,
+            next_deadline: counts.next_deadline,
+            known_until: counts.known_until,
+            dropped_past_deadline: counts.dropped_past_deadline,
+            collecting: self.collecting.get(),
+            delivering: self.delivering.get(),
+            delivery_state: if delivery.disabled { DeliveryState::Disabled } else { DeliveryState::Active },
+            config_digest: self.config_digest.clone(),
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! Accepting connections.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Extension, Router};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use rustls::ServerConfig;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::Role;
+use crate::mounts::Mounted;
+
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// A connection that sends no request this long is closed.
+const IDLE: Duration = Duration::from_secs(60);
+const CONNECTIONS: usize = 32;
+
+/// Serves until `stop`, then finishes the requests that were begun. A replaced certificate counts from the next
+/// connection on.
+pub async fn serve(
+    listener: TcpListener,
+    tls: watch::Receiver<Mounted<ServerConfig>>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let (tasks, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+    while let Some(Ok(permit)) = stop.run_until_cancelled(room.clone().acquire_owned()).await {
+        let stream = match stop.run_until_cancelled(listener.accept()).await {
+            Some(Ok((stream, _))) => stream,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a connection can't be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+            None => break,
+        };
+        let Ok(config) = tls.borrow().clone() else { continue };
+        let (router, stop) = (router.clone(), stop.clone());
+        tasks.spawn(async move {
+            connection(stream, config, router, stop).await;
+            drop(permit);
+        });
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn connection(stream: TcpStream, config: Arc<ServerConfig>, router: Router, stop: CancellationToken) {
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await else { return };
+    let role = Role::of(stream.get_ref().1.peer_certificates());
+    let service = TowerToHyperService::new(router.layer(Extension(role)));
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).max_buf_size(16 * 1024);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE).max_concurrent_streams(8);
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    tokio::select! {
+        _ = serving.as_mut() => {}
+        () = stop.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            // The pod's grace period bounds what a peer that never ends can hold up.
+            let _ended = timeout(HANDSHAKE, serving).await;
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Collecting: the marketplace's pages into the database, without a gap.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::SignedDuration;
+use marketrelay_keyring::{DigestKey, Keyring, Limits};
+use marketrelay_marketplace::{CollectError, Collector, Credentials, Cursor, Page};
+use rand::RngExt;
+use snafu::Snafu;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    activity::Reporter,
+    clock::Clock,
+    metrics::Metrics,
+    mounts::Mounted,
+    store::{
+        Prepared, Store, StoreError,
+        ingest::{self, Ingested},
+    },
+};
+
+/// After the first failure; doubles with each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const LONGEST_RETRY: Duration = Duration::from_mins(5);
+/// Refused credentials wait for their Secret; the marketplace may change its mind too.
+const REFUSED_RETRY: Duration = Duration::from_mins(10);
+
+/// What collecting needs.
+pub struct Collecting {
+    /// The marketplace's client.
+    pub collector: Box<dyn Collector>,
+    /// The database.
+    pub store: Store,
+    /// Between polls.
+    pub interval: Duration,
+    /// How far back the first poll looks.
+    pub lookback: SignedDuration,
+    /// The retention in effect.
+    pub limits: Limits,
+    /// For the orders' digests.
+    pub digest_key: Arc<DigestKey>,
+    /// The mounted keyring.
+    pub keyring: watch::Receiver<Mounted<Keyring>>,
+    /// The mounted credentials.
+    pub credentials: watch::Receiver<Mounted<Credentials>>,
+    /// Rung when orders were stored.
+    pub bell: Arc<Notify>,
+    /// Tells how it goes.
+    pub reporter: Reporter,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Why a step failed.
+#[derive(Debug, Snafu)]
+enum Failure {
+    #[snafu(display("{source}"), context(false))]
+    Marketplace { source: CollectError },
+    #[snafu(display("{source}"), context(false))]
+    Store { source: StoreError },
+    #[snafu(display("{message}"))]
+    Unusable { reason: &'static str, message: String },
+}
+
+impl Failure {
+    fn category(&self) -> &'static str {
+        match self {
+            Self::Marketplace { source } => source.category(),
+            Self::Store { source } => source.category(),
+            Self::Unusable { reason, .. } => reason,
+        }
+    }
+
+    /// How long to wait after `failures` failures in a row.
+    fn pause(&self, failures: u32) -> Duration {
+        match self {
+            Self::Marketplace { source: CollectError::Unauthorized { .. } } => REFUSED_RETRY,
+            Self::Marketplace { source } if source.retry_after().is_some() => {
+                source.retry_after().unwrap_or_default()
+            }
+            _ => {
+                let doubled = FIRST_RETRY * 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+                doubled.min(LONGEST_RETRY).mul_f64(rand::rng().random_range(0.75..1.25))
+            }
+        }
+    }
+}
+
+impl Collecting {
+    /// Collects until `stop`; a page that was begun is stored first.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut failures = 0;
+        loop {
+            let wait = match self.step(&stop).await {
+                Ok(None) => return,
+                Ok(Some(more)) => {
+                    failures = 0;
+                    self.reporter.succeed(self.clock.now());
+                    if more {
+                        Duration::ZERO
+                    } else {
+                        self.interval.mul_f64(rand::rng().random_range(0.95..1.05))
+                    }
+                }
+                Err(failure) => {
+                    failures += 1;
+                    self.metrics.collecting_failed(failure.category());
+                    self.reporter.fail(self.clock.now(), failure.category(), failure.to_string());
+                    failure.pause(failures)
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                changed = self.credentials.changed() => if changed.is_ok() { failures = 0 } else { return },
+                changed = self.keyring.changed(), if failures > 0 => if changed.is_err() { return },
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// One page; whether there is more at once, or nothing when asked to stop. Nothing is lost by not waiting for the
+    /// marketplace; a page that is there is stored.
+    async fn step(&mut self, stop: &CancellationToken) -> Result<Option<bool>, Failure> {
+        self.take_credentials()?;
+        let keyring = self.keyring.borrow_and_update().clone();
+        let keyring = keyring.map_err(|message| Failure::Unusable { reason: "KeyringInvalid", message })?;
+        let now = self.clock.now();
+        let stored = self.store.read(ingest::cursor).await?;
+        let cursor = stored.unwrap_or_else(|| self.collector.start(now - self.lookback));
+        let Some(page) = stop.run_until_cancelled(self.collector.page(&cursor, now)).await else {
+            return Ok(None);
+        };
+        let page = page?;
+        let more = page.more;
+        let ingested = self.ingest(page, &cursor, keyring).await?;
+        self.metrics.ingested(ingested);
+        if ingested.new + ingested.changed > 0 {
+            tracing::info!(new = ingested.new, changed = ingested.changed, "stored");
+            self.bell.notify_one();
+        }
+        if ingested.dropped > 0 {
+            tracing::info!(orders = ingested.dropped, "not stored: past their deadline");
+        }
+        Ok(Some(more))
+    }
+
+    fn take_credentials(&mut self) -> Result<(), Failure> {
+        let changed = self.credentials.has_changed().unwrap_or(false);
+        let credentials = self.credentials.borrow_and_update().clone();
+        let credentials =
+            credentials.map_err(|message| Failure::Unusable { reason: "CredentialsIncomplete", message })?;
+        if changed {
+            tracing::info!("new credentials");
+            self.collector.set_credentials(Credentials::clone(&credentials));
+        }
+        Ok(())
+    }
+
+    async fn ingest(
+        &mut self,
+        page: Page,
+        before: &Cursor,
+        keyring: Arc<Keyring>,
+    ) -> Result<Ingested, StoreError> {
+        let unchanged = page.orders.is_empty() && page.cursor == *before && page.known_until.is_none();
+        if unchanged {
+            return Ok(Ingested::default());
+        }
+        let orders = page.orders.into_iter().map(|order| Prepared::new(order, &self.digest_key)).collect();
+        let page = ingest::Page { orders, cursor: page.cursor, known_until: page.known_until };
+        let (limits, now) = (self.limits, self.clock.now());
+        self.store.write(move |connection| ingest::ingest(connection, &page, &keyring, limits, now)).await
+    }
+}

@@ -1,0 +1,108 @@
+//! The configuration file as what the relay works with.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use aws_lc_rs::digest;
+use jiff::SignedDuration;
+use marketrelay_api::relay::{MarketplaceEndpoints, MarketplaceSettings, RelayConfig};
+use marketrelay_keyring::{ConnectionId, Limits};
+use marketrelay_marketplace::{
+    Collector, Credentials, Endpoints, Marketplace,
+    amazon::{self, Amazon},
+    bol::{self, Bol},
+    ebay::{self, Ebay},
+};
+use reqwest::Client;
+use snafu::{ResultExt, Whatever};
+use zeroize::Zeroize;
+
+use crate::mounts::Entries;
+
+/// A checked configuration.
+pub struct Settings {
+    /// As the operator wrote it.
+    pub config: RelayConfig,
+    /// Whose relay this is.
+    pub id: ConnectionId,
+    /// Hex SHA-256 of the file.
+    pub digest: String,
+}
+
+impl Settings {
+    /// Reads the file.
+    pub fn load(path: &Path) -> Result<Self, Whatever> {
+        let text = fs::read_to_string(path)
+            .with_whatever_context(|error| format!("can't read {}: {error}", path.display()))?;
+        let config: RelayConfig = serde_yaml::from_str(&text).with_whatever_context(|error| {
+            format!("{} isn't a relay's configuration: {error}", path.display())
+        })?;
+        let id = config.connection_id.parse().whatever_context("connectionId isn't one")?;
+        let hash = digest::digest(&digest::SHA256, text.as_bytes());
+        let digest = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { config, id, digest })
+    }
+
+    /// Which marketplace.
+    pub fn marketplace(&self) -> Marketplace {
+        match self.config.marketplace {
+            MarketplaceSettings::Amazon(_) => Marketplace::Amazon,
+            MarketplaceSettings::Ebay(_) => Marketplace::Ebay,
+            MarketplaceSettings::Bol(_) => Marketplace::Bol,
+        }
+    }
+
+    /// Between polls.
+    pub fn interval(&self) -> Duration {
+        Duration::from_secs(self.config.poll_interval_seconds)
+    }
+
+    /// How far back the first poll looks.
+    pub fn lookback(&self) -> SignedDuration {
+        SignedDuration::from_secs(i64::try_from(self.config.lookback_seconds).unwrap_or(i64::MAX))
+    }
+
+    /// The retention in effect.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            anonymize_after: SignedDuration::from_secs(self.config.retention.anonymize_after_seconds),
+            delete_after_shipment: SignedDuration::from_secs(
+                self.config.retention.delete_after_shipment_seconds,
+            ),
+        }
+    }
+
+    /// The marketplace's endpoints.
+    pub fn endpoints(&self) -> Endpoints {
+        match (&self.config.endpoints, &self.config.marketplace) {
+            (Some(MarketplaceEndpoints { api, token }), _) => {
+                Endpoints { api: api.clone(), token: token.clone() }
+            }
+            (None, MarketplaceSettings::Amazon(amazon)) => amazon::official_endpoints(&amazon.region),
+            (None, MarketplaceSettings::Ebay(_)) => ebay::official_endpoints(),
+            (None, MarketplaceSettings::Bol(_)) => bol::official_endpoints(),
+        }
+    }
+
+    /// The marketplace's client.
+    pub fn collector(&self, http: Client, credentials: Credentials) -> Box<dyn Collector> {
+        let endpoints = self.endpoints();
+        match &self.config.marketplace {
+            MarketplaceSettings::Amazon(amazon) => {
+                Box::new(Amazon::new(http, endpoints, credentials, amazon.marketplace_ids.clone()))
+            }
+            MarketplaceSettings::Ebay(_) => Box::new(Ebay::new(http, endpoints, credentials)),
+            MarketplaceSettings::Bol(_) => Box::new(Bol::new(http, endpoints, credentials)),
+        }
+    }
+}
+
+/// The marketplace's credentials from their Secret's entries.
+pub fn credentials(entries: &Entries, marketplace: Marketplace) -> Result<Credentials, String> {
+    let mut texts: BTreeMap<String, String> = entries
+        .iter()
+        .filter_map(|(name, bytes)| Some((name.clone(), std::str::from_utf8(bytes).ok()?.to_owned())))
+        .collect();
+    let credentials = Credentials::from_entries(&texts, marketplace != Marketplace::Bol);
+    texts.values_mut().for_each(Zeroize::zeroize);
+    credentials.map_err(|error| error.to_string())
+}

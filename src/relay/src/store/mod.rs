@@ -1,0 +1,138 @@
+//! The relay's database: SQLCipher, one writer thread, one reader.
+
+pub mod delivery;
+pub mod ingest;
+mod open;
+pub mod outbox;
+mod prepared;
+mod read_order;
+mod schema;
+pub mod status;
+mod thread;
+
+use std::path::Path;
+
+use marketrelay_keyring::{ConnectionId, SealError, SecretKey};
+use rusqlite::Connection;
+use snafu::{ResultExt, Snafu};
+
+pub use prepared::Prepared;
+use thread::Thread;
+
+/// Why the database can't be used.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(crate)))]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum StoreError {
+    #[snafu(display(
+        "the database can't be opened with the database key: is it the Secret that it was created with?"
+    ))]
+    WrongKey,
+    #[snafu(display("the volume is full: raise spec.storage.size"))]
+    Full,
+    #[snafu(display("database: {source}"))]
+    Sqlite { source: rusqlite::Error },
+    #[snafu(display(
+        "the database has schema version {found}, this relay knows versions up to {known}: run a newer relay"
+    ))]
+    NewerSchema { found: usize, known: usize },
+    #[snafu(display("the volume belongs to connection {found}, this is connection {expected}"))]
+    OtherConnection { found: String, expected: String },
+    #[snafu(display(
+        "the keyring doesn't reach the deadline of an order yet: it is extended by the operator"
+    ))]
+    KeyringTooShort,
+    #[snafu(display("an order can't be sealed: {source}"))]
+    Seal { source: SealError },
+    #[snafu(display("a stored order can't be opened: {reason}"))]
+    Unreadable { reason: String },
+    #[snafu(display("column {column} holds a value that this relay doesn't know"))]
+    Value { column: &'static str },
+    #[snafu(display("the database's thread has ended"))]
+    Ended,
+}
+
+impl StoreError {
+    /// A bounded name for metrics and conditions.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Full => "StorageFull",
+            Self::Unreadable { .. } => "KeyringInvalid",
+            Self::KeyringTooShort | Self::Seal { .. } => "KeyringTooShort",
+            _ => "DatabaseError",
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(source: rusqlite::Error) -> Self {
+        match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            Some(rusqlite::ErrorCode::NotADatabase) => Self::WrongKey,
+            _ => Self::Sqlite { source },
+        }
+    }
+}
+
+/// The result of everything here.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Handle of the database; clones share the two threads.
+#[derive(Clone)]
+pub struct Store {
+    writer: Thread,
+    reader: Thread,
+}
+
+impl Store {
+    /// Opens or creates `marketrelay.db` in `folder`, migrates it and checks whose it is.
+    pub fn open(folder: &Path, key: &SecretKey, id: &ConnectionId) -> Result<Self> {
+        let path = folder.join("marketrelay.db");
+        let mut writing = open::writer(&path, key)?;
+        schema::migrate(&mut writing)?;
+        open::claim(&writing, id)?;
+        let reading = open::reader(&path, key)?;
+        Ok(Self {
+            writer: Thread::start("store-writer", writing)?,
+            reader: Thread::start("store-reader", reading)?,
+        })
+    }
+
+    /// Runs `job` in the writer's thread, in one transaction that is rolled back if it fails.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.writer
+            .run(move |connection| {
+                let transaction =
+                    connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+                let value = job(&transaction)?;
+                transaction.commit()?;
+                Ok(value)
+            })
+            .await
+    }
+
+    /// Runs `job` in the reader's thread, on one state of the database.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.reader
+            .run(move |connection| {
+                let transaction = connection.transaction()?;
+                job(&transaction)
+            })
+            .await
+    }
+
+    /// Moves the write-ahead log into the database, at shutdown.
+    pub async fn checkpoint(&self) -> Result<()> {
+        self.writer
+            .run(|connection| {
+                connection.pragma_query(None, "wal_checkpoint", |_| Ok(())).context(SqliteSnafu)
+            })
+            .await
+    }
+}

@@ -1,0 +1,60 @@
+//! Opening the database: key, durability, identity.
+
+use std::path::Path;
+
+use marketrelay_keyring::{ConnectionId, SecretKey};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use snafu::ensure;
+use zeroize::Zeroizing;
+
+use super::{OtherConnectionSnafu, Result};
+
+/// KiB of pages that a connection keeps.
+const CACHE: &str = "PRAGMA cache_size = -1024;";
+
+pub(super) fn writer(path: &Path, key: &SecretKey) -> Result<Connection> {
+    let connection = open(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA secure_delete = ON;",
+    )?;
+    Ok(connection)
+}
+
+pub(super) fn reader(path: &Path, key: &SecretKey) -> Result<Connection> {
+    open(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+fn open(path: &Path, key: &SecretKey, flags: OpenFlags) -> Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let mut pragma = Zeroizing::new(String::with_capacity(96));
+    pragma.push_str("PRAGMA key = \"x'");
+    for byte in key.expose() {
+        for digit in [byte >> 4, byte & 15] {
+            pragma.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
+        }
+    }
+    pragma.push_str("'\";");
+    connection.execute_batch(&pragma)?;
+    connection.execute_batch(
+        "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 5000;",
+    )?;
+    connection.execute_batch(CACHE)?;
+    // The first read shows whether the key is the right one.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    Ok(connection)
+}
+
+/// Writes the connection's id into a new database, and checks that of an existing one.
+pub(super) fn claim(connection: &Connection, id: &ConnectionId) -> Result<()> {
+    let found: Option<String> =
+        connection.query_row("SELECT connection_id FROM relay", [], |row| row.get(0)).optional()?;
+    if let Some(found) = found {
+        ensure!(found == id.as_str(), OtherConnectionSnafu { found, expected: id.as_str() });
+        return Ok(());
+    }
+    connection.execute("INSERT INTO relay (id, connection_id) VALUES (1, ?1)", [id.as_str()])?;
+    Ok(())
+}

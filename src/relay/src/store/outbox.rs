@@ -1,0 +1,127 @@
+//! Events that wait for the destination, and the message that is being sent.
+
+use jiff::Timestamp;
+use marketrelay_keyring::{ConnectionId, Digest, Keyring, OpenError};
+use marketrelay_marketplace::Order;
+use rusqlite::{Connection, params, params_from_iter};
+
+use super::{Result, delivery::DeliveryRow, read_order};
+
+/// An event with the order that it is about.
+pub struct Event {
+    /// Its place in the outbox.
+    pub sequence: i64,
+    /// Of the order.
+    pub revision: u64,
+    /// The keyed digest of the order's number.
+    pub order_digest: Digest,
+    /// The order, opened; or why it can't be.
+    pub order: Result<Order, OpenError>,
+}
+
+impl Event {
+    /// The event's id, the same at every attempt: of the connection, the order and the revision.
+    pub fn id(&self, connection: &ConnectionId) -> String {
+        event_id(connection, self.order_digest, self.revision)
+    }
+}
+
+fn event_id(connection: &ConnectionId, order: Digest, revision: u64) -> String {
+    let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    context.update(connection.as_str().as_bytes());
+    context.update(order.as_bytes());
+    context.update(&revision.to_be_bytes());
+    let hash = context.finish();
+    let hex = hash.as_ref()[..16].iter().map(|byte| format!("{byte:02x}"));
+    format!("evt_{}", hex.collect::<String>())
+}
+
+/// A message that was begun: the same id at every attempt, as long as its events stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The `webhook-id`.
+    pub id: String,
+    /// When it was put together.
+    pub at: Timestamp,
+    /// Sequence and revision of each event.
+    pub events: Vec<(i64, u64)>,
+}
+
+/// Notes an order's newest revision. If an older one is in the message that is being sent, that message is given up:
+/// what it holds isn't true any more, and its other events go with the next one.
+pub(super) fn put(connection: &Connection, order: i64, revision: u64, now: Timestamp) -> Result<()> {
+    let dissolve = connection
+        .prepare_cached("SELECT 1 FROM outbox WHERE order_id = ?1 AND in_message = 1")?
+        .exists([order])?;
+    if dissolve {
+        dissolve_message(connection)?;
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO outbox (order_id, revision, recorded_at) VALUES (?1, ?2, ?3) ON CONFLICT (order_id) DO \
+             UPDATE SET revision = excluded.revision, refusals = 0, next_attempt_at = 0",
+        )?
+        .execute(params![order, revision, now.as_millisecond()])?;
+    Ok(())
+}
+
+pub(super) fn dissolve_message(connection: &Connection) -> Result<()> {
+    connection.execute("UPDATE outbox SET in_message = 0 WHERE in_message = 1", [])?;
+    connection.execute("UPDATE delivery SET message_id = NULL, message_at = NULL", [])?;
+    Ok(())
+}
+
+/// The events of the message that was begun, or else those that are due, oldest first, at most `most`.
+pub fn candidates(
+    connection: &Connection,
+    row: &DeliveryRow,
+    keyring: &Keyring,
+    most: u32,
+    now: Timestamp,
+) -> Result<Vec<Event>> {
+    let begun = "SELECT sequence, revision, order_id FROM outbox WHERE in_message = 1 ORDER BY sequence";
+    let due = "SELECT sequence, revision, order_id FROM outbox WHERE next_attempt_at <= ?1 ORDER BY sequence LIMIT ?2";
+    let (sql, parameters) = match row.message {
+        Some(_) => (begun, vec![]),
+        None => (due, vec![now.as_millisecond(), most.into()]),
+    };
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params_from_iter(parameters), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?, row.get::<_, i64>(2)?))
+    })?;
+    rows.map(|row| {
+        let (sequence, revision, id) = row?;
+        let (order_digest, order) = read_order::read(connection, id, keyring)?;
+        Ok(Event { sequence, revision, order_digest, order })
+    })
+    .collect()
+}
+
+/// Begins a message of these events. False if one of them changed meanwhile.
+pub fn begin(connection: &Connection, message: &Message) -> Result<bool> {
+    let mut statement = connection
+        .prepare_cached("UPDATE outbox SET in_message = 1 WHERE sequence = ?1 AND revision = ?2")?;
+    for (sequence, revision) in &message.events {
+        if statement.execute(params![sequence, revision])? == 0 {
+            dissolve_message(connection)?;
+            return Ok(false);
+        }
+    }
+    connection.execute(
+        "UPDATE delivery SET message_id = ?1, message_at = ?2",
+        params![message.id, message.at.as_millisecond()],
+    )?;
+    Ok(true)
+}
+
+/// Takes events out whose orders can't be opened any more, and counts them.
+pub fn give_up(connection: &Connection, sequences: &[i64]) -> Result<()> {
+    dissolve_message(connection)?;
+    let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE sequence = ?1")?;
+    let mut gone = 0;
+    for sequence in sequences {
+        gone += statement.execute([sequence])?;
+    }
+    connection.execute("UPDATE relay SET given_up = given_up + ?1", [gone])?;
+    Ok(())
+}
