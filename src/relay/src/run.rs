@@ -108,7 +108,7 @@ impl Relay {
         if let Err(error) = &*tls.borrow() {
             tracing::error!(error, "the admin API waits for its certificate");
         }
-        tasks.spawn(admin::serve(listener, tls, admin::router(admin), self.stop.clone()));
+        tasks.spawn(marketrelay_mtls::serve(listener, tls, admin::router(admin), self.stop.clone()));
     }
 
     fn work(&self, tasks: &TaskTracker) -> Result<(), Whatever> {

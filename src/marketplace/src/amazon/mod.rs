@@ -196,7 +196,11 @@ mod tests {
             began: now - SignedDuration::from_hours(hours),
             token: Some("t".to_owned()),
         };
-        let state = |at| State { position: Some(at), ..State::start(now - SPAN) };
+        let state = |at| {
+            let mut state = State::start(now - SPAN);
+            state.position = Some(at);
+            state
+        };
         assert_eq!(position(&state(at(1)), now), Some(at(1)));
         let again = position(&state(at(24)), now).expect("a place");
         assert_eq!((again.token, again.window), (None, window.clone()));

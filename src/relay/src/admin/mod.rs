@@ -1,9 +1,5 @@
 //! The admin API: status, metrics and health on one port with mutual TLS.
 
-mod role;
-mod server;
-mod tls;
-
 use std::{sync::Arc, time::Duration};
 
 use axum::{
@@ -14,20 +10,31 @@ use axum::{
     routing::get,
 };
 use marketrelay_api::relay::{DeliveryState, RelayStatus};
+use marketrelay_mtls::{Pem, Role};
 use tokio::time::timeout;
 
 use crate::{
     activity::Reporter,
     clock::Clock,
     metrics::Metrics,
+    mounts::Entries,
     store::{Result, Store, delivery, status},
 };
-pub use role::Role;
-pub use server::serve;
-pub use tls::server_config;
 
 /// A database that doesn't answer within this time isn't alive.
 const ALIVE: Duration = Duration::from_secs(5);
+
+/// The server's TLS from the mounted Secret.
+pub fn server_config(entries: &Entries) -> Result<rustls::ServerConfig, String> {
+    let entry = |name: &str| {
+        entries
+            .get(name)
+            .map(|bytes| bytes.as_slice())
+            .ok_or_else(|| format!("the Secret has no entry {name:?}"))
+    };
+    let pem = Pem { certificate: entry("tls.crt")?, key: entry("tls.key")?, authority: entry("ca.crt")? };
+    marketrelay_mtls::server_config(pem)
+}
 
 /// What the admin API shows.
 #[derive(Clone)]

@@ -17,8 +17,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Role;
-use crate::mounts::Mounted;
+use crate::Role;
+
+/// The configuration in use, or why there is none.
+pub type Current = watch::Receiver<Result<Arc<ServerConfig>, String>>;
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A connection that sends no request this long is closed.
@@ -27,12 +29,7 @@ const CONNECTIONS: usize = 32;
 
 /// Serves until `stop`, then finishes the requests that were begun. A replaced certificate counts from the next
 /// connection on.
-pub async fn serve(
-    listener: TcpListener,
-    tls: watch::Receiver<Mounted<ServerConfig>>,
-    router: Router,
-    stop: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, tls: Current, router: Router, stop: CancellationToken) {
     let (tasks, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS)));
     while let Some(Ok(permit)) = stop.run_until_cancelled(room.clone().acquire_owned()).await {
         let stream = match stop.run_until_cancelled(listener.accept()).await {
