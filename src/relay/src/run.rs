@@ -57,7 +57,7 @@ pub async fn run(surroundings: Surroundings, stop: CancellationToken) -> Result<
     }
     tasks.close();
     tasks.wait().await;
-    store.checkpoint().await.whatever_context("the database can't be closed")?;
+    store.close().await.whatever_context("the database can't be closed")?;
     tracing::info!("ended");
     Ok(())
 }

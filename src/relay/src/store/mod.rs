@@ -14,7 +14,7 @@ use std::path::Path;
 
 use marketrelay_keyring::{ConnectionId, SealError, SecretKey};
 use rusqlite::Connection;
-use snafu::{ResultExt, Snafu};
+use snafu::Snafu;
 
 pub use prepared::Prepared;
 use thread::Thread;
@@ -127,12 +127,15 @@ impl Store {
             .await
     }
 
-    /// Moves the write-ahead log into the database, at shutdown.
-    pub async fn checkpoint(&self) -> Result<()> {
+    /// Moves the write-ahead log into the database and closes it.
+    pub async fn close(self) -> Result<()> {
+        self.reader.close().await?;
         self.writer
             .run(|connection| {
-                connection.pragma_query(None, "wal_checkpoint", |_| Ok(())).context(SqliteSnafu)
+                connection.pragma_query(None, "wal_checkpoint", |_| Ok(()))?;
+                Ok(())
             })
-            .await
+            .await?;
+        self.writer.close().await
     }
 }

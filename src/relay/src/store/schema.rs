@@ -1,9 +1,9 @@
 //! The database's schema, as numbered migrations. A migration that was released is never changed.
 
 use rusqlite::{Connection, TransactionBehavior};
-use snafu::{ResultExt, ensure};
+use snafu::ensure;
 
-use super::{NewerSchemaSnafu, SqliteSnafu, StoreError};
+use super::{NewerSchemaSnafu, StoreError};
 
 /// Migration `n` brings `PRAGMA user_version` from `n` to `n + 1`.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_orders_and_outbox.sql")];
@@ -11,15 +11,13 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_orders_and_outbox.s
 /// Brings the database to the newest version, each step in a transaction of its own.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let known = MIGRATIONS.len();
-    let at: usize =
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).context(SqliteSnafu)?;
+    let at: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     ensure!(at <= known, NewerSchemaSnafu { found: at, known });
     for (number, sql) in MIGRATIONS.iter().enumerate().skip(at) {
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).context(SqliteSnafu)?;
-        transaction.execute_batch(sql).context(SqliteSnafu)?;
-        transaction.pragma_update(None, "user_version", number + 1).context(SqliteSnafu)?;
-        transaction.commit().context(SqliteSnafu)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", number + 1)?;
+        transaction.commit()?;
     }
     Ok(())
 }
