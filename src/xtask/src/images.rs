@@ -1,12 +1,12 @@
-//! `cargo xtask images`: our programs as images, one static binary each.
+//! `cargo xtask images`: our programs as images: the binary and the C library's files that it loads, nothing else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     image::{self, Image},
     paths,
     progress::step,
-    run::{Result, command, inherit},
+    run::{Result, command, inherit, run},
 };
 
 /// What is built: the crate and its binary, which is also the image's last part.
@@ -38,7 +38,10 @@ pub fn build(prefix: &str, release: bool) -> Result<Vec<Built>> {
         let reference = format!("{prefix}/{name}:dev");
         let archive = target.join("images").join(format!("{name}.tar"));
         let path = format!("/{package}");
-        let files = [(programs.join(package), path.as_str())];
+        let program = programs.join(package);
+        let libraries = libraries(&program)?;
+        let mut files = vec![(program, path.as_str())];
+        files.extend(libraries.iter().map(|library| (PathBuf::from(library), library.as_str())));
         let image = Image {
             reference: &reference,
             files: &files,
@@ -51,4 +54,12 @@ pub fn build(prefix: &str, release: bool) -> Result<Vec<Built>> {
         built.push(Built { reference, archive });
     }
     Ok(built)
+}
+
+/// The shared libraries that a program loads. A static program would have OpenSSL built without locks (its build turns
+/// threads off for static C code), and SQLCipher crashes then.
+fn libraries(program: &Path) -> Result<Vec<String>> {
+    let listed = run(&["ldd".as_ref(), program.as_os_str()])?;
+    let words = listed.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    Ok(words.map(str::to_owned).collect())
 }
