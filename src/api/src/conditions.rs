@@ -40,6 +40,8 @@ pub enum Reason {
     SecretNotFound,
     /// A referenced Secret lacks an entry.
     SecretIncomplete,
+    /// An entry of a referenced Secret can't be used.
+    SecretInvalid,
     /// The referenced RetentionPolicy doesn't exist.
     PolicyNotFound,
     /// The RetentionPolicy can't be used.

@@ -24,11 +24,20 @@ pub const APPLIED_HASH: &str = "marketrelay.dev/applied-hash";
 /// Hash of the relay's configuration, so that a change restarts it.
 pub const CONFIG_HASH: &str = "marketrelay.dev/config-hash";
 
+/// Since when a StatefulSet that was ready before has the relay image that it has.
+pub const IMAGE_SINCE: &str = "marketrelay.dev/image-since";
+/// When a certificate is to be replaced.
+pub const RENEW_AFTER: &str = "marketrelay.dev/renew-after";
+/// The policy's `keyEpoch` for which a keyring was last extended.
+pub const KEY_EPOCH: &str = "marketrelay.dev/key-epoch";
+
 /// The value of [`NAME`].
 pub const APP: &str = "marketrelay";
 /// The field manager and the value of [`MANAGED_BY`].
 pub const OPERATOR: &str = "marketrelay-operator";
 /// The [`COMPONENT`] of a connection's pod and what serves it.
 pub const RELAY: &str = "relay";
+/// The [`COMPONENT`] of what the operator itself keeps.
+pub const PKI: &str = "pki";
 /// The [`COMPONENT`] of key material.
 pub const KEYS: &str = "keys";

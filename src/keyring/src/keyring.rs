@@ -94,8 +94,8 @@ impl Keyring {
         let ahead = horizon.as_second() + (EPOCHS_AHEAD * grid.epoch_seconds()).max(SECONDS_AHEAD);
         let to = Timestamp::from_second(ahead).unwrap_or(Timestamp::MAX);
         for at in grid.points(now, to) {
-            if !self.epochs.contains_key(&at) {
-                self.epochs.insert(at, SecretKey::generate()?);
+            if let std::collections::btree_map::Entry::Vacant(e) = self.epochs.entry(at) {
+                e.insert(SecretKey::generate()?);
             }
         }
         Ok(self.epochs.len() - before)

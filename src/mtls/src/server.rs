@@ -24,7 +24,7 @@ pub type Current = watch::Receiver<Result<Arc<ServerConfig>, String>>;
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 /// A connection that sends no request this long is closed.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 const CONNECTIONS: usize = 32;
 
 /// Serves until `stop`, then finishes the requests that were begun. A replaced certificate counts from the next

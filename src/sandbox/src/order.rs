@@ -98,7 +98,7 @@ pub(crate) fn generate(marketplace: Marketplace, seed: u64, index: u64, placed: 
             country: country.into(),
             phone: format!("+31 6 {:08}", unique % 100_000_000),
         },
-        currency: if marketplace == Marketplace::Amazon && unique % 7 == 0 { "JPY" } else { "EUR" },
+        currency: if marketplace == Marketplace::Amazon && unique.is_multiple_of(7) { "JPY" } else { "EUR" },
         lines,
         number,
     }

@@ -63,7 +63,7 @@ impl Ebay {
     pub fn new(http: Client, endpoints: Endpoints, credentials: Credentials) -> Self {
         let tokens = Tokens::new(endpoints.token, Grant::RefreshTokenBasic, credentials);
         Self {
-            session: Session::new(http, endpoints.api, tokens, |request, token| dress(request, token)),
+            session: Session::new(http, endpoints.api, tokens, dress),
             limit: Limit::new(PERIOD, BURST),
             seen: Seen::default(),
             parcels: Cache::new(),

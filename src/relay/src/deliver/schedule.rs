@@ -19,7 +19,7 @@ const LONGEST_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// The delay after the attempt that made `failures` failures in a row, of which `unit` (0 to 1) spreads the tenants by
 /// a tenth each way. What the destination asks for counts if it is longer than 0.
 pub fn delay(failures: u32, retry_after: Option<SignedDuration>, unit: f64) -> SignedDuration {
-    if let Some(asked) = retry_after.filter(|asked| asked.is_positive()) {
+    if let Some(asked) = retry_after.filter(jiff::SignedDuration::is_positive) {
         return asked.min(LONGEST_RETRY_AFTER);
     }
     let index = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX).min(DELAYS.len() - 1);

@@ -84,7 +84,7 @@ pub fn start(dir: &Path, bin: &Path, processes: &Processes, at: &Addresses, with
         ask.arg("--kubeconfig").arg(&config).args(["get", "--raw", "/readyz", "--request-timeout=2s"]);
         ask.output().is_ok_and(|out| out.status.success())
     };
-    wait_for("kube-apiserver", Duration::from_secs(60), || ready() || !processes.runs("kube-apiserver"))?;
+    wait_for("kube-apiserver", Duration::from_mins(1), || ready() || !processes.runs("kube-apiserver"))?;
     if processes.runs("kube-apiserver") {
         return Ok(());
     }
@@ -150,7 +150,7 @@ impl ControlPlane {
         let prefix = ["setpriv", "--pdeathsig", "KILL"].map(str::to_owned).to_vec();
         let processes = Processes::new(&dir, prefix);
         let (kubeconfig, audit_log) = (dir.join("kubeconfig"), dir.join("audit.log"));
-        let plane = Self { kubeconfig, audit_log, processes, dir };
+        let plane = Self { kubeconfig, audit_log, dir, processes };
         let [api, etcd, etcd_peer] = free_ports()?;
         let at = Addresses {
             host: "127.0.0.1".into(),

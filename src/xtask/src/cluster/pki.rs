@@ -15,11 +15,14 @@ pub struct Authority {
 
 /// A certificate and its key, PEM.
 pub struct Identity {
+    /// The certificate.
     pub certificate: String,
+    /// Its key.
     pub key: String,
 }
 
 impl Authority {
+    /// A new one.
     pub fn new() -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new()).whatever_context("CA parameters")?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -29,6 +32,7 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), pem })
     }
 
+    /// Its certificate.
     pub fn pem(&self) -> &str {
         &self.pem
     }

@@ -1,0 +1,53 @@
+//! The names of the objects that the operator makes.
+
+/// The operator's certificate authority, in its own namespace.
+pub const CA: &str = "marketrelay-ca";
+/// The client certificate for whoever reads metrics, in the operator's own namespace.
+pub const METRICS_CLIENT: &str = "marketrelay-metrics-client";
+/// A namespace's digest key.
+pub const DIGEST_KEY: &str = "marketrelay-digest-key";
+/// The entry of the database key Secret.
+pub const DATABASE_KEY_ENTRY: &str = "database-key";
+/// The election's Lease, in the operator's own namespace.
+pub const LEASE: &str = "marketrelay-operator";
+
+/// The children of the connection `name`.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a>(pub &'a str);
+
+impl Names<'_> {
+    /// The ServiceAccount, ConfigMap, StatefulSet, Service and NetworkPolicy.
+    pub fn relay(self) -> String {
+        format!("{}-relay", self.0)
+    }
+
+    /// The relay's only pod.
+    pub fn pod(self) -> String {
+        format!("{}-relay-0", self.0)
+    }
+
+    /// The relay's certificate.
+    pub fn tls(self) -> String {
+        format!("{}-relay-tls", self.0)
+    }
+
+    /// The volume claim.
+    pub fn volume(self) -> String {
+        format!("{}-data", self.0)
+    }
+
+    /// The keyring.
+    pub fn keyring(self) -> String {
+        format!("{}-keyring", self.0)
+    }
+
+    /// The database key.
+    pub fn database_key(self) -> String {
+        format!("{}-database-key", self.0)
+    }
+
+    /// The relay's host name inside the cluster.
+    pub fn host(self, namespace: &str) -> String {
+        format!("{}-relay.{namespace}.svc", self.0)
+    }
+}
