@@ -45,31 +45,22 @@ pub fn alive(
     clock: Clock,
     stop: CancellationToken,
 ) -> watch::Receiver<Mounted<Keyring>> {
-    let pruned = |mounted: &Mounted<Keyring>| {
-        mounted.clone().map(|keyring| {
-            let mut keyring = Keyring::clone(&keyring);
-            keyring.drop_due(clock.now());
-            Arc::new(keyring)
-        })
-    };
-    let first = pruned(&mounted.borrow_and_update());
+    let mut first = mounted.borrow_and_update().clone();
+    forget_due(&mut first, &clock);
     let (sender, receiver) = watch::channel(first);
-    let task = {
-        let clock = clock.clone();
-        async move {
-            let mut ticks = tokio::time::interval(INTERVAL);
-            loop {
-                tokio::select! {
-                    changed = mounted.changed() => {
-                        if changed.is_err() {
-                            return;
-                        }
-                        let newest = mounted.borrow_and_update().clone();
-                        drop(sender.send_replace(newest));
-                        sender.send_if_modified(|mounted| forget_due(mounted, &clock));
+    let task = async move {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        loop {
+            tokio::select! {
+                changed = mounted.changed() => {
+                    if changed.is_err() {
+                        return;
                     }
-                    _ = ticks.tick() => { sender.send_if_modified(|mounted| forget_due(mounted, &clock)); }
+                    let mut newest = mounted.borrow_and_update().clone();
+                    forget_due(&mut newest, &clock);
+                    drop(sender.send_replace(newest));
                 }
+                _ = ticks.tick() => { sender.send_if_modified(|mounted| forget_due(mounted, &clock)); }
             }
         }
     };

@@ -82,7 +82,7 @@ fn version(folder: &Path) -> String {
     let mut times: Vec<_> = files
         .map(|file| {
             let modified = file.metadata().and_then(|data| data.modified()).ok();
-            format!("{:?} {modified:?}", file.file_name())
+            format!("{} {modified:?}", file.file_name().display())
         })
         .collect();
     times.sort();

@@ -88,7 +88,7 @@ impl Settings {
         let endpoints = self.endpoints();
         match &self.config.marketplace {
             MarketplaceSettings::Amazon(amazon) => {
-                Box::new(Amazon::new(http, endpoints, credentials, amazon.marketplace_ids.clone()))
+                Box::new(Amazon::new(http, endpoints, credentials, &amazon.marketplace_ids))
             }
             MarketplaceSettings::Ebay(_) => Box::new(Ebay::new(http, endpoints, credentials)),
             MarketplaceSettings::Bol(_) => Box::new(Bol::new(http, endpoints, credentials)),

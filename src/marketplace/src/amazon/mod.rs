@@ -68,7 +68,7 @@ impl Amazon {
         http: Client,
         endpoints: Endpoints,
         credentials: Credentials,
-        marketplace_ids: Vec<String>,
+        marketplace_ids: &[String],
     ) -> Self {
         let tokens = Tokens::new(endpoints.token, Grant::RefreshTokenForm, credentials);
         Self {

@@ -64,6 +64,9 @@ pub struct Deliverer {
     pub clock: Clock,
 }
 
+/// A rendered event.
+type Json = Zeroizing<Vec<u8>>;
+
 /// What to do after a step.
 enum Next {
     Again,
@@ -185,7 +188,7 @@ impl Deliverer {
     }
 
     /// As many events as fit into `limit` bytes, one at least.
-    fn render(&self, events: &[Event], limit: usize) -> (Vec<(i64, u64)>, Vec<Zeroizing<Vec<u8>>>) {
+    fn render(&self, events: &[Event], limit: usize) -> (Vec<(i64, u64)>, Vec<Json>) {
         let (mut chosen, mut rendered, mut size) = (Vec::new(), Vec::new(), 0);
         for event in events {
             let Ok(order) = &event.order else { continue };

@@ -24,7 +24,9 @@ pub fn down(cluster: &Cluster) -> Result<()> {
     let all = dirs(cluster);
     let empty = || {
         let pids: Vec<u32> = all.iter().flat_map(|dir| pids(dir)).collect();
-        pids.iter().for_each(|pid| kill("-KILL", *pid));
+        for pid in &pids {
+            kill("-KILL", *pid);
+        }
         pids.is_empty()
     };
     wait_for("end of the pods' processes", std::time::Duration::from_secs(20), empty)?;

@@ -173,7 +173,9 @@ fn network_processes(cluster: &Cluster) -> Result<()> {
     };
     crate::run::wait_for("end of the node's processes", std::time::Duration::from_secs(20), || {
         let left = inside();
-        left.iter().for_each(|pid| processes::kill("-KILL", *pid));
+        for pid in &left {
+            processes::kill("-KILL", *pid);
+        }
         left.is_empty()
     })
 }

@@ -1,6 +1,9 @@
 //! Where volumes live: an ext4 in a file with a directory that the kernel encrypts, and a plain directory.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use snafu::ResultExt;
 
@@ -35,7 +38,7 @@ pub fn image(cluster: &Cluster) -> PathBuf {
 
 pub fn up(cluster: &Cluster) -> Result<()> {
     fs::create_dir_all(plain(cluster)).whatever_context("can't make the folder of plain volumes")?;
-    let (image, mount) = (text(image(cluster)), text(cluster.dir().join("encrypted")));
+    let (image, mount) = (text(&image(cluster)), text(&cluster.dir().join("encrypted")));
     if is_mounted(&mount)? {
         return Ok(());
     }
@@ -46,7 +49,7 @@ pub fn up(cluster: &Cluster) -> Result<()> {
         run(&["mkfs.ext4", "-q", "-F", "-O", "encrypt", &image])?;
     }
     run(&["mount", "-o", "loop", &image, &mount])?;
-    let (volumes, key) = (text(encrypted(cluster)), text(cluster.dir().join("volumes.key")));
+    let (volumes, key) = (text(&encrypted(cluster)), text(&cluster.dir().join("volumes.key")));
     if !fresh {
         run(&["fscrypt", "unlock", &volumes, &format!("--key={key}"), "--quiet"])?;
         return Ok(());
@@ -73,7 +76,7 @@ pub fn down(cluster: &Cluster) -> Result<()> {
     for path in ours.iter().rev() {
         run(&["umount", "--lazy", path])?;
     }
-    let image = text(image(cluster));
+    let image = text(&image(cluster));
     for device in
         run(&["losetup", "--noheadings", "--output", "NAME", "--associated", &image])?.split_whitespace()
     {
@@ -87,6 +90,6 @@ fn is_mounted(path: &str) -> Result<bool> {
     Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(path)))
 }
 
-fn text(path: PathBuf) -> String {
+fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
