@@ -60,13 +60,14 @@ pub struct MarketplaceConnectionSpec {
     /// The relay's volume.
     #[serde(default)]
     pub storage: Storage,
-    /// How often the marketplace is asked for new and changed orders; at least 5s. The marketplace's own limits come first.
+    /// How often the marketplace is asked for new and changed orders; 5s to 1d. The marketplace's own limits come first.
     #[serde(default = "default_poll_interval")]
     #[x_kube(validation = rules::at_least(5, "pollInterval must be at least 5s; 1m is right for most accounts"))]
+    #[x_kube(validation = rules::at_most(86_400, "pollInterval must be at most 1d, marketplaces don't list handled orders for long; 1m is right for most accounts"))]
     pub poll_interval: Duration,
     /// How far back the very first poll looks; at most 30d.
     #[serde(default = "default_lookback")]
-    #[x_kube(validation = rules::at_most(2_592_000, "lookback must be at most 30d: older orders are shipped and their data is due for deletion"))]
+    #[x_kube(validation = rules::at_most(2_592_000, "lookback must be at most 30d, older orders are shipped and their data is due for deletion: write 30d or less"))]
     pub lookback: Duration,
     /// true: collect and deliver nothing. The relay keeps running, and the deadlines of personal data go on.
     #[serde(default)]
@@ -74,18 +75,20 @@ pub struct MarketplaceConnectionSpec {
 }
 
 /// A Secret in the same namespace.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 pub struct SecretRef {
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    /// The Secret's name.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = rules::object_name("a Secret in the same namespace"))]
     pub name: String,
 }
 
 /// A RetentionPolicy in the same namespace.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 pub struct PolicyRef {
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
+    /// The RetentionPolicy's name.
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = rules::object_name("a RetentionPolicy in the same namespace"))]
     pub name: String,
 }
 
@@ -96,16 +99,21 @@ pub struct Destination {
     pub webhook: Webhook,
 }
 
+/// In a URL: port 0, or one above 65535.
+const IMPOSSIBLE_PORT: &str = "^[a-zA-Z]+://[^/?#]*:0*(0|[1-9][0-9]{5,}|[7-9][0-9]{4}|6[6-9][0-9]{3}|65[6-9][0-9]{2}|655[4-9][0-9]|6553[6-9])([/?#]|$)";
+
 /// An https endpoint of the customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Webhook {
     /// The address that batches are posted to; https only. Redirects aren't followed.
-    #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() == 'https' && url(self).getHost() != ''")
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = Rule::new("isURL(self) && url(self).getScheme() == 'https' && url(self).getHostname() != ''")
         .message("url must be an https address such as https://erp.acme.example/orders: personal data never travels unencrypted"))]
     #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z]+://[^/?#]*@') && !self.contains('#')")
         .message("url must not hold a user name, a password or a fragment: the receiver recognises us by the signature (signingSecretRef)"))]
+    #[x_kube(validation = Rule::new(format!("!self.matches('{IMPOSSIBLE_PORT}')"))
+        .message("url's port must be between 1 and 65535; without one it is 443"))]
     pub url: String,
     /// The Secret that batches are signed with. Entry `signingSecret`: `whsec_` and 24 to 64 bytes in base64. While rotating,
     /// `previousSigningSecret` holds the old one and every batch carries both signatures.
@@ -135,6 +143,8 @@ impl Default for Batch {
     }
 }
 
+const IS_SIZE: &str = "self.matches('^[1-9][0-9]*(Mi|Gi|Ti|M|G|T)$')";
+
 /// The relay's volume.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
@@ -143,15 +153,17 @@ impl Default for Batch {
 pub struct Storage {
     /// Its size, such as 1Gi. It may grow where the StorageClass allows expansion, and never shrinks.
     #[serde(default = "default_size")]
-    #[schemars(length(max = 16), regex(pattern = "^[1-9][0-9]*(Mi|Gi|Ti|M|G|T)$"))]
-    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity('64Mi')) >= 0")
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new(IS_SIZE).message("size must be a whole number and Mi, Gi or Ti, such as 1Gi"))]
+    #[x_kube(validation = Rule::new(format!("!{IS_SIZE} || quantity(self).compareTo(quantity('64Mi')) >= 0"))
         .message("size must be at least 64Mi; 1Gi holds about a million orders"))]
-    #[x_kube(validation = Rule::new("quantity(self).compareTo(quantity(oldSelf)) >= 0")
+    #[x_kube(validation = Rule::new(format!("!{IS_SIZE} || quantity(self).compareTo(quantity(oldSelf)) >= 0"))
         .message("size can't shrink, volumes only grow: keep the old size or make a new connection"))]
     pub size: String,
     /// A StorageClass whose volumes are encrypted; the operator's default if absent. It stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = rules::object_name("a StorageClass (kubectl get storageclasses)"))]
     pub storage_class_name: Option<String>,
 }
 
@@ -183,6 +195,8 @@ fn default_size() -> String {
 
 /// What the operator has found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("!has(oldSelf.connectionId) || (has(self.connectionId) && self.connectionId == oldSelf.connectionId)")
+    .message("connectionId can't be changed or removed: volumes, keys and backups are named after it"))]
 #[serde(rename_all = "camelCase")]
 pub struct MarketplaceConnectionStatus {
     /// The generation of the spec that the rest of the status is about.
@@ -191,7 +205,7 @@ pub struct MarketplaceConnectionStatus {
     /// The connection's identity: minted once, the same in every region and after deleting and re-applying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection_id: Option<String>,
-    /// Amazon, eBay or bol.
+    /// amazon, ebay or bol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marketplace: Option<String>,
     /// Ready, Collecting, Delivering and StorageEncrypted, each with a reason and a message that says what to do.

@@ -9,23 +9,41 @@ use crate::{MarketplaceConnection, RetentionPolicy};
 
 /// Every kind's definition, as it is installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [MarketplaceConnection::crd(), RetentionPolicy::crd()].into_iter().map(without_null).collect()
+    [MarketplaceConnection::crd(), RetentionPolicy::crd()].into_iter().map(published).collect()
 }
 
-/// An optional field is absent, never null: CEL's `has()` takes a null for a value, and the API server drops nulls
-/// of fields that aren't nullable.
-fn without_null(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+fn published(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
-            clear_nullable(schema);
+            each(schema, &|schema| {
+                without_null(schema);
+                flowing(schema);
+            });
         }
     }
     crd
 }
 
-fn clear_nullable(schema: &mut JSONSchemaProps) {
+fn each(schema: &mut JSONSchemaProps, change: &impl Fn(&mut JSONSchemaProps)) {
+    change(schema);
+    schema
+        .properties
+        .iter_mut()
+        .flat_map(|properties| properties.values_mut())
+        .for_each(|field| each(field, change));
+}
+
+/// An optional field is absent, never null: CEL's `has()` takes a null for a value, and the API server drops nulls
+/// of fields that aren't nullable.
+fn without_null(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(clear_nullable);
+}
+
+/// `kubectl explain` breaks lines itself.
+fn flowing(schema: &mut JSONSchemaProps) {
+    if let Some(text) = &mut schema.description {
+        *text = text.replace('\n', " ");
+    }
 }
 
 #[cfg(test)]

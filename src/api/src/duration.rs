@@ -7,8 +7,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use snafu::Snafu;
 
+use crate::rules;
+
 /// What the API server and [`Duration::from_str`] accept.
 pub const PATTERN: &str = "^[1-9][0-9]{0,5}[dhms]$";
+
+/// More than any duration needs, so that a longer text gets the sentence that says how to write one.
+const MAX_LENGTH: u32 = 32;
 
 const DAY: i64 = 86_400;
 
@@ -107,7 +112,11 @@ impl JsonSchema for Duration {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": PATTERN, "maxLength": 7})
+        json_schema!({
+            "type": "string",
+            "maxLength": MAX_LENGTH,
+            "x-kubernetes-validations": [rules::duration()],
+        })
     }
 }
 

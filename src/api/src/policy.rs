@@ -51,7 +51,7 @@ pub struct RetentionPolicySpec {
     pub amazon: AmazonRetention,
     /// Personal data of an order is gone this long after its first shipment, from the data and from every backup; at most 30d.
     #[serde(default = "days_30")]
-    #[x_kube(validation = rules::at_most(DAYS_30, "deleteAfterShipment must be at most 30d: write 30d or less"))]
+    #[x_kube(validation = rules::at_most(DAYS_30, "deleteAfterShipment must be at most 30d, personal data leaves data and backups by then: write 30d or less"))]
     pub delete_after_shipment: Duration,
     /// How finely keys are destroyed: personal data is gone early by at most this. A shorter epoch means more keys.
     #[serde(default = "days_1")]

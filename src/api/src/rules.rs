@@ -1,6 +1,15 @@
 //! The CEL expressions of the CRDs that several fields share.
+//!
+//! What a text must look like is a rule with a sentence, not a `pattern`: a pattern's own message shows nothing but the
+//! expression, and hides every further mistake. Rules that compute with a text hold for one that isn't well formed, so
+//! that a mistake is told once.
 
 use kube::core::{Message, Rule};
+
+use crate::duration::PATTERN;
+
+/// The name of an object: labels of letters, digits and `-`, separated by dots.
+const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// A duration's length in seconds, as a CEL expression. CEL's own `duration()` knows no days.
 fn seconds(field: &str) -> String {
@@ -10,25 +19,42 @@ fn seconds(field: &str) -> String {
     )
 }
 
+fn is_duration(field: &str) -> String {
+    format!("{field}.matches('{PATTERN}')")
+}
+
+/// Every duration field.
+pub fn duration() -> Rule {
+    Rule::new(is_duration("self")).message("must be a whole number and d, h, m or s, such as 90d or 36h")
+}
+
 /// A duration field of at least `min`.
 pub fn at_least(min: i64, message: &str) -> Rule {
-    Rule::new(format!("{} >= {min}", seconds("self"))).message(message)
+    Rule::new(format!("!{} || {} >= {min}", is_duration("self"), seconds("self"))).message(message)
 }
 
 /// A duration field of at most `max`.
 pub fn at_most(max: i64, message: &str) -> Rule {
-    Rule::new(format!("{} <= {max}", seconds("self"))).message(message)
+    Rule::new(format!("!{} || {} <= {max}", is_duration("self"), seconds("self"))).message(message)
 }
 
 /// A policy's duration must be a manageable number of epochs.
 pub fn epochs(field: &str, path: &str) -> Rule {
+    let well_formed = format!("{} && {}", is_duration(field), is_duration("self.keyEpoch"));
     let (length, epoch) = (seconds(field), seconds("self.keyEpoch"));
-    Rule::new(format!("{length} >= 2 * ({epoch}) && {length} <= 1000 * ({epoch})"))
+    Rule::new(format!("!({well_formed}) || ({length} >= 2 * ({epoch}) && {length} <= 1000 * ({epoch}))"))
         .message(Message::Message(format!(
-            "{path} must be between 2 and 1000 times keyEpoch (one key per epoch is kept in a Secret); \
-             change keyEpoch or {path}"
+            "{path} must be between 2 and 1000 times keyEpoch (one key per epoch is kept in a Secret): \
+         change keyEpoch or {path}"
         )))
         .field_path(format!(".{path}"))
+}
+
+/// A field that names an object, of which `what` says what it is.
+pub fn object_name(what: &str) -> Rule {
+    Rule::new(format!("self.matches('{OBJECT_NAME}')")).message(Message::Message(format!(
+        "must be the name of {what}: at most 253 lowercase letters, digits, '-' and '.'"
+    )))
 }
 
 /// The names of the objects that a connection needs are its own with an ending.

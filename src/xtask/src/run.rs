@@ -1,16 +1,51 @@
 //! Running other programs, with errors that say which one failed and what it said.
 
-use std::{ffi::OsStr, fs, path::Path, process::Command, time::Duration};
+use std::{
+    cell::RefCell,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use snafu::{ResultExt, Whatever, ensure_whatever};
 
 /// Every command of this tool ends in a sentence for a person.
 pub type Result<T, E = Whatever> = std::result::Result<T, E>;
 
+/// In the environment of programs that work on a local cluster: its folder.
+pub const MARK: &str = "MARKETRELAY_CLUSTER_DIR";
+
+thread_local! {
+    static MARKED: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
+}
+
+/// Programs that this thread starts are marked until this is dropped, so that they are found should this command be
+/// killed before them.
+pub struct Marked(());
+
+impl Marked {
+    /// With a local cluster's folder.
+    pub fn with(dir: &Path) -> Self {
+        MARKED.set(Some(dir.to_path_buf()));
+        Self(())
+    }
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        MARKED.set(None);
+    }
+}
+
 /// Builds a command from its words.
 pub fn command<S: AsRef<OsStr>>(words: &[S]) -> Command {
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]);
+    if let Some(dir) = MARKED.with_borrow(Clone::clone) {
+        command.env(MARK, dir);
+    }
     command
 }
 

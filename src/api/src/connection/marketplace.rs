@@ -15,7 +15,9 @@ pub struct Amazon {
         .message("amazon.region can't be changed, an account belongs to a region: make a new connection"))]
     pub region: AmazonRegion,
     /// Amazon's ids of the sites to collect from, such as A1805IZSGTT6HS for amazon.nl; 1 to 50.
-    #[schemars(length(min = 1, max = 50), inner(regex(pattern = "^[A-Z0-9]{10,20}$"), length(max = 20)))]
+    #[schemars(length(min = 1, max = 50), inner(length(max = 64)))]
+    #[x_kube(validation = Rule::new("self.all(id, id.matches('^[A-Z0-9]{10,20}$'))")
+        .message("marketplaceIds must be ids as Amazon writes them, such as A1805IZSGTT6HS for amazon.nl: 10 to 20 capital letters and digits"))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub marketplace_ids: Vec<String>,
 }

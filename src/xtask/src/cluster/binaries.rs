@@ -1,6 +1,12 @@
 //! Kubernetes and its neighbours, built from their Go modules once per hash of what they are built from.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use snafu::{OptionExt, ResultExt};
 
@@ -36,8 +42,9 @@ const KUBE: Module = Module {
                    -X k8s.io/component-base/version.gitMinor=34 \
                    -X k8s.io/component-base/version.gitTreeState=clean",
 };
+const HELM: Module = tool("helm", "helm.sh/helm/v3/cmd/helm");
 const TOOLS: [Module; 4] = [
-    tool("helm", "helm.sh/helm/v3/cmd/helm"),
+    HELM,
     tool("coredns", "github.com/coredns/coredns"),
     tool("local-path-provisioner", "github.com/rancher/local-path-provisioner"),
     tool("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
@@ -61,30 +68,44 @@ pub fn control_plane() -> Result<PathBuf> {
     link(&[(build(&KUBE)?, KUBERNETES.to_vec())])
 }
 
+/// The folder of links as the last build left it; builds nothing.
+pub fn links() -> PathBuf {
+    paths::cache().join("links")
+}
+
+/// helm alone.
+pub fn helm() -> Result<PathBuf> {
+    build(&HELM)
+}
+
 fn link(programs: &[(PathBuf, Vec<&'static str>)]) -> Result<PathBuf> {
-    let dir = paths::cache().join("links");
-    fs::create_dir_all(&dir).whatever_context("can't make the folder of links")?;
-    for (binary, names) in programs {
-        for name in names {
-            let (link, new) = (dir.join(name), dir.join(format!(".{name}.{}", std::process::id())));
-            if fs::read_link(&link).is_ok_and(|target| target == *binary) {
-                continue;
-            }
-            std::os::unix::fs::symlink(binary, &new).whatever_context("can't link a program")?;
-            fs::rename(&new, &link).whatever_context("can't link a program")?;
-        }
+    let dir = links();
+    let wanted = programs.iter().flat_map(|(binary, names)| names.iter().map(move |name| (binary, name)));
+    let is_linked =
+        |binary: &PathBuf, name: &str| fs::read_link(dir.join(name)).is_ok_and(|to| to == *binary);
+    for (binary, name) in wanted.filter(|(binary, name)| !is_linked(binary, name)) {
+        let new = dir.join(format!(".{name}.{}", std::process::id()));
+        fs::create_dir_all(&dir)
+            .and_then(|()| symlink(binary, &new))
+            .and_then(|()| fs::rename(&new, dir.join(name)))
+            .with_whatever_context(|e| format!("can't link {name} in {}: {e}", dir.display()))?;
     }
     Ok(dir)
 }
 
 fn build(module: &Module) -> Result<PathBuf> {
     let source = paths::checkout().join("tests/cluster").join(module.folder);
-    let target = paths::cache().join("bin").join(key(&source, module.linker_flags)?).join(module.folder);
+    let dir = paths::cache().join("bin").join(key(&source, module.linker_flags)?);
+    let target = dir.join(module.folder);
+    if target.exists() {
+        return Ok(target);
+    }
+    let _alone = alone(&dir, module.folder)?;
     if target.exists() {
         return Ok(target);
     }
     step(format!("building {} from its Go module (minutes, once)", module.folder));
-    let partial = target.with_extension(format!("partial-{}", std::process::id()));
+    let partial = target.with_extension("partial");
     let mut go = command(&["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]);
     go.arg("-ldflags").arg(module.linker_flags).arg("-o").arg(&partial).arg(module.package);
     go.current_dir(&source).env("CGO_ENABLED", "0").env_remove("GOFLAGS");
@@ -93,8 +114,21 @@ fn build(module: &Module) -> Result<PathBuf> {
     Ok(target)
 }
 
+/// Only one command at a time builds a program; the lock ends with the command, also if that is killed.
+fn alone(dir: &Path, program: &str) -> Result<File> {
+    fs::create_dir_all(dir).with_whatever_context(|e| format!("can't make {}: {e}", dir.display()))?;
+    let path = dir.join(".lock");
+    let file =
+        File::create(&path).with_whatever_context(|e| format!("can't make {}: {e}", path.display()))?;
+    if file.try_lock().is_err() {
+        step(format!("waiting for another command that builds {program}"));
+        file.lock().whatever_context("can't wait for the other command")?;
+    }
+    Ok(file)
+}
+
 /// Go's version, the module's files and the flags above.
-fn key(source: &std::path::Path, linker_flags: &str) -> Result<String> {
+fn key(source: &Path, linker_flags: &str) -> Result<String> {
     let go = run(&["go", "version"]).whatever_context(
         "Go is needed to build Kubernetes: install Go 1.24 or newer and put `go` in the PATH",
     )?;
@@ -105,10 +139,13 @@ fn key(source: &std::path::Path, linker_flags: &str) -> Result<String> {
             inputs.push_str(&read(&path)?);
         }
     }
-    let mut sha = std::process::Command::new("sha256sum");
-    let input = paths::cache().join(format!(".key-{}", std::process::id()));
-    crate::run::write(&input, &inputs)?;
-    let sum = output(sha.arg(&input));
-    fs::remove_file(&input).whatever_context("can't remove a temporary file")?;
-    sum?.get(..16).map(str::to_owned).whatever_context("sha256sum printed nothing")
+    let mut sha = Command::new("sha256sum");
+    let mut child =
+        sha.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().whatever_context("can't run sha256sum")?;
+    let mut input = child.stdin.take().whatever_context("sha256sum has no input")?;
+    input.write_all(inputs.as_bytes()).whatever_context("can't write to sha256sum")?;
+    drop(input);
+    let out = child.wait_with_output().whatever_context("can't wait for sha256sum")?;
+    let sum = String::from_utf8_lossy(&out.stdout);
+    sum.get(..16).map(str::to_owned).whatever_context("sha256sum printed nothing")
 }

@@ -7,13 +7,13 @@ use std::{
 
 use snafu::ResultExt;
 
-use super::{name::Cluster, processes::kill};
+use super::{name::Cluster, processes::kill_all};
 use crate::run::{Result, wait_for};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
 pub fn up(cluster: &Cluster) -> Result<()> {
-    for dir in dirs(cluster) {
+    for dir in dirs(&cluster.namespace()) {
         fs::create_dir_all(&dir).with_whatever_context(|e| format!("can't make {}: {e}", dir.display()))?;
     }
     Ok(())
@@ -21,15 +21,8 @@ pub fn up(cluster: &Cluster) -> Result<()> {
 
 /// Kills what still runs in them and removes them.
 pub fn down(cluster: &Cluster) -> Result<()> {
-    let all = dirs(cluster);
-    let empty = || {
-        let pids: Vec<u32> = all.iter().flat_map(|dir| pids(dir)).collect();
-        for pid in &pids {
-            kill("-KILL", *pid);
-        }
-        pids.is_empty()
-    };
-    wait_for("end of the pods' processes", std::time::Duration::from_secs(20), empty)?;
+    let all = dirs(&cluster.namespace());
+    kill_all("end of the pods' processes", || all.iter().flat_map(|dir| pids(dir)).collect())?;
     for dir in &all {
         let removed = || {
             remove(dir);
@@ -41,15 +34,14 @@ pub fn down(cluster: &Cluster) -> Result<()> {
 }
 
 /// In every controller of version 1, or in the one tree of version 2.
-fn dirs(cluster: &Cluster) -> Vec<PathBuf> {
-    let name = cluster.namespace();
+pub fn dirs(name: &str) -> Vec<PathBuf> {
     let root = Path::new(ROOT);
     if root.join("cgroup.controllers").exists() {
         return vec![root.join(name)];
     }
     let controllers = fs::read_dir(root).into_iter().flatten().flatten();
     let real = controllers.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    real.map(|entry| entry.path().join(&name)).collect()
+    real.map(|entry| entry.path().join(name)).collect()
 }
 
 fn children(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {

@@ -1,8 +1,11 @@
 //! etcd and kube-apiserver: inside a node's network namespace, or alone on loopback for tests that need no node.
 
 use std::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Sender, channel},
+    thread,
     time::Duration,
 };
 
@@ -13,7 +16,7 @@ use super::{
     pki::{Authority, kubeconfig},
     processes::Processes,
 };
-use crate::run::{Result, command, read, run, wait_for, write};
+use crate::run::{Result, command, run, wait_for, write};
 
 /// Where a control plane listens.
 pub struct Addresses {
@@ -38,7 +41,8 @@ rules:
 
 /// Makes the certificates and kubeconfigs of a new cluster.
 pub fn certificates(dir: &Path, context: &str, node: Option<&str>, at: &Addresses) -> Result<()> {
-    if dir.join("kubeconfig").exists() {
+    // It is written last.
+    if !std::fs::read_to_string(dir.join("kubeconfig")).unwrap_or_default().is_empty() {
         return Ok(());
     }
     let pki = dir.join("pki");
@@ -79,18 +83,16 @@ pub fn start(dir: &Path, bin: &Path, processes: &Processes, at: &Addresses, with
     processes.start("kube-apiserver", &api)?;
     let kubectl = bin.join("kubectl");
     let config = dir.join("kubeconfig");
+    let servers = ["etcd", "kube-apiserver"];
     let ready = || {
+        let listens = TcpStream::connect((at.host.as_str(), at.api)).is_ok();
         let mut ask = command(&[&kubectl]);
         ask.arg("--kubeconfig").arg(&config).args(["get", "--raw", "/readyz", "--request-timeout=2s"]);
-        ask.output().is_ok_and(|out| out.status.success())
+        listens && ask.output().is_ok_and(|out| out.status.success())
     };
-    wait_for("kube-apiserver", Duration::from_mins(1), || ready() || !processes.runs("kube-apiserver"))?;
-    if processes.runs("kube-apiserver") {
-        return Ok(());
-    }
-    let log = read(&processes.log("kube-apiserver"))?;
-    let last = log.lines().rev().take(5).collect::<Vec<_>>().join("\n");
-    snafu::whatever!("kube-apiserver ended:\n{last}")
+    let ended = || servers.iter().any(|name| !processes.runs(name));
+    wait_for("kube-apiserver", Duration::from_mins(1), || ended() || ready())?;
+    processes.check(&servers)
 }
 
 fn etcd(bin: &Path, at: &Addresses) -> Vec<String> {
@@ -132,45 +134,97 @@ fn api_server(bin: &Path, at: &Addresses) -> Vec<String> {
     flags.to_vec()
 }
 
-/// A control plane for one test: no root, no node, stopped when dropped, and by the kernel if the test is killed.
+/// A control plane for tests: no root, no node. It is stopped when dropped, and when the process that started it ends,
+/// however that happens.
 pub struct ControlPlane {
     /// Of a cluster administrator.
     pub kubeconfig: PathBuf,
     /// Of writes, as JSON lines.
     pub audit_log: PathBuf,
-    dir: PathBuf,
+    /// The folder of kubectl.
+    pub bin: PathBuf,
     processes: Processes,
+    janitor: Child,
+    /// Ends the thread that the servers' lives hang on.
+    keeper: Option<Sender<()>>,
 }
+
+/// Removes the folder once nobody holds the other end of its input.
+const JANITOR: &str = r#"cat; for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$0" && break; sleep 1; done"#;
 
 impl ControlPlane {
     /// Starts one on free loopback ports.
     pub fn start() -> Result<Self> {
+        let bin = binaries::control_plane()?;
         let made = run(&["mktemp", "-d", "-t", "marketrelay-control-plane.XXXXXX"])?;
         let dir = PathBuf::from(made.trim());
+        let mut janitor = Command::new("setsid");
+        janitor.args(["sh", "-c", JANITOR]).arg(&dir).stdin(Stdio::piped()).stdout(Stdio::null());
+        let janitor = janitor.stderr(Stdio::null()).spawn().whatever_context("can't start sh")?;
         let prefix = ["setpriv", "--pdeathsig", "KILL"].map(str::to_owned).to_vec();
-        let processes = Processes::new(&dir, prefix);
-        let (kubeconfig, audit_log) = (dir.join("kubeconfig"), dir.join("audit.log"));
-        let plane = Self { kubeconfig, audit_log, dir, processes };
-        let [api, etcd, etcd_peer] = free_ports()?;
-        let at = Addresses {
-            host: "127.0.0.1".into(),
-            api,
-            etcd,
-            etcd_peer,
-            service_range: "10.234.0.0/24".into(),
-            service_ip: "10.234.0.1".into(),
+        let mut plane = Self {
+            kubeconfig: dir.join("kubeconfig"),
+            audit_log: dir.join("audit.log"),
+            processes: Processes::new(&dir, prefix),
+            bin,
+            janitor,
+            keeper: None,
         };
-        certificates(&plane.dir, "control-plane", None, &at)?;
-        start(&plane.dir, &binaries::control_plane()?, &plane.processes, &at, false)?;
+        plane.keeper = Some(keep(&plane, &dir)?);
         Ok(plane)
     }
+
+    /// kubectl as the administrator.
+    pub fn kubectl(&self) -> Command {
+        let mut kubectl = Command::new(self.bin.join("kubectl"));
+        kubectl.arg("--kubeconfig").arg(&self.kubeconfig).env("KUBECACHEDIR", self.kubectl_cache());
+        kubectl
+    }
+
+    /// What kubectl remembers of this server; another one may get its address later.
+    pub fn kubectl_cache(&self) -> PathBuf {
+        self.kubeconfig.with_file_name("kubectl")
+    }
+}
+
+/// The kernel ends the servers with the thread that started them, which must not be the one of a single test.
+fn keep(plane: &ControlPlane, dir: &Path) -> Result<Sender<()>> {
+    let (keeper, until) = channel();
+    let (started, result) = channel();
+    let (processes, bin, dir) = (plane.processes.clone(), plane.bin.clone(), dir.to_path_buf());
+    thread::spawn(move || {
+        if started.send(start_alone(&dir, &bin, &processes)).is_ok() {
+            // An error: the sender is gone.
+            until.recv().unwrap_or_default();
+        }
+    });
+    result.recv().whatever_context("the thread that starts the servers has ended")??;
+    Ok(keeper)
+}
+
+fn start_alone(dir: &Path, bin: &Path, processes: &Processes) -> Result<()> {
+    let [api, etcd, etcd_peer] = free_ports()?;
+    let at = Addresses {
+        host: "127.0.0.1".into(),
+        api,
+        etcd,
+        etcd_peer,
+        service_range: "10.234.0.0/24".into(),
+        service_ip: "10.234.0.1".into(),
+    };
+    certificates(dir, "control-plane", None, &at)?;
+    start(dir, bin, processes, &at, false)
 }
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        self.processes.stop();
-        if let Err(error) = std::fs::remove_dir_all(&self.dir) {
-            eprintln!("can't remove {}: {error}", self.dir.display());
+        if let Err(error) = self.processes.stop() {
+            eprintln!("can't stop a control plane: {error}");
+        }
+        drop(self.keeper.take());
+        drop(self.janitor.stdin.take());
+        if let Err(error) = self.janitor.wait() {
+            eprintln!("can't remove a control plane's folder: {error}");
         }
     }
 }

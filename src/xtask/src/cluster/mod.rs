@@ -4,9 +4,12 @@ mod addons;
 mod binaries;
 mod cgroups;
 mod control_plane;
+mod host;
+mod left;
 mod name;
 mod network;
 mod node;
+mod outside;
 mod packages;
 mod pki;
 mod processes;
@@ -14,20 +17,27 @@ mod s3;
 mod smoke;
 mod storage;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
+pub use binaries::helm;
 use clap::Subcommand;
 use control_plane::Addresses;
 pub use control_plane::ControlPlane;
+pub use left::left_behind;
 use name::Cluster;
 pub use pki::{Authority, Identity};
 use processes::Processes;
-pub use smoke::{left_behind, smoke};
-use snafu::OptionExt;
+pub use smoke::smoke;
+use snafu::{OptionExt, ensure_whatever};
 
 use crate::{
+    paths,
     progress::step,
-    run::{Result, output},
+    run::{Marked, Result, output},
 };
 
 /// `cargo xtask cluster …`
@@ -35,7 +45,7 @@ use crate::{
 pub enum Command {
     /// Bring a cluster up; one that is up already is only completed.
     Up {
-        /// At most 20 of a-z, 0-9 and -.
+        /// At most 20 of a-z, 0-9 and -; part of addresses, folders and the kubeconfig's context.
         name: String,
         /// Only etcd and kube-apiserver, on loopback, without root; ends with Ctrl-C.
         #[arg(long)]
@@ -46,7 +56,7 @@ pub enum Command {
         /// Its name.
         name: String,
     },
-    /// Show a cluster's node, pods, storage classes and S3 server.
+    /// Show whether a cluster runs, how to reach it and its S3 server, its node, pods and storage classes.
     Status {
         /// Its name.
         name: String,
@@ -102,21 +112,25 @@ impl Access {
 
 /// How to use an existing cluster.
 pub fn access(name: &str) -> Result<Access> {
-    let cluster = find(name)?;
-    let dir = cluster.dir();
-    Ok(Access {
-        kubeconfig: dir.join("kubeconfig"),
-        bin: binaries::all()?,
-        context: context(&cluster),
-        audit_log: dir.join("audit.log"),
-    })
+    Ok(access_to(&find(name)?))
 }
 
-/// Brings a cluster up.
+fn access_to(cluster: &Cluster) -> Access {
+    let dir = cluster.dir();
+    Access {
+        kubeconfig: dir.join("kubeconfig"),
+        bin: binaries::links(),
+        context: context(cluster),
+        audit_log: dir.join("audit.log"),
+    }
+}
+
+/// Brings a cluster up, or completes it.
 pub fn up(name: &str) -> Result<Access> {
     packages::install()?;
     let bin = binaries::all()?;
-    let cluster = Cluster::claim(name)?;
+    let (cluster, _alone) = claim(name)?;
+    let _marked = Marked::with(&cluster.dir());
     step(format!("cluster {name}: network and storage"));
     network::up(&cluster)?;
     cgroups::up(&cluster)?;
@@ -132,24 +146,46 @@ pub fn up(name: &str) -> Result<Access> {
     step(format!("cluster {name}: DNS and storage classes"));
     addons::install(&cluster, &bin)?;
     step(format!("cluster {name} is ready: eval \"$(cargo xtask cluster env {name})\""));
-    access(name)
+    Ok(access_to(&cluster))
+}
+
+/// The cluster, and what keeps other commands from changing it.
+fn claim(name: &str) -> Result<(Cluster, File)> {
+    loop {
+        let cluster = Cluster::claim(name, host::up)?;
+        if let Some(alone) = cluster.lock()? {
+            return Ok((cluster, alone));
+        }
+    }
 }
 
 /// Takes a cluster down; what a killed `up` left goes too.
 pub fn down(name: &str) -> Result<()> {
-    let Some(cluster) = Cluster::find(name)? else {
-        println!("no cluster named {name} here (cargo xtask cluster list)");
-        return Ok(());
+    let claimed = Cluster::find(name)?.map(|cluster| (cluster.lock(), cluster));
+    let Some((Some(_alone), cluster)) = claimed.map(|(lock, cluster)| Ok((lock?, cluster))).transpose()?
+    else {
+        return forget(name);
     };
     step(format!("cluster {name}: ending its processes"));
-    Processes::new(&cluster.dir(), Vec::new()).stop();
+    Processes::new(&cluster.dir(), Vec::new()).stop()?;
     cgroups::down(&cluster)?;
     network_processes(&cluster)?;
     step(format!("cluster {name}: removing mounts and network"));
+    outside::down(&cluster)?;
     storage::down(&cluster)?;
     network::down(&cluster)?;
-    cluster.release()?;
+    cluster.release(host::down)?;
     step(format!("cluster {name} is gone"));
+    Ok(())
+}
+
+/// A folder without an index is from an `up` or a `down` that was killed: nothing else is there any more or yet.
+fn forget(name: &str) -> Result<()> {
+    if paths::cluster(name).exists() {
+        let never_made = Cluster { name: name.to_owned(), index: 0 };
+        return never_made.release(host::down);
+    }
+    println!("no cluster named {name} here (cargo xtask cluster list)");
     Ok(())
 }
 
@@ -160,24 +196,13 @@ pub fn load(name: &str, archive: &Path) -> Result<()> {
 
 /// containerd's shims live in the cluster's network namespace and outlive containerd.
 fn network_processes(cluster: &Cluster) -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
     let path = PathBuf::from("/run/netns").join(cluster.namespace());
-    let Ok(ours) = std::fs::metadata(&path) else { return Ok(()) };
-    let inside = || {
-        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let same = |pid: &u32| {
-            std::fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|ns| ns.ino() == ours.ino())
-        };
-        pids.filter(same).collect::<Vec<_>>()
+    let Ok(ours) = fs::metadata(&path) else { return Ok(()) };
+    let same = |pid: &u32| {
+        fs::metadata(format!("/proc/{pid}/ns/net"))
+            .is_ok_and(|ns| (ns.dev(), ns.ino()) == (ours.dev(), ours.ino()))
     };
-    crate::run::wait_for("end of the node's processes", std::time::Duration::from_secs(20), || {
-        let left = inside();
-        for pid in &left {
-            processes::kill("-KILL", *pid);
-        }
-        left.is_empty()
-    })
+    processes::kill_all("end of the node's processes", || processes::pids().filter(same).collect())
 }
 
 fn find(name: &str) -> Result<Cluster> {
@@ -202,30 +227,57 @@ fn addresses(cluster: &Cluster) -> Addresses {
 
 fn serve_control_plane(name: &str) -> Result<()> {
     let plane = ControlPlane::start()?;
-    step(format!("control plane {name} is ready: export KUBECONFIG={}", plane.kubeconfig.display()));
-    println!("{:>7}  press Enter to end it", "");
-    let mut line = String::new();
-    drop(std::io::stdin().read_line(&mut line));
-    Ok(())
+    step(format!("control plane {name} is ready; Ctrl-C ends it"));
+    println!("export KUBECONFIG={}", plane.kubeconfig.display());
+    println!("export KUBECACHEDIR={}", plane.kubectl_cache().display());
+    println!("export PATH={}:$PATH", plane.bin.display());
+    loop {
+        std::thread::park();
+    }
 }
 
 fn status(name: &str) -> Result<()> {
     let cluster = find(name)?;
-    let access = access(name)?;
-    for what in [&["get", "nodes"][..], &["get", "pods", "--all-namespaces"], &["get", "storageclasses"]] {
-        println!("{}", output(node::kubectl(&cluster, &access.bin).args(what))?);
-    }
+    let access = access_to(&cluster);
+    let (processes, dir) = (Processes::new(&cluster.dir(), Vec::new()), cluster.dir());
+    println!("cluster     {name}: {}", state(&processes));
+    println!("shell       eval \"$(cargo xtask cluster env {name})\"");
     println!("kubeconfig  {}", access.kubeconfig.display());
     println!("S3          {}", s3::describe(&cluster)?);
+    println!("logs        {}", dir.join("log").display());
+    let ended: Vec<_> =
+        processes.all().into_iter().filter_map(|(name, runs)| (!runs).then_some(name)).collect();
+    ensure_whatever!(
+        ended.is_empty() && processes.runs("kubelet"),
+        "it isn't complete{}: cargo xtask cluster up {name}",
+        if ended.is_empty() { String::new() } else { format!(", ended: {}", ended.join(", ")) }
+    );
+    for what in [&["get", "nodes"][..], &["get", "pods", "--all-namespaces"], &["get", "storageclasses"]] {
+        print!("\n{}", output(node::kubectl(&cluster, &access.bin).args(what))?);
+    }
     Ok(())
 }
 
+fn state(processes: &Processes) -> String {
+    let all = processes.all();
+    match (all.iter().filter(|(_, runs)| *runs).count(), all.len()) {
+        (0, _) => "stopped".to_owned(),
+        (running, all) if running == all => "running".to_owned(),
+        (running, all) => format!("{running} of {all} processes run"),
+    }
+}
+
 fn list() -> Result<()> {
-    println!("{:<22} {:<16} {:<8} KUBECONFIG", "NAME", "NODE", "RUNS");
-    for cluster in Cluster::list()? {
-        let runs = Processes::new(&cluster.dir(), Vec::new()).runs("kube-apiserver");
+    let clusters = Cluster::list()?;
+    if clusters.is_empty() {
+        println!("no clusters here; make one: cargo xtask cluster up NAME");
+        return Ok(());
+    }
+    println!("{:<20}  {:<14}  {:<24}  KUBECONFIG", "NAME", "NODE", "STATE");
+    for cluster in clusters {
+        let state = state(&Processes::new(&cluster.dir(), Vec::new()));
         let config = cluster.dir().join("kubeconfig");
-        println!("{:<22} {:<16} {:<8} {}", cluster.name, cluster.node_ip(), runs, config.display());
+        println!("{:<20}  {:<14}  {state:<24}  {}", cluster.name, cluster.node_ip(), config.display());
     }
     Ok(())
 }
@@ -233,6 +285,7 @@ fn list() -> Result<()> {
 fn env(name: &str) -> Result<()> {
     let access = access(name)?;
     println!("export KUBECONFIG={}", access.kubeconfig.display());
+    println!("export KUBECACHEDIR={}", paths::cluster(name).join("kubectl").display());
     println!("export PATH={}:$PATH", access.bin.display());
     Ok(())
 }

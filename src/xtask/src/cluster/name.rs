@@ -1,11 +1,17 @@
 //! What follows from a cluster's name and index: folders, addresses, names of devices.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+};
 
-use snafu::{ResultExt, ensure_whatever};
+use snafu::{OptionExt, ResultExt, ensure_whatever};
 
 use crate::{
     paths,
+    progress::step,
     run::{Result, read},
 };
 
@@ -32,38 +38,52 @@ impl Cluster {
         Ok(Some(Self { name: name.to_owned(), index }))
     }
 
-    /// An existing one, or a new one with the lowest free index. Two commands at once get different indexes: claiming
-    /// one makes a folder, which only one of them can.
-    pub fn claim(name: &str) -> Result<Self> {
+    /// An existing one, or a new one with the lowest free index. `with_all` runs while no other command claims or
+    /// releases one.
+    pub fn claim(name: &str, with_all: impl FnOnce() -> Result<()>) -> Result<Self> {
+        let _alone = alone()?;
+        with_all()?;
         if let Some(cluster) = Self::find(name)? {
             return Ok(cluster);
         }
-        for index in 1..=HIGHEST_INDEX {
-            let claim = claim_dir(index);
-            fs::create_dir_all(paths::cache().join("indexes"))
-                .whatever_context("can't make the cache's folder")?;
-            if fs::create_dir(&claim).is_ok() {
-                crate::run::write(&claim.join("name"), name)?;
-                crate::run::write(&paths::cluster(name).join("index"), index.to_string())?;
-                return Ok(Self { name: name.to_owned(), index });
-            }
-        }
-        snafu::whatever!("no free index: take clusters down (`cargo xtask cluster list`)")
+        let taken: Vec<u8> = Self::list()?.iter().map(|cluster| cluster.index).collect();
+        let index = (1..=HIGHEST_INDEX)
+            .find(|index| !taken.contains(index))
+            .whatever_context("no free index: take clusters down (`cargo xtask cluster list`)")?;
+        let cluster = Self { name: name.to_owned(), index };
+        let (new, path) = (cluster.dir().join("index.new"), cluster.dir().join("index"));
+        crate::run::write(&new, index.to_string())?;
+        fs::rename(new, path).whatever_context("can't keep the cluster's index")?;
+        Ok(cluster)
     }
 
     /// All, by name.
     pub fn list() -> Result<Vec<Self>> {
-        let dir = paths::cache().join("clusters");
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let entries = fs::read_dir(clusters()).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<_> = names.filter(|name| check(name).is_ok()).collect();
         names.sort();
         names.iter().filter_map(|name| Self::find(name).transpose()).collect()
     }
 
-    /// Gives name and index back.
-    pub fn release(&self) -> Result<()> {
+    /// Keeps other commands from changing this cluster until the answer is dropped; `None` if another one has removed
+    /// it meanwhile.
+    pub fn lock(&self) -> Result<Option<File>> {
+        let path = self.dir().join("index");
+        let Ok(file) = File::open(&path) else { return Ok(None) };
+        if file.try_lock().is_err() {
+            step(format!("waiting for another command that works on cluster {}", self.name));
+            file.lock().whatever_context("can't lock the cluster")?;
+        }
+        let inode = |found: io::Result<fs::Metadata>| found.map(|found| found.ino()).ok();
+        Ok((inode(file.metadata()) == inode(fs::metadata(&path))).then_some(file))
+    }
+
+    /// Gives name and index back; `after_last` runs if no cluster is left.
+    pub fn release(&self, after_last: impl FnOnce() -> Result<()>) -> Result<()> {
+        let _alone = alone()?;
         fs::remove_dir_all(self.dir()).whatever_context("can't remove the cluster's folder")?;
-        fs::remove_dir_all(claim_dir(self.index)).whatever_context("can't give the index back")
+        if Self::list()?.is_empty() { after_last() } else { Ok(()) }
     }
 
     pub fn dir(&self) -> PathBuf {
@@ -104,15 +124,28 @@ impl Cluster {
     }
 }
 
-fn claim_dir(index: u8) -> PathBuf {
-    paths::cache().join("indexes").join(index.to_string())
+fn clusters() -> PathBuf {
+    paths::cache().join("clusters")
+}
+
+/// Only one command at a time claims or releases a cluster.
+fn alone() -> Result<File> {
+    let dir = clusters();
+    fs::create_dir_all(&dir).with_whatever_context(|e| format!("can't make {}: {e}", dir.display()))?;
+    let file = File::open(&dir).with_whatever_context(|e| format!("can't open {}: {e}", dir.display()))?;
+    file.lock().with_whatever_context(|e| format!("can't lock {}: {e}", dir.display()))?;
+    Ok(file)
 }
 
 fn check(name: &str) -> Result<()> {
-    let good = !name.is_empty()
-        && name.len() <= 20
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    ensure_whatever!(good, "cluster name {name:?}: at most 20 of a-z, 0-9 and -");
+    let good = (1..=20).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    ensure_whatever!(
+        good,
+        "cluster name {name:?}: at most 20 of a-z, 0-9 and -, which is neither first nor last"
+    );
     Ok(())
 }
 
@@ -122,7 +155,7 @@ mod tests {
 
     #[test]
     fn names_that_would_break_paths_or_devices_are_refused() {
-        for bad in ["", "A", "a/b", "..", "a_b", "a-name-that-is-much-too-long"] {
+        for bad in ["", "A", "a/b", "..", "a_b", "-a", "a-", "a-name-that-is-much-too-long"] {
             assert!(check(bad).is_err(), "{bad}");
         }
         assert!(check("demo-2").is_ok());

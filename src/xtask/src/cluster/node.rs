@@ -32,23 +32,40 @@ pub fn start(cluster: &Cluster, bin: &Path, processes: &Processes) -> Result<()>
     proxy.extend([hostname.clone(), range]);
     processes.start("kube-proxy", &proxy)?;
     processes.start("containerd", &["containerd", "-c", "containerd.toml"])?;
-    // The kubelet gives up at once without containerd's socket.
-    let socket = dir.join("run/c.sock");
-    wait_for("containerd", Duration::from_secs(30), || socket.exists())?;
-    pause(cluster, bin)?;
+    // The kubelet gives up at once without containerd.
+    let answers = || ctr(cluster).arg("version").output().is_ok_and(|out| out.status.success());
+    let ended = || !processes.runs("containerd");
+    wait_for("containerd", Duration::from_secs(30), || ended() || answers())?;
+    processes.check(&["containerd"])?;
+    pause(cluster)?;
     let mut node = with("kubelet", &["--config=kubelet.yaml", "--kubeconfig=kubelet.kubeconfig"]);
     node.extend([hostname, format!("--root-dir={}", dir.join("kubelet").display())]);
     node.push(format!("--node-ip={}", cluster.node_ip()));
+    let heartbeat = || lease(cluster, bin);
+    let before = if processes.runs("kubelet") { None } else { heartbeat() };
     processes.start("kubelet", &node)?;
+    // What the API server says about a node may be from before the kubelet was started again.
+    let is_current = || heartbeat().is_some_and(|now| before.as_ref() != Some(&now));
     let ready = ["wait", "--for=condition=Ready", "--timeout=2s", "node", &cluster.name];
-    let is_ready = || output(kubectl(cluster, bin).args(ready)).is_ok();
-    wait_for("the node to be Ready (see log/kubelet.log)", Duration::from_secs(90), is_ready)
+    let is_ready = || is_current() && output(kubectl(cluster, bin).args(ready)).is_ok();
+    let ended = || !processes.runs("kubelet");
+    let limit = Duration::from_secs(90);
+    wait_for("the node to be Ready (see log/kubelet.log)", limit, || ended() || is_ready())?;
+    processes.check(&["kubelet", "kube-proxy", "kube-controller-manager", "kube-scheduler"])
+}
+
+/// When the kubelet last reported.
+fn lease(cluster: &Cluster, bin: &Path) -> Option<String> {
+    let mut get = kubectl(cluster, bin);
+    get.args(["get", "lease", "--namespace=kube-node-lease", &cluster.name]);
+    output(get.arg("--output=jsonpath={.spec.renewTime}")).ok()
 }
 
 /// kubectl as the cluster's administrator.
 pub fn kubectl(cluster: &Cluster, bin: &Path) -> std::process::Command {
     let mut command = command(&[bin.join("kubectl")]);
     command.arg("--kubeconfig").arg(cluster.dir().join("kubeconfig"));
+    command.env("KUBECACHEDIR", cluster.dir().join("kubectl"));
     command
 }
 
@@ -73,14 +90,18 @@ const PROXY: [&str; 5] = [
 
 /// Imports an image archive into the node.
 pub fn load(cluster: &Cluster, archive: &Path) -> Result<()> {
-    let mut import = command(&["ctr", "--namespace", "k8s.io", "--address"]);
-    import.arg(cluster.dir().join("run/c.sock")).args(["images", "import"]).arg(archive);
-    output(&mut import)?;
+    output(ctr(cluster).args(["images", "import"]).arg(archive))?;
     Ok(())
 }
 
+fn ctr(cluster: &Cluster) -> std::process::Command {
+    let mut ctr = command(&["ctr", "--namespace", "k8s.io", "--connect-timeout", "2s", "--address"]);
+    ctr.arg(cluster.dir().join("run/c.sock"));
+    ctr
+}
+
 /// The program that holds a pod's namespaces: busybox, waiting.
-fn pause(cluster: &Cluster, _bin: &Path) -> Result<()> {
+fn pause(cluster: &Cluster) -> Result<()> {
     let archive = cluster.dir().join("pause.tar");
     let image = image::Image {
         reference: PAUSE,
@@ -103,14 +124,19 @@ fn cni(cluster: &Cluster, dir: &Path) -> String {
     serde_json::json!({"cniVersion": "1.0.0", "name": "bridge", "plugins": plugins}).to_string()
 }
 
-/// `restrict_oom_score_adj`: without `CAP_SYS_RESOURCE` a negative score is refused.
+/// `restrict_oom_score_adj`: without `CAP_SYS_RESOURCE` a negative score is refused. All that can be is below the
+/// cluster's folder, so that `down` knows whose it is.
 fn containerd(dir: &Path) -> String {
     let dir = dir.display();
     format!(
         "version = 2\nroot = \"{dir}/containerd\"\nstate = \"{dir}/run\"\n\
          [grpc]\n  address = \"{dir}/run/c.sock\"\n\
          [plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \"{PAUSE}\"\n  restrict_oom_score_adj = true\n\
-         [plugins.\"io.containerd.grpc.v1.cri\".cni]\n  bin_dir = \"/usr/lib/cni\"\n  conf_dir = \"{dir}/cni\"\n"
+         \x20 netns_mounts_under_state_dir = true\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".cni]\n  bin_dir = \"/usr/lib/cni\"\n  conf_dir = \"{dir}/cni\"\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n  runtime_type = \"io.containerd.runc.v2\"\n\
+         [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\n  Root = \"{dir}/runc\"\n\
+         [plugins.\"io.containerd.internal.v1.opt\"]\n  path = \"{dir}/opt\"\n"
     )
 }
 
@@ -132,6 +158,7 @@ fn kubelet(cluster: &Cluster, dir: &Path) -> String {
         "clusterDNS": [cluster.service_ip(10)],
         "clusterDomain": "cluster.local",
         "podLogsDir": dir.join("podlogs"),
+        "volumePluginDir": dir.join("volume-plugins"),
         "resolvConf": "/dev/null",
         "enforceNodeAllocatable": [],
         "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "100Mi"},

@@ -24,19 +24,21 @@ const NEEDED: [(&str, &str); 12] = [
     ("/usr/bin/nsenter", "util-linux"),
 ];
 
-/// Installs the packages that are missing.
+/// Installs the packages that are missing, once it's sure that they can help.
 pub fn install() -> Result<()> {
     let root = run(&["id", "-u"])?.trim() == "0";
     ensure_whatever!(
         root,
-        "a whole local cluster needs root (network namespaces, mounts, control groups); for a control plane alone add --control-plane-only"
+        "a whole local cluster needs root (network namespaces, mounts, control groups); for a control plane alone add \
+         --control-plane-only"
     );
+    capabilities()?;
     let missing: Vec<_> =
         NEEDED.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, name)| *name).collect();
     if !missing.is_empty() {
         ensure_whatever!(
             Path::new("/usr/bin/apt-get").exists(),
-            "these programs are missing: {}",
+            "install the packages {} (their names in Debian)",
             missing.join(", ")
         );
         step(format!("installing Debian packages: {}", missing.join(" ")));
@@ -45,7 +47,7 @@ pub fn install() -> Result<()> {
         install.args(["install", "-qq", "--yes", "--no-install-recommends"]).args(&missing);
         crate::run::output(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
     }
-    capabilities()
+    Ok(())
 }
 
 /// `CAP_NET_ADMIN` (12) and `CAP_SYS_ADMIN` (21) in the effective set.
@@ -56,7 +58,8 @@ fn capabilities() -> Result<()> {
     for (bit, name) in [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")] {
         ensure_whatever!(
             set & (1 << bit) != 0,
-            "{name} is missing: run on a machine or in a container that has it"
+            "the capability {name} is missing: run on a machine or in a container that has it; for a control plane \
+             alone add --control-plane-only"
         );
     }
     Ok(())

@@ -1,5 +1,6 @@
-//! Processes that outlive this command. Each writes its own pid and start time before it becomes the program, so that
-//! none is ever unknown and a pid that was given to somebody else is never killed.
+//! Processes that outlive this command. Each writes its own pid and start time before it becomes the program, so that a
+//! pid that was given to somebody else is never killed. All carry the cluster's folder in their environment, so that
+//! none is ever unknown.
 
 use std::{
     ffi::OsStr,
@@ -12,9 +13,10 @@ use std::{
 
 use snafu::ResultExt;
 
-use crate::run::{Result, wait_for, write};
+use crate::run::{MARK, Result, wait_for, write};
 
 /// The processes of one cluster: `<dir>/pids/NAME` and `<dir>/log/NAME.log`.
+#[derive(Clone)]
 pub struct Processes {
     dir: PathBuf,
     /// Words before each program, such as `nsenter --net=…`.
@@ -33,16 +35,36 @@ impl Processes {
         if self.runs(name) {
             return Ok(());
         }
-        let log = self.log(name);
+        let (log, record) = (self.log(name), self.record(name));
         write(&log, "")?;
-        write(&self.record(name), "")?;
+        write(&record, "")?;
         let out = File::options().append(true).open(&log).whatever_context("can't open a log")?;
         let errors = out.try_clone().whatever_context("can't open a log")?;
         let mut command = Command::new("setsid");
-        command.args(["sh", "-c", RECORD]).arg(self.record(name)).args(&self.prefix).args(words);
-        command.current_dir(&self.dir).stdin(Stdio::null()).stdout(out).stderr(errors);
+        command.args(["sh", "-c", RECORD]).arg(&record).args(&self.prefix).args(words);
+        command.current_dir(&self.dir).env(MARK, &self.dir).stdin(Stdio::null()).stdout(out).stderr(errors);
         command.spawn().with_whatever_context(|e| format!("can't start {name}: {e}"))?;
-        wait_for(name, Duration::from_secs(5), || self.pid(name).is_some())
+        let recorded = || fs::read_to_string(&record).is_ok_and(|record| record.ends_with('\n'));
+        wait_for(name, Duration::from_secs(10), recorded)?;
+        self.check(&[name])
+    }
+
+    /// Fails with the last lines of the log if one of them doesn't run.
+    pub fn check(&self, names: &[&str]) -> Result<()> {
+        for name in names.iter().filter(|name| !self.runs(name)) {
+            let log = fs::read_to_string(self.log(name)).unwrap_or_default();
+            let last: Vec<_> = log.lines().rev().take(5).collect();
+            let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+            snafu::whatever!("{name} has ended; the end of {}:\n{last}", self.log(name).display());
+        }
+        Ok(())
+    }
+
+    /// The names of all that were started, and whether they run.
+    pub fn all(&self) -> Vec<(String, bool)> {
+        let mut names = self.names();
+        names.sort();
+        names.into_iter().map(|name| (name.clone(), self.runs(&name))).collect()
     }
 
     pub fn runs(&self, name: &str) -> bool {
@@ -53,21 +75,21 @@ impl Processes {
         self.dir.join("log").join(format!("{name}.log"))
     }
 
-    /// Ends every recorded process: asks first, then insists.
-    pub fn stop(&self) {
-        let names = || {
-            let entries = fs::read_dir(self.dir.join("pids")).into_iter().flatten().flatten();
-            entries.filter_map(|entry| entry.file_name().into_string().ok())
-        };
-        for signal in ["-TERM", "-KILL"] {
-            for pid in names().filter_map(|name| self.pid(&name)) {
-                kill(signal, pid);
-            }
-            let gone = || names().all(|name| !self.runs(&name));
-            if wait_for("end of processes", Duration::from_secs(10), gone).is_ok() {
-                return;
-            }
+    /// Ends every process: those that are recorded are asked first, and then all that are marked are killed.
+    pub fn stop(&self) -> Result<()> {
+        let names = self.names();
+        for pid in names.iter().filter_map(|name| self.pid(name)) {
+            kill("-TERM", pid);
         }
+        let ended = || names.iter().all(|name| !self.runs(name));
+        // Who doesn't hear is killed below.
+        drop(wait_for("end of processes", Duration::from_secs(10), ended));
+        kill_all("end of processes", || marked(&self.dir))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.dir.join("pids")).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 
     fn record(&self, name: &str) -> PathBuf {
@@ -80,6 +102,32 @@ impl Processes {
         let pid = pid.parse().ok()?;
         (start_time(pid)? == started).then_some(pid)
     }
+}
+
+/// The processes that were started for a cluster, by this command or by one that was killed.
+pub fn marked(dir: &Path) -> Vec<u32> {
+    let mark = format!("{MARK}={}", dir.display());
+    let is_marked = |pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    pids().filter(is_marked).collect()
+}
+
+/// All processes of this machine.
+pub fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Kills what `find` finds until it finds nothing.
+pub fn kill_all(what: &str, find: impl Fn() -> Vec<u32>) -> Result<()> {
+    let gone = || {
+        let left = find();
+        left.iter().for_each(|pid| kill("-KILL", *pid));
+        left.is_empty()
+    };
+    wait_for(what, Duration::from_secs(20), gone)
 }
 
 /// Sends a signal to one process; one that is gone already is no error.

@@ -1,11 +1,15 @@
 //! An S3 server on the host's end of the cluster's veth pair, reachable from its pods and from those of its neighbours.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::Path,
+};
 
 use snafu::ResultExt;
 
 use super::{name::Cluster, processes::Processes};
-use crate::run::{Result, read, run, write};
+use crate::run::{Result, read, write};
 
 const PORT: u16 = 7070;
 
@@ -14,15 +18,21 @@ pub fn start(cluster: &Cluster, bin: &Path) -> Result<()> {
     let dir = cluster.dir();
     fs::create_dir_all(dir.join("s3")).whatever_context("can't make the S3 server's folder")?;
     let secret = dir.join("s3.secret");
-    if !secret.exists() {
-        let bytes = run(&["openssl", "rand", "-hex", "24"])?;
-        write(&secret, bytes.trim())?;
+    if fs::read_to_string(&secret).unwrap_or_default().is_empty() {
+        write(&secret, random_hex()?)?;
     }
     let settings = format!("ROOT_ACCESS_KEY={}\nROOT_SECRET_KEY={}\n", cluster.name, read(&secret)?);
     write(&dir.join("s3.env"), settings)?;
     let listen = format!("{}:{PORT}", cluster.host_ip());
     let script = format!("set -a; . ./s3.env; exec {}/versitygw --port {listen} posix s3", bin.display());
     Processes::new(&dir, Vec::new()).start("versitygw", &["sh", "-c", &script])
+}
+
+fn random_hex() -> Result<String> {
+    let mut bytes = [0; 24];
+    let random = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
+    random.whatever_context("can't read random bytes")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Where it listens and with which credentials.

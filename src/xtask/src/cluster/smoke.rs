@@ -3,7 +3,7 @@
 use super::{Access, name::Cluster, storage};
 use crate::{
     paths,
-    run::{Result, command, output, read, run},
+    run::{Result, command, output, run},
 };
 use snafu::ensure_whatever;
 
@@ -28,24 +28,4 @@ pub fn smoke(access: &Access) -> Result<()> {
     ensure_whatever!(!found, "{MARKER} is readable in {image}");
     kubectl(&["delete", "--wait=false", "--filename", &manifest.to_string_lossy()])?;
     Ok(())
-}
-
-/// What of a cluster is still on this machine after `down`.
-pub fn left_behind(name: &str) -> Result<Vec<String>> {
-    let mut left = Vec::new();
-    let namespace = format!("mr-{name}");
-    let dir = paths::cluster(name);
-    if dir.exists() {
-        left.push(dir.display().to_string());
-    }
-    if run(&["ip", "netns", "list"])?.lines().any(|line| line.split(' ').next() == Some(&namespace)) {
-        left.push(format!("network namespace {namespace}"));
-    }
-    let mounts = read(std::path::Path::new("/proc/mounts"))?;
-    left.extend(
-        mounts.lines().filter(|line| line.contains(&format!("{}/", dir.display()))).map(str::to_owned),
-    );
-    let loops = run(&["losetup", "--list", "--noheadings", "--output", "BACK-FILE"])?;
-    left.extend(loops.lines().filter(|line| line.starts_with(&dir.display().to_string())).map(str::to_owned));
-    Ok(left)
 }

@@ -3,24 +3,15 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use snafu::ResultExt;
 
 use super::name::Cluster;
-use crate::run::{Result, read, run, write};
+use crate::run::{Result, read, run, wait_for};
 
 const SIZE: &str = "8G";
-const FSCRYPT_CONFIG: &str = "/etc/fscrypt.conf";
-const FSCRYPT_DEFAULTS: &str = r#"{
-	"source": "custom_passphrase",
-	"hash_costs": {"time": "18", "memory": "131072", "parallelism": "2"},
-	"options": {"padding": "32", "contents": "AES_256_XTS", "filenames": "AES_256_CTS", "policy_version": "2"},
-	"use_fs_keyring_for_v1_policies": false,
-	"allow_cross_user_metadata": false
-}
-"#;
-
 /// The folder of encrypted volumes.
 pub fn encrypted(cluster: &Cluster) -> PathBuf {
     cluster.dir().join("encrypted/volumes")
@@ -36,58 +27,90 @@ pub fn image(cluster: &Cluster) -> PathBuf {
     cluster.dir().join("encrypted.img")
 }
 
+/// Makes or completes it. The key is kept last: without one, what is there is from a command that was killed.
 pub fn up(cluster: &Cluster) -> Result<()> {
     fs::create_dir_all(plain(cluster)).whatever_context("can't make the folder of plain volumes")?;
-    let (image, mount) = (text(&image(cluster)), text(&cluster.dir().join("encrypted")));
-    if is_mounted(&mount)? {
-        return Ok(());
-    }
+    let mount = text(&cluster.dir().join("encrypted"));
     fs::create_dir_all(&mount).whatever_context("can't make a mount point")?;
-    let fresh = !cluster.dir().join("volumes.key").exists();
-    if fresh {
-        run(&["truncate", "--size", SIZE, &image])?;
-        run(&["mkfs.ext4", "-q", "-F", "-O", "encrypt", &image])?;
+    if !key(cluster).exists() {
+        detach(cluster)?;
+        return create(cluster, &mount);
     }
-    run(&["mount", "-o", "loop", &image, &mount])?;
-    let (volumes, key) = (text(&encrypted(cluster)), text(&cluster.dir().join("volumes.key")));
-    if !fresh {
-        run(&["fscrypt", "unlock", &volumes, &format!("--key={key}"), "--quiet"])?;
-        return Ok(());
+    if !is_mounted(&mount)? {
+        run(&["mount", "-o", "loop", &text(&image(cluster)), &mount])?;
     }
-    if !std::path::Path::new(FSCRYPT_CONFIG).exists() {
-        write(std::path::Path::new(FSCRYPT_CONFIG), FSCRYPT_DEFAULTS)?;
-    }
-    run(&["fscrypt", "setup", &mount, "--quiet"])?;
-    fs::create_dir(&volumes).whatever_context("can't make the folder of encrypted volumes")?;
-    let partial = format!("{key}.new");
-    run(&["dd", "if=/dev/urandom", &format!("of={partial}"), "bs=32", "count=1", "status=none"])?;
-    let [name, file] = [format!("--name={}", cluster.name), format!("--key={partial}")];
-    run(&["fscrypt", "encrypt", &volumes, "--source=raw_key", &name, &file, "--quiet", "--no-recovery"])?;
-    fs::rename(&partial, &key).whatever_context("can't keep the volumes' key")
-}
-
-/// Unmounts everything below the cluster's folder (pods' volumes too) and detaches its loop device.
-pub fn down(cluster: &Cluster) -> Result<()> {
-    let dir = format!("{}/", cluster.dir().display());
-    let mounts = read(std::path::Path::new("/proc/mounts"))?;
-    let ours = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|path| path.starts_with(&dir));
-    let mut ours: Vec<_> = ours.collect();
-    ours.sort_unstable();
-    for path in ours.iter().rev() {
-        run(&["umount", "--lazy", path])?;
-    }
-    let image = text(&image(cluster));
-    for device in
-        run(&["losetup", "--noheadings", "--output", "NAME", "--associated", &image])?.split_whitespace()
-    {
-        run(&["losetup", "--detach", device])?;
+    let volumes = text(&encrypted(cluster));
+    if !run(&["fscrypt", "status", &volumes])?.contains("Unlocked: Yes") {
+        run(&["fscrypt", "unlock", &volumes, &format!("--key={}", text(&key(cluster))), "--quiet"])?;
     }
     Ok(())
 }
 
+fn create(cluster: &Cluster, mount: &str) -> Result<()> {
+    let (image, volumes) = (text(&image(cluster)), text(&encrypted(cluster)));
+    run(&["truncate", "--size", "0", &image])?;
+    run(&["truncate", "--size", SIZE, &image])?;
+    run(&["mkfs.ext4", "-q", "-F", "-O", "encrypt", &image])?;
+    run(&["mount", "-o", "loop", &image, mount])?;
+    run(&["fscrypt", "setup", mount, "--quiet"])?;
+    fs::create_dir(&volumes).whatever_context("can't make the folder of encrypted volumes")?;
+    let partial = format!("{}.new", text(&key(cluster)));
+    run(&["dd", "if=/dev/urandom", &format!("of={partial}"), "bs=32", "count=1", "status=none"])?;
+    let [name, file] = [format!("--name={}", cluster.name), format!("--key={partial}")];
+    run(&["fscrypt", "encrypt", &volumes, "--source=raw_key", &name, &file, "--quiet", "--no-recovery"])?;
+    fs::rename(&partial, key(cluster)).whatever_context("can't keep the volumes' key")
+}
+
+/// Unmounts everything below the cluster's folder (pods' volumes and network namespaces too) and detaches its loop
+/// device.
+pub fn down(cluster: &Cluster) -> Result<()> {
+    let mut mounts = mounts_below(&cluster.dir())?;
+    mounts.sort_unstable();
+    for path in mounts.iter().rev() {
+        run(&["umount", "--lazy", path])?;
+    }
+    detach(cluster)
+}
+
+/// Mount points below a folder.
+pub fn mounts_below(dir: &Path) -> Result<Vec<String>> {
+    let below = format!("{}/", dir.display());
+    let mounts = read("/proc/mounts".as_ref())?;
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    Ok(points.filter(|path| path.starts_with(&below)).map(str::to_owned).collect())
+}
+
+/// Loop devices whose file is in a folder.
+pub fn loops_in(dir: &Path) -> Result<Vec<String>> {
+    let list = run(&["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"])?;
+    let below = format!("{}/", dir.display());
+    let ours = list.lines().filter_map(|line| {
+        let (device, file) = line.trim().split_once(' ')?;
+        file.trim().starts_with(&below).then(|| device.to_owned())
+    });
+    Ok(ours.collect())
+}
+
+/// The kernel detaches a device by itself once nobody uses its file system any more.
+fn detach(cluster: &Cluster) -> Result<()> {
+    let mount = text(&cluster.dir().join("encrypted"));
+    if is_mounted(&mount)? {
+        run(&["umount", "--lazy", &mount])?;
+    }
+    let gone = || {
+        let left = loops_in(&cluster.dir()).unwrap_or_default();
+        left.iter().for_each(|device| drop(run(&["losetup", "--detach", device])));
+        left.is_empty()
+    };
+    wait_for("release of the encrypted volumes' loop device", Duration::from_secs(20), gone)
+}
+
 fn is_mounted(path: &str) -> Result<bool> {
-    let mounts = read(std::path::Path::new("/proc/mounts"))?;
-    Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(path)))
+    Ok(read("/proc/mounts".as_ref())?.lines().any(|line| line.split(' ').nth(1) == Some(path)))
+}
+
+fn key(cluster: &Cluster) -> PathBuf {
+    cluster.dir().join("volumes.key")
 }
 
 fn text(path: &Path) -> String {

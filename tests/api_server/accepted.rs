@@ -1,0 +1,121 @@
+//! What is accepted at the very edges, and which defaults a person sees.
+
+use crate::{
+    samples::{Differences, Kind, create, try_create, yaml},
+    support::with_namespace,
+};
+
+async fn all_are_accepted(kind: Kind, cases: &'static [(&'static str, &'static str)]) {
+    with_namespace(move |space| async move {
+        let mut differences = Differences::default();
+        for (promise, change) in cases {
+            differences.note(promise, None, try_create(&space, kind, change).await);
+        }
+        differences.none();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_at_the_edges_are_accepted() {
+    all_are_accepted(
+        Kind::Connection,
+        &[
+            ("the shortest", "{}"),
+            ("eBay", "spec: {bol: null, ebay: {}}"),
+            (
+                "Amazon",
+                "spec: {bol: null, amazon: {region: fe, marketplaceIds: [A1VC38T7YXB528, A19VAU5U5O7RUS]}}",
+            ),
+            ("a name of one letter", "metadata: {name: a}"),
+            ("a name of 40 characters", "metadata: {name: a234567890123456789012345678901234567890}"),
+            ("a name with digits and -", "metadata: {name: bol-2-nl}"),
+            (
+                "a port",
+                "spec: {destination: {webhook: {url: 'https://erp.acme.example:8443/orders?tenant=7'}}}",
+            ),
+            ("the highest port", "spec: {destination: {webhook: {url: 'https://erp.acme.example:65535'}}}"),
+            ("the lowest port", "spec: {destination: {webhook: {url: 'https://erp.acme.example:1'}}}"),
+            (
+                "an address of IPv6",
+                "spec: {destination: {webhook: {url: 'https://[2001:db8::1]:8443/orders'}}}",
+            ),
+            (
+                "@ and : after the host",
+                "spec: {destination: {webhook: {url: 'https://erp.acme.example/a:b@c?d=@'}}}",
+            ),
+            (
+                "the smallest batch",
+                "spec: {destination: {webhook: {batch: {maxEvents: 1, maxBytes: 16384}}}}",
+            ),
+            (
+                "the largest batch",
+                "spec: {destination: {webhook: {batch: {maxEvents: 1000, maxBytes: 10485760}}}}",
+            ),
+            ("the smallest volume", "spec: {storage: {size: 64Mi}}"),
+            ("a decimal unit", "spec: {storage: {size: 68M}}"),
+            ("a class", "spec: {storage: {size: 2Ti, storageClassName: gp3-encrypted.eu}}"),
+            ("the shortest poll interval", "spec: {pollInterval: 5s}"),
+            ("the longest poll interval", "spec: {pollInterval: 24h}"),
+            ("the longest look back", "spec: {lookback: 720h}"),
+            ("a policy", "spec: {retentionPolicyRef: {name: standard.v2}}"),
+            ("suspended", "spec: {suspend: true}"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn policies_at_the_edges_are_accepted() {
+    all_are_accepted(Kind::Policy, &[
+        ("the shortest", "{}"),
+        ("the longest for Amazon", "spec: {amazon: {anonymizeAfter: 720h}}"),
+        ("the longest after shipment", "spec: {deleteAfterShipment: 30d}"),
+        ("two epochs", "spec: {anonymizeAfter: 48h, amazon: {anonymizeAfter: 2d}, deleteAfterShipment: 2880m}"),
+        ("a thousand epochs", "spec: {anonymizeAfter: 1000d}"),
+        ("a thousand epochs of minutes", "spec: {keyEpoch: 1m, anonymizeAfter: 1000m, amazon: {anonymizeAfter: 60000s}, deleteAfterShipment: 16h}"),
+        ("longer for Amazon than for all", "spec: {anonymizeAfter: 10d, amazon: {anonymizeAfter: 20d}}"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn defaults_are_visible() {
+    with_namespace(|space| async move {
+        let policy = create(&space, Kind::Policy, "{}").await;
+        let defaults =
+            "{anonymizeAfter: 90d, amazon: {anonymizeAfter: 30d}, deleteAfterShipment: 30d, keyEpoch: 1d}";
+        assert_eq!(policy.data["spec"], yaml(defaults));
+
+        let connection = create(&space, Kind::Connection, "{}").await;
+        let defaults = "
+            bol: {}
+            credentialsSecretRef: {name: bol-credentials}
+            destination:
+              webhook:
+                url: https://erp.acme.example/orders
+                signingSecretRef: {name: erp-signing}
+                batch: {maxEvents: 100, maxBytes: 1048576}
+            storage: {size: 1Gi}
+            pollInterval: 1m
+            lookback: 7d
+            suspend: false";
+        assert_eq!(connection.data["spec"], yaml(defaults));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn half_given_groups_are_completed() {
+    with_namespace(|space| async move {
+        let change =
+            "spec: {storage: {storageClassName: fast}, destination: {webhook: {batch: {maxEvents: 5}}}}";
+        let connection = create(&space, Kind::Connection, change).await;
+        assert_eq!(connection.data["spec"]["storage"], yaml("{size: 1Gi, storageClassName: fast}"));
+        let batch = &connection.data["spec"]["destination"]["webhook"]["batch"];
+        assert_eq!(*batch, yaml("{maxEvents: 5, maxBytes: 1048576}"));
+        let policy = create(&space, Kind::Policy, "spec: {amazon: {}}").await;
+        assert_eq!(policy.data["spec"]["amazon"], yaml("{anonymizeAfter: 30d}"));
+    })
+    .await;
+}

@@ -1,0 +1,102 @@
+//! What may change about an existing resource, and what may not.
+
+use crate::{
+    samples::{Differences, Kind, create, try_change},
+    support::with_namespace,
+};
+
+/// Change and the telling part of the answer; `None`: accepted.
+type Case = (&'static str, &'static str, Option<&'static str>);
+
+/// From one state, each change on its own.
+async fn changes(from: &'static str, cases: &'static [Case]) {
+    with_namespace(move |space| async move {
+        create(&space, Kind::Connection, from).await;
+        let mut differences = Differences::default();
+        for (promise, change, part) in cases {
+            differences.note(promise, *part, try_change(&space, Kind::Connection, "sample", change).await);
+        }
+        differences.none();
+    })
+    .await;
+}
+
+const MARKETPLACE: &str =
+    "spec: Invalid value: the marketplace can't be changed: make a new connection and delete this one";
+const CLASS: &str = "spec.storage: Invalid value: storageClassName can't be changed, a volume stays in its class: make a new connection";
+const SHRINKS: &str = "spec.storage.size: Invalid value: size can't shrink, volumes only grow: keep the old size or make a new connection";
+
+#[tokio::test]
+async fn a_connection_keeps_its_marketplace() {
+    changes(
+        "{}",
+        &[
+            ("to eBay", "spec: {bol: null, ebay: {}}", Some(MARKETPLACE)),
+            (
+                "to Amazon",
+                "spec: {bol: null, amazon: {region: eu, marketplaceIds: [A1805IZSGTT6HS]}}",
+                Some(MARKETPLACE),
+            ),
+            ("a second one", "spec: {ebay: {}}", Some("name exactly one marketplace")),
+            ("none", "spec: {bol: null}", Some("name exactly one marketplace")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_amazon_account_keeps_its_region_and_may_gain_and_lose_sites() {
+    changes("spec: {bol: null, amazon: {region: eu, marketplaceIds: [A1805IZSGTT6HS]}}", &[
+        (
+            "another region",
+            "spec: {amazon: {region: na}}",
+            Some("spec.amazon.region: Invalid value: amazon.region can't be changed, an account belongs to a region: make a new connection"),
+        ),
+        ("another site", "spec: {amazon: {marketplaceIds: [A1PA6795UKMFR9]}}", None),
+        ("more sites", "spec: {amazon: {marketplaceIds: [A1805IZSGTT6HS, A1PA6795UKMFR9]}}", None),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_volume_grows_and_stays_in_its_class() {
+    changes(
+        "spec: {storage: {size: 2Gi, storageClassName: fast}}",
+        &[
+            ("smaller", "spec: {storage: {size: 1Gi}}", Some(SHRINKS)),
+            ("smaller by the unit alone", "spec: {storage: {size: 2G}}", Some(SHRINKS)),
+            ("smaller by leaving the size out", "spec: {storage: {size: null}}", Some(SHRINKS)),
+            ("no size", "spec: {storage: {size: big}}", Some("size must be a whole number and Mi, Gi or Ti")),
+            ("another class", "spec: {storage: {storageClassName: slow}}", Some(CLASS)),
+            ("no class", "spec: {storage: {storageClassName: null}}", Some(CLASS)),
+            ("all of storage left out", "spec: {storage: null}", Some(CLASS)),
+            ("the same size in another unit", "spec: {storage: {size: 2048Mi}}", None),
+            ("larger", "spec: {storage: {size: 3Gi}}", None),
+        ],
+    )
+    .await;
+    changes(
+        "{}",
+        &[
+            ("a class added", "spec: {storage: {storageClassName: fast}}", Some(CLASS)),
+            ("storage left out as before", "spec: {storage: null}", None),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn all_else_may_change() {
+    changes(
+        "{}",
+        &[
+            ("credentials", "spec: {credentialsSecretRef: {name: other}}", None),
+            ("destination", "spec: {destination: {webhook: {url: 'https://new.acme.example/'}}}", None),
+            ("policy", "spec: {retentionPolicyRef: {name: strict}}", None),
+            ("interval", "spec: {pollInterval: 5m}", None),
+            ("suspend", "spec: {suspend: true}", None),
+            ("a rule holds for changes too", "spec: {lookback: 31d}", Some("lookback must be at most 30d")),
+        ],
+    )
+    .await;
+}

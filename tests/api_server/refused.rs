@@ -1,0 +1,309 @@
+//! What is refused at creation, and with which sentence.
+
+use crate::{
+    samples::{Differences, Kind, try_create},
+    support::with_namespace,
+};
+
+/// Promise, change, telling part of the answer.
+type Case = (&'static str, &'static str, &'static str);
+
+async fn all_are_refused(kind: Kind, cases: &'static [Case]) {
+    with_namespace(move |space| async move {
+        let mut differences = Differences::default();
+        for (promise, change, part) in cases {
+            differences.note(promise, Some(part), try_create(&space, kind, change).await);
+        }
+        differences.none();
+    })
+    .await;
+}
+
+const MARKETPLACES: &str = "spec: Invalid value: name exactly one marketplace: one of amazon, ebay or bol; make a connection for each further one";
+const NAMES: &str = "metadata.name must have at most 40 characters, lowercase letters, digits and '-', and begin with a letter: Services and Pods are named after it; choose a shorter or simpler name";
+const IDS: &str = "marketplaceIds must be ids as Amazon writes them, such as A1805IZSGTT6HS for amazon.nl";
+const DURATION: &str = "must be a whole number and d, h, m or s, such as 90d or 36h";
+
+#[tokio::test]
+async fn a_connection_has_exactly_one_marketplace() {
+    all_are_refused(
+        Kind::Connection,
+        &[
+            ("none", "spec: {bol: null}", MARKETPLACES),
+            ("two", "spec: {ebay: {}}", MARKETPLACES),
+            (
+                "three",
+                "spec: {ebay: {}, amazon: {region: eu, marketplaceIds: [A1805IZSGTT6HS]}}",
+                MARKETPLACES,
+            ),
+            (
+                "an unknown region",
+                "spec: {bol: null, amazon: {region: us, marketplaceIds: [A1805IZSGTT6HS]}}",
+                r#"spec.amazon.region: Unsupported value: "us": supported values: "eu", "na", "fe""#,
+            ),
+            (
+                "no site",
+                "spec: {bol: null, amazon: {region: eu, marketplaceIds: []}}",
+                "spec.amazon.marketplaceIds in body should have at least 1 items",
+            ),
+            (
+                "sites that aren't named",
+                "spec: {bol: null, amazon: {region: eu}}",
+                "spec.amazon.marketplaceIds: Required value",
+            ),
+            ("a country", "spec: {bol: null, amazon: {region: eu, marketplaceIds: [NL]}}", IDS),
+            ("a host name", "spec: {bol: null, amazon: {region: eu, marketplaceIds: [www.amazon.nl]}}", IDS),
+            (
+                "a small letter",
+                "spec: {bol: null, amazon: {region: eu, marketplaceIds: [a1805izsgtt6hs]}}",
+                IDS,
+            ),
+            (
+                "a site twice",
+                "spec: {bol: null, amazon: {region: eu, marketplaceIds: [A1805IZSGTT6HS, A1805IZSGTT6HS]}}",
+                r#"spec.amazon.marketplaceIds[1]: Duplicate value: "A1805IZSGTT6HS""#,
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn amazon_takes_at_most_fifty_sites() {
+    with_namespace(|space| async move {
+        let ids: Vec<_> = (0..51).map(|n| format!("A1805IZSGTT{n:02}")).collect();
+        let change = |ids: &[String]| {
+            format!("spec: {{bol: null, amazon: {{region: eu, marketplaceIds: [{}]}}}}", ids.join(", "))
+        };
+        let mut differences = Differences::default();
+        let answer = try_create(&space, Kind::Connection, &change(&ids)).await;
+        let part = "spec.amazon.marketplaceIds: Too many: 51: must have at most 50 items";
+        differences.note("51 sites", Some(part), answer);
+        differences.note("50 sites", None, try_create(&space, Kind::Connection, &change(&ids[..50])).await);
+        differences.none();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connections_name_fits_its_children() {
+    all_are_refused(
+        Kind::Connection,
+        &[
+            ("41 characters", "metadata: {name: a2345678901234567890123456789012345678901}", NAMES),
+            ("a digit first", "metadata: {name: 1bol}", NAMES),
+            ("a dot", "metadata: {name: bol.nl}", NAMES),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_connection_refers_to_is_named() {
+    all_are_refused(Kind::Connection, &[
+        ("no credentials", "spec: {credentialsSecretRef: null}", "spec.credentialsSecretRef: Required value"),
+        ("no name", "spec: {credentialsSecretRef: {name: null}}", "spec.credentialsSecretRef.name: Required value"),
+        ("no destination", "spec: {destination: null}", "spec.destination: Required value"),
+        ("no webhook", "spec: {destination: {webhook: null}}", "spec.destination.webhook: Required value"),
+        (
+            "no signing Secret",
+            "spec: {destination: {webhook: {signingSecretRef: null}}}",
+            "spec.destination.webhook.signingSecretRef: Required value",
+        ),
+        (
+            "an empty name",
+            "spec: {credentialsSecretRef: {name: ''}}",
+            "spec.credentialsSecretRef.name: Invalid value: must be the name of a Secret in the same namespace: at most 253 lowercase letters, digits, '-' and '.'",
+        ),
+        (
+            "another namespace's",
+            "spec: {credentialsSecretRef: {name: other/bol}}",
+            "must be the name of a Secret in the same namespace",
+        ),
+        (
+            "no name of a Secret",
+            "spec: {destination: {webhook: {signingSecretRef: {name: ERP_signing}}}}",
+            "spec.destination.webhook.signingSecretRef.name: Invalid value: must be the name of a Secret in the same namespace",
+        ),
+        (
+            "no name of a policy",
+            "spec: {retentionPolicyRef: {name: Standard}}",
+            "spec.retentionPolicyRef.name: Invalid value: must be the name of a RetentionPolicy in the same namespace",
+        ),
+        (
+            "no name of a class",
+            "spec: {storage: {storageClassName: ''}}",
+            "spec.storage.storageClassName: Invalid value: must be the name of a StorageClass (kubectl get storageclasses)",
+        ),
+    ])
+    .await;
+}
+
+const HTTPS: &str = "spec.destination.webhook.url: Invalid value: url must be an https address such as https://erp.acme.example/orders: personal data never travels unencrypted";
+const BARE: &str = "spec.destination.webhook.url: Invalid value: url must not hold a user name, a password or a fragment: the receiver recognises us by the signature (signingSecretRef)";
+const PORT: &str = "spec.destination.webhook.url: Invalid value: url's port must be between 1 and 65535; without one it is 443";
+
+#[tokio::test]
+async fn personal_data_leaves_over_https_only() {
+    all_are_refused(
+        Kind::Connection,
+        &[
+            ("http", "spec: {destination: {webhook: {url: 'http://erp.acme.example/orders'}}}", HTTPS),
+            ("no scheme", "spec: {destination: {webhook: {url: erp.acme.example/orders}}}", HTTPS),
+            ("a path", "spec: {destination: {webhook: {url: /orders}}}", HTTPS),
+            ("nothing", "spec: {destination: {webhook: {url: ''}}}", HTTPS),
+            ("another scheme", "spec: {destination: {webhook: {url: 'ftp://erp.acme.example'}}}", HTTPS),
+            ("no host", "spec: {destination: {webhook: {url: 'https:///orders'}}}", HTTPS),
+            ("a port without a host", "spec: {destination: {webhook: {url: 'https://:443/orders'}}}", HTTPS),
+            (
+                "a space in the host",
+                "spec: {destination: {webhook: {url: 'https://erp acme/orders'}}}",
+                HTTPS,
+            ),
+            ("a user", "spec: {destination: {webhook: {url: 'https://user@erp.acme.example/'}}}", BARE),
+            (
+                "a password",
+                "spec: {destination: {webhook: {url: 'https://user:pw@erp.acme.example/'}}}",
+                BARE,
+            ),
+            (
+                "a capital scheme with a user",
+                "spec: {destination: {webhook: {url: 'HTTPS://user@erp.acme.example/'}}}",
+                BARE,
+            ),
+            ("a fragment", "spec: {destination: {webhook: {url: 'https://erp.acme.example/#top'}}}", BARE),
+            ("port 0", "spec: {destination: {webhook: {url: 'https://erp.acme.example:0/'}}}", PORT),
+            ("port 65536", "spec: {destination: {webhook: {url: 'https://erp.acme.example:65536/'}}}", PORT),
+            (
+                "a long port",
+                "spec: {destination: {webhook: {url: 'https://erp.acme.example:4430000000000000000000/'}}}",
+                PORT,
+            ),
+            (
+                "no events in a batch",
+                "spec: {destination: {webhook: {batch: {maxEvents: 0}}}}",
+                "spec.destination.webhook.batch.maxEvents in body should be greater than or equal to 1",
+            ),
+            (
+                "1001 events in a batch",
+                "spec: {destination: {webhook: {batch: {maxEvents: 1001}}}}",
+                "spec.destination.webhook.batch.maxEvents in body should be less than or equal to 1000",
+            ),
+            (
+                "a batch below 16 KiB",
+                "spec: {destination: {webhook: {batch: {maxBytes: 16383}}}}",
+                "spec.destination.webhook.batch.maxBytes in body should be greater than or equal to 16384",
+            ),
+            (
+                "a batch above 10 MiB",
+                "spec: {destination: {webhook: {batch: {maxBytes: 10485761}}}}",
+                "spec.destination.webhook.batch.maxBytes in body should be less than or equal to 10485760",
+            ),
+        ],
+    )
+    .await;
+}
+
+const SIZE: &str =
+    "spec.storage.size: Invalid value: size must be a whole number and Mi, Gi or Ti, such as 1Gi";
+
+#[tokio::test]
+async fn a_volumes_size_is_a_size() {
+    all_are_refused(Kind::Connection, &[
+        ("a word", "spec: {storage: {size: big}}", SIZE),
+        ("no unit", "spec: {storage: {size: '1073741824'}}", SIZE),
+        ("a unit as people write it", "spec: {storage: {size: 1GB}}", SIZE),
+        ("a fraction", "spec: {storage: {size: 1.5Gi}}", SIZE),
+        ("negative", "spec: {storage: {size: -1Gi}}", SIZE),
+        ("nothing", "spec: {storage: {size: ''}}", SIZE),
+        (
+            "below 64Mi",
+            "spec: {storage: {size: 63Mi}}",
+            "spec.storage.size: Invalid value: size must be at least 64Mi; 1Gi holds about a million orders",
+        ),
+        ("64M is below 64Mi", "spec: {storage: {size: 64M}}", "size must be at least 64Mi"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_connections_durations_are_durations_within_bounds() {
+    all_are_refused(Kind::Connection, &[
+        ("polling every second", "spec: {pollInterval: 1s}", "spec.pollInterval: Invalid value: pollInterval must be at least 5s; 1m is right for most accounts"),
+        ("polling every other day", "spec: {pollInterval: 2d}", "spec.pollInterval: Invalid value: pollInterval must be at most 1d"),
+        ("words", "spec: {pollInterval: 1 minute}", "spec.pollInterval: Invalid value: must be a whole number and d, h, m or s, such as 90d or 36h"),
+        ("as Go writes it", "spec: {pollInterval: 1m30s}", DURATION),
+        ("zero", "spec: {lookback: 0d}", DURATION),
+        ("negative", "spec: {lookback: -1d}", DURATION),
+        ("a number", "spec: {lookback: 7}", "spec.lookback in body must be of type string"),
+        (
+            "sixty days back",
+            "spec: {lookback: 60d}",
+            "spec.lookback: Invalid value: lookback must be at most 30d, older orders are shipped and their data is due for deletion: write 30d or less",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_policy_keeps_within_the_law_and_amazons_rules() {
+    all_are_refused(Kind::Policy, &[
+        (
+            "Amazon's data for 31 days",
+            "spec: {amazon: {anonymizeAfter: 31d}}",
+            "spec.amazon.anonymizeAfter: Invalid value: amazon.anonymizeAfter must be at most 30d, Amazon's Data Protection Policy allows no more: write 30d or less",
+        ),
+        ("the same in hours", "spec: {amazon: {anonymizeAfter: 721h}}", "amazon.anonymizeAfter must be at most 30d"),
+        ("the same in minutes", "spec: {amazon: {anonymizeAfter: 43201m}}", "amazon.anonymizeAfter must be at most 30d"),
+        (
+            "31 days after shipment",
+            "spec: {deleteAfterShipment: 31d}",
+            "spec.deleteAfterShipment: Invalid value: deleteAfterShipment must be at most 30d, personal data leaves data and backups by then: write 30d or less",
+        ),
+        ("days in words", "spec: {anonymizeAfter: 90 days}", "spec.anonymizeAfter: Invalid value: must be a whole number and d, h, m or s, such as 90d or 36h"),
+        ("zero days", "spec: {anonymizeAfter: 0d}", DURATION),
+        ("negative", "spec: {deleteAfterShipment: -30d}", DURATION),
+        ("a fraction", "spec: {amazon: {anonymizeAfter: 1.5d}}", DURATION),
+        ("weeks", "spec: {keyEpoch: 1w}", DURATION),
+        ("a long number", "spec: {keyEpoch: '1000000s'}", DURATION),
+        ("nothing", "spec: {keyEpoch: ''}", DURATION),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_policys_durations_are_a_manageable_number_of_keys() {
+    all_are_refused(Kind::Policy, &[
+        (
+            "anonymizeAfter below two epochs",
+            "spec: {anonymizeAfter: 47h}",
+            "spec.anonymizeAfter: Invalid value: anonymizeAfter must be between 2 and 1000 times keyEpoch (one key per epoch is kept in a Secret): change keyEpoch or anonymizeAfter",
+        ),
+        (
+            "anonymizeAfter above a thousand epochs",
+            "spec: {anonymizeAfter: 1001d}",
+            "spec.anonymizeAfter: Invalid value: anonymizeAfter must be between 2 and 1000 times keyEpoch",
+        ),
+        (
+            "Amazon's below two epochs",
+            "spec: {amazon: {anonymizeAfter: 1d}}",
+            "spec.amazon.anonymizeAfter: Invalid value: amazon.anonymizeAfter must be between 2 and 1000 times keyEpoch",
+        ),
+        (
+            "Amazon's above a thousand epochs",
+            "spec: {keyEpoch: 43m, anonymizeAfter: 29d, deleteAfterShipment: 29d}",
+            "spec.amazon.anonymizeAfter: Invalid value: amazon.anonymizeAfter must be between 2 and 1000 times keyEpoch",
+        ),
+        (
+            "deleteAfterShipment below two epochs",
+            "spec: {keyEpoch: 14d, deleteAfterShipment: 27d}",
+            "spec.deleteAfterShipment: Invalid value: deleteAfterShipment must be between 2 and 1000 times keyEpoch",
+        ),
+        (
+            "deleteAfterShipment above a thousand epochs",
+            "spec: {keyEpoch: 43m, anonymizeAfter: 29d, amazon: {anonymizeAfter: 29d}}",
+            "spec.deleteAfterShipment: Invalid value: deleteAfterShipment must be between 2 and 1000 times keyEpoch",
+        ),
+    ])
+    .await;
+}
