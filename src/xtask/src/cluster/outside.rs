@@ -1,0 +1,60 @@
+//! What the kubelet, containerd and network plugins put elsewhere than into the cluster's folder, whatever they're told.
+
+use std::{
+    fs,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use snafu::ResultExt;
+
+use super::name::Cluster;
+use crate::run::Result;
+
+const LOGS: &str = "/var/log/containers";
+const RESULTS: &str = "/var/lib/cni/results";
+const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";
+/// Folders that were made for the above, the inner ones first.
+const FOLDERS: [&str; 7] = [
+    LOGS,
+    RESULTS,
+    "/var/lib/cni",
+    "/run/containerd/s",
+    "/run/containerd",
+    "/var/lib/kubelet/device-plugins",
+    "/var/lib/kubelet",
+];
+
+/// Removes it, once the cluster's processes have ended.
+pub fn down(cluster: &Cluster) -> Result<()> {
+    for path in of(&cluster.dir()) {
+        fs::remove_file(&path).with_whatever_context(|e| format!("can't remove {}: {e}", path.display()))?;
+    }
+    // A folder that others use isn't empty and stays.
+    FOLDERS.iter().for_each(|dir| drop(fs::remove_dir(dir)));
+    Ok(())
+}
+
+/// Links to pods' logs, results of network plugins, sockets of containerd's shims and of the kubelet.
+pub fn of(dir: &Path) -> Vec<PathBuf> {
+    let mut found = entries(LOGS.as_ref());
+    found.retain(|link| fs::read_link(link).is_ok_and(|to| to.starts_with(dir)));
+    let sandboxes = entries(&dir.join("containerd/io.containerd.grpc.v1.cri/sandboxes"));
+    let ids: Vec<_> = sandboxes.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    let is_ours = |path: &PathBuf| ids.iter().any(|id| path.to_string_lossy().contains(id));
+    found.extend(entries(RESULTS.as_ref()).into_iter().filter(is_ours));
+    let shims = entries(&dir.join("run/io.containerd.runtime.v2.task/k8s.io"));
+    let sockets = shims.iter().filter_map(|shim| fs::read_to_string(shim.join("address")).ok());
+    let sockets = sockets.filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from));
+    found.extend(sockets.chain([PathBuf::from(DEVICE_PLUGINS)]).filter(|socket| is_abandoned(socket)));
+    found
+}
+
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Nobody listens any more.
+fn is_abandoned(socket: &Path) -> bool {
+    socket.exists() && UnixStream::connect(socket).is_err()
+}
