@@ -30,6 +30,8 @@ fn saturating_add(at: Timestamp, duration: SignedDuration) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -49,5 +51,30 @@ mod tests {
     fn not_knowing_counts_as_shipped() {
         let limits = Limits { anonymize_after: DAY * 90, delete_after_shipment: DAY * 30 };
         assert_eq!(deadline(day(0), None, day(10), limits), day(40));
+    }
+
+    proptest! {
+        #[test]
+        fn no_deadline_is_later_than_either_limit(
+            placed in 0_i32..400, shipped in proptest::option::of(0_i32..400), known in 0_i32..400,
+            age in 1_i32..400, after in 1_i32..400,
+        ) {
+            let limits = Limits { anonymize_after: DAY * age, delete_after_shipment: DAY * after };
+            let at = deadline(day(placed), shipped.map(day), day(known), limits);
+            prop_assert!(at <= day(placed + age) && at <= day(shipped.unwrap_or(known) + after));
+            prop_assert!(at == day(placed + age) || at == day(shipped.unwrap_or(known) + after));
+        }
+
+        #[test]
+        fn an_earlier_shipment_or_a_shorter_limit_never_makes_a_deadline_later(
+            shipped in 0_i32..400, earlier in 0_i32..400, age in 1_i32..400, shorter in 1_i32..400,
+        ) {
+            let limits = |days| Limits { anonymize_after: DAY * days, delete_after_shipment: DAY * days };
+            let (first, second) = (day(shipped.min(earlier)), day(shipped));
+            let (short, long) = (limits(age.min(shorter)), limits(age));
+            prop_assert!(
+                deadline(day(0), Some(first), day(0), short) <= deadline(day(0), Some(second), day(0), long)
+            );
+        }
     }
 }

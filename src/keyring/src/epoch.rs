@@ -2,7 +2,7 @@ use std::{fmt, str::FromStr};
 
 use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
-use snafu::Snafu;
+use snafu::{OptionExt, Snafu};
 
 use crate::ConnectionId;
 
@@ -54,10 +54,9 @@ impl FromStr for DestroyAt {
             let civil = jiff::civil::DateTime::strptime(FORMAT, rest).ok()?;
             civil.to_zoned(jiff::tz::TimeZone::UTC).ok()
         });
-        match parsed {
-            Some(at) => Ok(Self(at.timestamp().as_second())),
-            None => InvalidDestroyAtSnafu { text }.fail(),
-        }
+        let name = parsed.map(|at| Self(at.timestamp().as_second()));
+        // One key has one name: other spellings of the same second aren't names.
+        name.filter(|name| name.to_string() == text).context(InvalidDestroyAtSnafu { text })
     }
 }
 
@@ -106,6 +105,19 @@ mod tests {
 
     fn id() -> ConnectionId {
         "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID")
+    }
+
+    #[test]
+    fn another_spelling_of_a_name_is_none() {
+        assert!("epoch.20260221T031700Z".parse::<DestroyAt>().is_ok());
+        for text in [
+            "epoch.2026221T031700Z",
+            "epoch.20260221T03170Z",
+            "epoch. 20260221T031700Z",
+            "epoch.+20260221T031700Z",
+        ] {
+            assert!(text.parse::<DestroyAt>().is_err(), "{text}");
+        }
     }
 
     proptest! {

@@ -23,14 +23,19 @@ use crate::Role;
 pub type Current = watch::Receiver<Result<Arc<ServerConfig>, String>>;
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// A connection that sends no request this long is closed.
-const IDLE: Duration = Duration::from_mins(1);
+/// A peer that doesn't answer a ping this long is gone.
+const PING: Duration = Duration::from_mins(1);
 const CONNECTIONS: usize = 32;
+/// Connections are closed after this long, so that nobody keeps the room of others.
+const LIFE: Duration = Duration::from_mins(10);
+/// Without a certificate: enough for a probe.
+const LIFE_OF_NOBODY: Duration = Duration::from_secs(15);
 
 /// Serves until `stop`, then finishes the requests that were begun. A replaced certificate counts from the next
-/// connection on.
+/// connection on; a replacement that can't be used leaves the one before it in place.
 pub async fn serve(listener: TcpListener, tls: Current, router: Router, stop: CancellationToken) {
     let (tasks, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+    let mut usable = tls.borrow().clone().ok();
     while let Some(Ok(permit)) = stop.run_until_cancelled(room.clone().acquire_owned()).await {
         let stream = match stop.run_until_cancelled(listener.accept()).await {
             Some(Ok((stream, _))) => stream,
@@ -41,7 +46,10 @@ pub async fn serve(listener: TcpListener, tls: Current, router: Router, stop: Ca
             }
             None => break,
         };
-        let Ok(config) = tls.borrow().clone() else { continue };
+        if let Ok(newest) = &*tls.borrow() {
+            usable = Some(newest.clone());
+        }
+        let Some(config) = usable.clone() else { continue };
         let (router, stop) = (router.clone(), stop.clone());
         tasks.spawn(async move {
             connection(stream, config, router, stop).await;
@@ -58,15 +66,15 @@ async fn connection(stream: TcpStream, config: Arc<ServerConfig>, router: Router
     let service = TowerToHyperService::new(router.layer(Extension(role)));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).max_buf_size(16 * 1024);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE).max_concurrent_streams(8);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING).max_concurrent_streams(8);
     let serving = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(serving);
     tokio::select! {
-        _ = serving.as_mut() => {}
-        () = stop.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            // The pod's grace period bounds what a peer that never ends can hold up.
-            let _ended = timeout(HANDSHAKE, serving).await;
-        }
+        _ = serving.as_mut() => return,
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(if role == Role::Nobody { LIFE_OF_NOBODY } else { LIFE }) => {}
     }
+    serving.as_mut().graceful_shutdown();
+    // The pod's grace period bounds what a peer that never ends can hold up.
+    let _ended = timeout(HANDSHAKE, serving).await;
 }

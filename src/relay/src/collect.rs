@@ -23,6 +23,8 @@ use crate::{
 
 /// After the first failure; doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
+/// Even if the marketplace asks for less.
+const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_mins(5);
 /// Refused credentials wait for their Secret; the marketplace may change its mind too.
 const REFUSED_RETRY: Duration = Duration::from_mins(10);
@@ -39,8 +41,8 @@ pub struct Collecting {
     pub lookback: SignedDuration,
     /// The retention in effect.
     pub limits: Limits,
-    /// For the orders' digests.
-    pub digest_key: Arc<DigestKey>,
+    /// The mounted key of the orders' digests.
+    pub digest_key: watch::Receiver<Mounted<DigestKey>>,
     /// The mounted keyring.
     pub keyring: watch::Receiver<Mounted<Keyring>>,
     /// The mounted credentials.
@@ -53,6 +55,13 @@ pub struct Collecting {
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
+}
+
+/// What of the mounts is in use already.
+#[derive(Default)]
+struct InUse {
+    credentials: Option<Arc<Credentials>>,
+    digest_key: Option<Arc<DigestKey>>,
 }
 
 /// Why a step failed.
@@ -79,23 +88,29 @@ impl Failure {
     fn pause(&self, failures: u32) -> Duration {
         match self {
             Self::Marketplace { source: CollectError::Unauthorized { .. } } => REFUSED_RETRY,
-            Self::Marketplace { source } if source.retry_after().is_some() => {
-                source.retry_after().unwrap_or_default()
+            Self::Marketplace { source } => {
+                source.retry_after().map_or_else(|| doubled(failures), |asked| asked.max(SHORTEST_RETRY))
             }
-            _ => {
-                let doubled = FIRST_RETRY * 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
-                doubled.min(LONGEST_RETRY).mul_f64(rand::rng().random_range(0.75..1.25))
-            }
+            _ => doubled(failures),
         }
     }
+}
+
+fn doubled(failures: u32) -> Duration {
+    let doubled = FIRST_RETRY * 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+    doubled.min(LONGEST_RETRY).mul_f64(rand::rng().random_range(0.75..1.25))
+}
+
+fn usable<T>(mounted: Mounted<T>, reason: &'static str) -> Result<Arc<T>, Failure> {
+    mounted.map_err(|message| Failure::Unusable { reason, message })
 }
 
 impl Collecting {
     /// Collects until `stop`; a page that was begun is stored first.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut failures = 0;
+        let (mut failures, mut in_use) = (0, InUse::default());
         loop {
-            let wait = match self.step(&stop).await {
+            let wait = match self.step(&mut in_use, &stop).await {
                 Ok(None) => return,
                 Ok(Some(more)) => {
                     failures = 0;
@@ -118,6 +133,7 @@ impl Collecting {
                 () = stop.cancelled() => return,
                 changed = self.credentials.changed() => if changed.is_ok() { failures = 0 } else { return },
                 changed = self.keyring.changed(), if failures > 0 => if changed.is_err() { return },
+                changed = self.digest_key.changed(), if failures > 0 => if changed.is_err() { return },
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -125,10 +141,11 @@ impl Collecting {
 
     /// One page; whether there is more at once, or nothing when asked to stop. Nothing is lost by not waiting for the
     /// marketplace; a page that is there is stored.
-    async fn step(&mut self, stop: &CancellationToken) -> Result<Option<bool>, Failure> {
-        self.take_credentials()?;
+    async fn step(&mut self, in_use: &mut InUse, stop: &CancellationToken) -> Result<Option<bool>, Failure> {
+        self.take_credentials(in_use)?;
+        let digest_key = self.take_digest_key(in_use).await?;
         let keyring = self.keyring.borrow_and_update().clone();
-        let keyring = keyring.map_err(|message| Failure::Unusable { reason: "KeyringInvalid", message })?;
+        let keyring = usable(keyring, "KeyringInvalid")?;
         let now = self.clock.now();
         let stored = self.store.read(ingest::cursor).await?;
         let cursor = stored.unwrap_or_else(|| self.collector.start(now - self.lookback));
@@ -137,7 +154,7 @@ impl Collecting {
         };
         let page = page?;
         let more = page.more;
-        let ingested = self.ingest(page, &cursor, keyring).await?;
+        let ingested = self.ingest(page, &cursor, keyring, &digest_key).await?;
         self.metrics.ingested(ingested);
         if ingested.new + ingested.changed > 0 {
             tracing::info!(new = ingested.new, changed = ingested.changed, "stored");
@@ -149,16 +166,24 @@ impl Collecting {
         Ok(Some(more))
     }
 
-    fn take_credentials(&mut self) -> Result<(), Failure> {
-        let changed = self.credentials.has_changed().unwrap_or(false);
-        let credentials = self.credentials.borrow_and_update().clone();
-        let credentials =
-            credentials.map_err(|message| Failure::Unusable { reason: "CredentialsIncomplete", message })?;
-        if changed {
-            tracing::info!("new credentials");
-            self.collector.set_credentials(Credentials::clone(&credentials));
+    fn take_credentials(&mut self, in_use: &mut InUse) -> Result<(), Failure> {
+        let mounted = self.credentials.borrow_and_update().clone();
+        let mounted = usable(mounted, "CredentialsIncomplete")?;
+        if in_use.credentials.as_ref().is_none_or(|used| !Arc::ptr_eq(used, &mounted)) {
+            self.collector.set_credentials(Credentials::clone(&mounted));
+            in_use.credentials = Some(mounted);
         }
         Ok(())
+    }
+
+    async fn take_digest_key(&mut self, in_use: &mut InUse) -> Result<Arc<DigestKey>, Failure> {
+        let mounted = self.digest_key.borrow_and_update().clone();
+        let mounted = usable(mounted, "DigestKeyInvalid")?;
+        if in_use.digest_key.as_ref().is_none_or(|used| !Arc::ptr_eq(used, &mounted)) {
+            self.store.claim_digest_key(&mounted).await?;
+            in_use.digest_key = Some(mounted.clone());
+        }
+        Ok(mounted)
     }
 
     async fn ingest(
@@ -166,12 +191,13 @@ impl Collecting {
         page: Page,
         before: &Cursor,
         keyring: Arc<Keyring>,
+        digest_key: &DigestKey,
     ) -> Result<Ingested, StoreError> {
         let unchanged = page.orders.is_empty() && page.cursor == *before && page.known_until.is_none();
         if unchanged {
             return Ok(Ingested::default());
         }
-        let orders = page.orders.into_iter().map(|order| Prepared::new(order, &self.digest_key)).collect();
+        let orders = page.orders.into_iter().map(|order| Prepared::new(order, digest_key)).collect();
         let page = ingest::Page { orders, cursor: page.cursor, known_until: page.known_until };
         let (limits, now) = (self.limits, self.clock.now());
         self.store.write(move |connection| ingest::ingest(connection, &page, &keyring, limits, now)).await

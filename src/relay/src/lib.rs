@@ -7,6 +7,7 @@ pub mod collect;
 pub mod deliver;
 pub mod egress;
 pub mod keys;
+pub mod logging;
 pub mod metrics;
 pub mod mounts;
 pub mod run;

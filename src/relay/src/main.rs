@@ -1,16 +1,25 @@
 //! The relay as a program.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use marketrelay_relay::{
     clock::Clock,
+    logging,
     run::{Surroundings, run},
 };
 use snafu::{ResultExt, Whatever};
-use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    signal::unix::SignalKind,
+};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+
+/// Threads for what blocks: looking up names.
+const BLOCKING_THREADS: usize = 4;
+/// A name server that doesn't answer doesn't hold up the end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Collects the orders of one marketplace account, stores them and delivers them. Started by the operator.
 #[derive(Parser)]
@@ -40,12 +49,21 @@ async fn serve(arguments: Arguments) -> Result<(), Whatever> {
     run(Surroundings { root: arguments.root, listener, clock: Clock::system() }, stop).await
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn runtime() -> Result<Runtime, Whatever> {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build();
+    runtime.whatever_context("can't start")
+}
+
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).init();
-    match serve(arguments).await {
+    logging::start();
+    let ended = runtime().and_then(|runtime| {
+        let ended = runtime.block_on(serve(arguments));
+        runtime.shutdown_timeout(LAST_WAIT);
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the relay can't go on");

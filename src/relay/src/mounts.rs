@@ -46,14 +46,21 @@ pub fn text(entries: &Entries, name: &str) -> Option<Zeroizing<String>> {
     (!text.is_empty()).then(|| Zeroizing::new(text.to_owned()))
 }
 
-/// Follows a mount until `stop`.
+/// Follows a mount until `stop`. What it holds may be unusable or missing, now and later; the log says so.
 pub fn follow<T: Send + Sync + 'static>(
     folder: PathBuf,
     parse: impl Fn(&Entries) -> Result<T, String> + Send + 'static,
     stop: CancellationToken,
 ) -> watch::Receiver<Mounted<T>> {
     let mut version = version(&folder);
-    let (sender, receiver) = watch::channel(load(&folder, &parse));
+    let load = move |folder: &Path| {
+        let loaded = load(folder, &parse);
+        if let Err(reason) = &loaded {
+            tracing::error!(mount = %folder.display(), reason, "can't be used");
+        }
+        loaded
+    };
+    let (sender, receiver) = watch::channel(load(&folder));
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -61,7 +68,8 @@ pub fn follow<T: Send + Sync + 'static>(
             let newest = self::version(&folder);
             if newest != version {
                 version = newest;
-                drop(sender.send_replace(load(&folder, &parse)));
+                tracing::info!(mount = %folder.display(), "replaced");
+                drop(sender.send_replace(load(&folder)));
             }
         }
     });

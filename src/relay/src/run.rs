@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use marketrelay_api::relay::paths;
-use snafu::{OptionExt, ResultExt, Whatever};
+use snafu::{ResultExt, Whatever, whatever};
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -49,17 +49,15 @@ pub async fn run(surroundings: Surroundings, stop: CancellationToken) -> Result<
         stop,
     };
     let tasks = TaskTracker::new();
-    relay.serve(&tasks, listener);
-    if relay.settings.config.suspend {
-        tracing::info!("suspended: nothing is collected or delivered");
-    } else {
-        relay.work(&tasks)?;
+    let started = relay.start(&tasks, listener);
+    if started.is_err() {
+        relay.stop.cancel();
     }
     tasks.close();
     tasks.wait().await;
     store.close().await.whatever_context("the database can't be closed")?;
     tracing::info!("ended");
-    Ok(())
+    started
 }
 
 fn open(root: &std::path::Path, settings: &Settings) -> Result<Store, Whatever> {
@@ -67,10 +65,10 @@ fn open(root: &std::path::Path, settings: &Settings) -> Result<Store, Whatever> 
     let key = mounts::entries(&folder)
         .map_err(|error| error.to_string())
         .and_then(|entries| keys::secret_key(&entries, "database-key"))
-        .ok()
-        .with_whatever_context(|| format!("{} holds no database key of 32 bytes", folder.display()))?;
-    let store = Store::open(&at(root, paths::DATA), &key, &settings.id);
-    store.with_whatever_context(|error| format!("the database can't be opened: {error}"))
+        .or_else(|reason| whatever!("no database key in {}: {reason}", folder.display()))?;
+    let data = at(root, paths::DATA);
+    let store = Store::open(&data, &key, &settings.id);
+    store.with_whatever_context(|error| format!("the database in {} can't be used: {error}", data.display()))
 }
 
 struct Relay {
@@ -94,6 +92,17 @@ impl Relay {
         mounts::follow(at(&self.root, path), parse, self.stop.clone())
     }
 
+    fn start(&self, tasks: &TaskTracker, listener: TcpListener) -> Result<(), Whatever> {
+        let address = listener.local_addr().whatever_context("the admin API has no address")?;
+        self.serve(tasks, listener);
+        tracing::info!(%address, "the admin API listens");
+        if self.settings.config.suspend {
+            tracing::info!("suspended: nothing is collected or delivered");
+            return Ok(());
+        }
+        self.work(tasks)
+    }
+
     fn serve(&self, tasks: &TaskTracker, listener: TcpListener) {
         let admin = Admin {
             store: self.store.clone(),
@@ -105,9 +114,6 @@ impl Relay {
             clock: self.clock.clone(),
         };
         let tls = self.follow(paths::TLS, admin::server_config);
-        if let Err(error) = &*tls.borrow() {
-            tracing::error!(error, "the admin API waits for its certificate");
-        }
         tasks.spawn(marketrelay_mtls::serve(listener, tls, admin::router(admin), self.stop.clone()));
     }
 
@@ -121,19 +127,14 @@ impl Relay {
             })?;
         }
         let http = tls::http_client(&egress, &config.egress.extra_ca_certificates)?;
-        let digest_entries = mounts::entries(&at(&self.root, paths::DIGEST))
-            .with_whatever_context(|error| format!("can't read the digest key: {error}"))?;
-        let digest_key =
-            keys::digest_key(&digest_entries).ok().whatever_context("the digest key can't be used")?;
-        let digest_key = Arc::new(digest_key);
+        let digest_key = self.follow(paths::DIGEST, keys::digest_key);
         let (id, marketplace) = (self.settings.id.clone(), self.settings.marketplace());
         let mounted = self.follow(paths::KEYRING, move |entries| keys::keyring(entries, &id));
         let keyring = keys::alive(mounted, self.clock.clone(), self.stop.clone());
         let credentials =
             self.follow(paths::CREDENTIALS, move |entries| settings::credentials(entries, marketplace));
-        let first = credentials.borrow().as_deref().ok().cloned().unwrap_or_default();
         let collecting = Collecting {
-            collector: self.settings.collector(http.clone(), first),
+            collector: self.settings.collector(http.clone()),
             store: self.store.clone(),
             interval: self.settings.interval(),
             lookback: self.settings.lookback(),

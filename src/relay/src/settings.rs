@@ -13,7 +13,7 @@ use marketrelay_marketplace::{
     ebay::{self, Ebay},
 };
 use reqwest::Client;
-use snafu::{ResultExt, Whatever};
+use snafu::{ResultExt, Whatever, ensure_whatever};
 use zeroize::Zeroize;
 
 use crate::mounts::Entries;
@@ -36,7 +36,11 @@ impl Settings {
         let config: RelayConfig = serde_yaml::from_str(&text).with_whatever_context(|error| {
             format!("{} isn't a relay's configuration: {error}", path.display())
         })?;
-        let id = config.connection_id.parse().whatever_context("connectionId isn't one")?;
+        check(&config).with_whatever_context(|error| format!("{} can't be used: {error}", path.display()))?;
+        let id = config
+            .connection_id
+            .parse()
+            .with_whatever_context(|error| format!("{} can't be used: {error}", path.display()))?;
         let hash = digest::digest(&digest::SHA256, text.as_bytes());
         let digest = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { config, id, digest })
@@ -83,9 +87,9 @@ impl Settings {
         }
     }
 
-    /// The marketplace's client.
-    pub fn collector(&self, http: Client, credentials: Credentials) -> Box<dyn Collector> {
-        let endpoints = self.endpoints();
+    /// The marketplace's client; it gets its credentials later.
+    pub fn collector(&self, http: Client) -> Box<dyn Collector> {
+        let (endpoints, credentials) = (self.endpoints(), Credentials::default());
         match &self.config.marketplace {
             MarketplaceSettings::Amazon(amazon) => {
                 Box::new(Amazon::new(http, endpoints, credentials, &amazon.marketplace_ids))
@@ -94,6 +98,29 @@ impl Settings {
             MarketplaceSettings::Bol(_) => Box::new(Bol::new(http, endpoints, credentials)),
         }
     }
+}
+
+/// What would make a relay that does nothing, or the same thing without a pause.
+fn check(config: &RelayConfig) -> Result<(), Whatever> {
+    let batch = &config.destination.batch;
+    let retention = &config.retention;
+    for (field, value) in [
+        ("pollIntervalSeconds", i64::try_from(config.poll_interval_seconds).unwrap_or(i64::MAX)),
+        ("destination.batch.maxEvents", batch.max_events.into()),
+        ("destination.batch.maxBytes", batch.max_bytes.into()),
+        ("retention.anonymizeAfterSeconds", retention.anonymize_after_seconds),
+        ("retention.deleteAfterShipmentSeconds", retention.delete_after_shipment_seconds),
+        ("retention.keyEpochSeconds", retention.key_epoch_seconds),
+    ] {
+        ensure_whatever!(value >= 1, "{field} must be at least 1, it is {value}");
+    }
+    let endpoints = config.endpoints.iter();
+    let endpoints =
+        endpoints.flat_map(|urls| [("endpoints.api", &urls.api), ("endpoints.token", &urls.token)]);
+    for (field, url) in endpoints.chain([("destination.url", &config.destination.url)]) {
+        ensure_whatever!(url.scheme() == "https", "{field} must begin with https://");
+    }
+    Ok(())
 }
 
 /// The marketplace's credentials from their Secret's entries.

@@ -1,8 +1,6 @@
 //! The whole relay against the sandbox: what its customer receives.
 
-mod common;
-
-use common::{CLIENT, Control, Mounts, amazon, bol, ebay, sandbox};
+use crate::common::{CLIENT, Control, Mounts, amazon, bol, ebay, sandbox};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 

@@ -4,10 +4,13 @@ use jiff::Timestamp;
 use marketrelay_marketplace::{
     Address, Buyer, Fulfilment, LinePii, Marketplace, Money, Order, OrderLine, OrderStatus, ShipmentPii,
 };
-use schemars::{JsonSchema, Schema};
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use snafu::ResultExt;
 use zeroize::Zeroizing;
+
+use crate::store::{RenderSnafu, Result};
 
 /// What is posted to the customer's endpoint.
 #[derive(Serialize, JsonSchema)]
@@ -158,8 +161,8 @@ impl<'a> OrderEvent<'a> {
     }
 
     /// As canonical JSON.
-    pub fn render(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(serde_json::to_vec(self).unwrap_or_default())
+    pub fn render(&self) -> Result<Zeroizing<Vec<u8>>> {
+        serde_json::to_vec(self).map(Zeroizing::new).context(RenderSnafu)
     }
 }
 
@@ -212,14 +215,23 @@ pub fn render(
     marketplace: Marketplace,
     timestamp: Timestamp,
     events: &[Zeroizing<Vec<u8>>],
-) -> Zeroizing<Vec<u8>> {
-    let events = events.iter().filter_map(|event| serde_json::from_slice::<&RawValue>(event).ok()).collect();
+) -> Result<Zeroizing<Vec<u8>>> {
+    let events = events.iter().map(|event| serde_json::from_slice::<&RawValue>(event));
+    let events = events.collect::<Result<_, _>>().context(RenderSnafu)?;
     let data = OrdersData { connection_id, events, marketplace };
     let message = OrdersMessage { data, timestamp, kind: MessageType::Orders };
-    Zeroizing::new(serde_json::to_vec(&message).unwrap_or_default())
+    serde_json::to_vec(&message).map(Zeroizing::new).context(RenderSnafu)
 }
 
 /// The published schema of a message.
 pub fn schema() -> Schema {
-    schemars::schema_for!(OrdersMessage<'_, OrderEvent<'_>>)
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<OrdersMessage<'_, OrderEvent<'_>>>()
+}
+
+/// The published schema as a file.
+pub fn schema_text() -> String {
+    let mut schema = schema().to_value();
+    schema.sort_all_objects();
+    format!("{schema:#}\n")
 }

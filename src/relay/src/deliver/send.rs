@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use reqwest::{
     Client, StatusCode,
     header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::signature::Signer;
 
@@ -44,17 +46,18 @@ pub async fn post(
     signer: &Signer,
     id: &str,
     now: Timestamp,
-    body: &[u8],
+    body: Zeroizing<Vec<u8>>,
 ) -> Answer {
     let timestamp = now.as_second();
+    let signature = signer.sign(id, timestamp, &body);
     let request = client
         .post(url.clone())
         .timeout(TIMEOUT)
         .header(CONTENT_TYPE, "application/json")
         .header("webhook-id", id)
         .header("webhook-timestamp", timestamp)
-        .header("webhook-signature", signer.sign(id, timestamp, body))
-        .body(body.to_vec());
+        .header("webhook-signature", signature)
+        .body(Bytes::from_owner(body));
     match request.send().await {
         Ok(response) => classify(response.status(), response.headers(), now),
         Err(error) => Answer::Failed { status: None, detail: describe(&error), retry_after: None },

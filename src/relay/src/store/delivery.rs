@@ -18,6 +18,8 @@ pub struct DeliveryRow {
     pub failures: u32,
     /// No attempt before.
     pub next_attempt_at: Timestamp,
+    /// Events in a row that were refused by themselves.
+    pub refusals: u32,
     /// Events per message while the destination refuses larger ones.
     pub max_events: Option<u32>,
     /// The destination that all this is about, digested.
@@ -40,6 +42,8 @@ pub enum Outcome {
     Refused {
         /// From now, if it was a single event.
         after: SignedDuration,
+        /// Nothing is sent for this long, as too many events were refused.
+        pause: Option<SignedDuration>,
     },
     /// 410: nothing more, until the destination changes.
     Gone,
@@ -48,7 +52,8 @@ pub enum Outcome {
 /// Reads the row.
 pub fn read(connection: &Connection) -> Result<DeliveryRow> {
     let row = connection.query_row(
-        "SELECT message_id, message_at, failures, next_attempt_at, max_events, target, disabled FROM delivery",
+        "SELECT message_id, message_at, failures, next_attempt_at, refusals, max_events, target, disabled
+         FROM delivery",
         [],
         |row| {
             let (id, at): (Option<String>, Option<i64>) = (row.get(0)?, row.get(1)?);
@@ -56,9 +61,10 @@ pub fn read(connection: &Connection) -> Result<DeliveryRow> {
                 message: id.zip(at).map(|(id, at)| (id, time(at))),
                 failures: row.get(2)?,
                 next_attempt_at: time(row.get(3)?),
-                max_events: row.get(4)?,
-                target: row.get::<_, Option<[u8; 32]>>(5)?.map(Digest::from),
-                disabled: row.get(6)?,
+                refusals: row.get(4)?,
+                max_events: row.get(5)?,
+                target: row.get::<_, Option<[u8; 32]>>(6)?.map(Digest::from),
+                disabled: row.get(7)?,
             })
         },
     )?;
@@ -72,7 +78,8 @@ fn time(millisecond: i64) -> Timestamp {
 /// The destination changed: it gets everything that waits, at once.
 pub fn reset(connection: &Connection, target: Digest) -> Result<()> {
     connection.execute(
-        "UPDATE delivery SET failures = 0, next_attempt_at = 0, max_events = NULL, disabled = 0, target = ?1",
+        "UPDATE delivery SET failures = 0, next_attempt_at = 0, refusals = 0, max_events = NULL, disabled = 0,
+         target = ?1",
         [target.as_bytes()],
     )?;
     connection
@@ -91,7 +98,9 @@ pub fn record(
     match outcome {
         Outcome::Delivered => delivered(connection, message, most),
         Outcome::Failed { after } => failed(connection, later(now, *after)),
-        Outcome::Refused { after } => refused(connection, message, later(now, *after)),
+        Outcome::Refused { after, pause } => {
+            refused(connection, message, later(now, *after), pause.map(|pause| later(now, pause)))
+        }
         Outcome::Gone => {
             connection.execute("UPDATE delivery SET disabled = 1", [])?;
             Ok(())
@@ -111,7 +120,7 @@ fn delivered(connection: &Connection, message: &Message, most: u32) -> Result<()
     }
     dissolve_message(connection)?;
     connection.execute(
-        "UPDATE delivery SET failures = 0, next_attempt_at = 0,
+        "UPDATE delivery SET failures = 0, next_attempt_at = 0, refusals = 0,
          max_events = CASE WHEN max_events * 2 < ?1 THEN max_events * 2 END",
         [most],
     )?;
@@ -124,12 +133,16 @@ fn failed(connection: &Connection, next: i64) -> Result<()> {
 }
 
 /// Halves the next messages; an event that is refused alone waits by itself, and the others go on.
-fn refused(connection: &Connection, message: &Message, next: i64) -> Result<()> {
+fn refused(connection: &Connection, message: &Message, next: i64, pause: Option<i64>) -> Result<()> {
     dissolve_message(connection)?;
     if let [(sequence, revision)] = message.events[..] {
         connection.execute(
             "UPDATE outbox SET refusals = refusals + 1, next_attempt_at = ?3 WHERE sequence = ?1 AND revision = ?2",
             params![sequence, revision, next],
+        )?;
+        connection.execute(
+            "UPDATE delivery SET refusals = refusals + 1, next_attempt_at = coalesce(?1, next_attempt_at)",
+            [pause],
         )?;
     } else {
         let half = (message.events.len() / 2).max(1);
@@ -143,6 +156,12 @@ pub fn refusals(connection: &Connection, sequence: i64) -> Result<u32> {
     let mut statement =
         connection.prepare_cached("SELECT coalesce(max(refusals), 0) FROM outbox WHERE sequence = ?1")?;
     Ok(statement.query_row([sequence], |row| row.get(0))?)
+}
+
+/// How many events wait because they were refused.
+pub fn waiting_refused(connection: &Connection) -> Result<u64> {
+    let mut statement = connection.prepare_cached("SELECT count(*) FROM outbox WHERE next_attempt_at > 0")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
 }
 
 /// When the next event that waits by itself is due; `None` if none waits.

@@ -72,7 +72,8 @@ pub fn ingest(
 
 /// The newer of what the page says and what is stored.
 fn known_until(connection: &Connection, page: &Page) -> Result<Option<Timestamp>> {
-    let stored: Option<i64> = connection.query_row("SELECT known_until FROM relay", [], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached("SELECT known_until FROM relay")?;
+    let stored: Option<i64> = statement.query_row([], |row| row.get(0))?;
     Ok(page.known_until.max(stored.and_then(|at| Timestamp::from_millisecond(at).ok())))
 }
 
@@ -118,10 +119,17 @@ fn store(
     let record = RecordRef { kind: RecordKind::Order, revision, destroy_at };
     let sealed = keyring.seal(record, &order.pii).context(SealSnafu)?;
     let row = Row { order, revision, first_shipped_at, deadline, destroy_at, sealed };
-    let id = write(connection, &row)?;
+    write(connection, &row)?;
+    let id = match &existing {
+        Some(row) => {
+            connection.prepare_cached("DELETE FROM order_lines WHERE order_id = ?1")?.execute([row.id])?;
+            outbox::supersede(connection, row.id)?;
+            row.id
+        }
+        None => connection.last_insert_rowid(),
+    };
     write_lines(connection, id, &order.columns)?;
     outbox::put(connection, id, revision, now)?;
-    debug_assert!(existing.as_ref().is_none_or(|row| row.id == id));
     Ok(if existing.is_some() { Change::Changed } else { Change::New })
 }
 
@@ -150,41 +158,37 @@ struct Row<'a> {
     sealed: Sealed,
 }
 
-fn write(connection: &Connection, row: &Row<'_>) -> Result<i64> {
+fn write(connection: &Connection, row: &Row<'_>) -> Result<()> {
     let (order, columns) = (row.order, &row.order.columns);
     let mut statement = connection.prepare_cached(include_str!("upsert_order.sql"))?;
-    let id = statement.query_row(
-        named_params! {
-            ":number_digest": order.number_digest.as_bytes(),
-            ":buyer_digest": order.buyer_digest.as_ref().map(marketrelay_keyring::Digest::as_bytes),
-            ":content_digest": order.content_digest.as_bytes(),
-            ":revision": row.revision,
-            ":marketplace": columns.marketplace.as_str(),
-            ":status": columns.status.as_str(),
-            ":marketplace_status": columns.marketplace_status,
-            ":fulfilment": columns.fulfilment.as_str(),
-            ":sales_channel": columns.sales_channel,
-            ":country": columns.country,
-            ":placed_at": columns.placed_at.as_millisecond(),
-            ":updated_at": columns.updated_at.as_millisecond(),
-            ":first_shipped_at": row.first_shipped_at,
-            ":total_minor": minor(columns.total.as_ref()),
-            ":total_currency": currency(columns.total.as_ref()),
-            ":tax_minor": minor(columns.tax.as_ref()),
-            ":tax_currency": currency(columns.tax.as_ref()),
-            ":deadline": row.deadline.as_millisecond(),
-            ":destroy_at": row.destroy_at.as_second(),
-            ":pii": row.sealed.body,
-            ":pii_key": row.sealed.wrapped_key,
-            ":volume_generation": row.sealed.volume_generation,
-        },
-        |row| row.get(0),
-    )?;
-    Ok(id)
+    statement.execute(named_params! {
+        ":number_digest": order.number_digest.as_bytes(),
+        ":buyer_digest": order.buyer_digest.as_ref().map(marketrelay_keyring::Digest::as_bytes),
+        ":content_digest": order.content_digest.as_bytes(),
+        ":revision": row.revision,
+        ":marketplace": columns.marketplace.as_str(),
+        ":status": columns.status.as_str(),
+        ":marketplace_status": columns.marketplace_status,
+        ":fulfilment": columns.fulfilment.as_str(),
+        ":sales_channel": columns.sales_channel,
+        ":country": columns.country,
+        ":placed_at": columns.placed_at.as_millisecond(),
+        ":updated_at": columns.updated_at.as_millisecond(),
+        ":first_shipped_at": row.first_shipped_at,
+        ":total_minor": minor(columns.total.as_ref()),
+        ":total_currency": currency(columns.total.as_ref()),
+        ":tax_minor": minor(columns.tax.as_ref()),
+        ":tax_currency": currency(columns.tax.as_ref()),
+        ":deadline": row.deadline.as_millisecond(),
+        ":destroy_at": row.destroy_at.as_second(),
+        ":pii": row.sealed.body,
+        ":pii_key": row.sealed.wrapped_key,
+        ":volume_generation": row.sealed.volume_generation,
+    })?;
+    Ok(())
 }
 
 fn write_lines(connection: &Connection, order: i64, columns: &Columns) -> Result<()> {
-    connection.prepare_cached("DELETE FROM order_lines WHERE order_id = ?1")?.execute([order])?;
     let mut statement = connection.prepare_cached(
         "INSERT INTO order_lines VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )?;

@@ -12,7 +12,7 @@ mod thread;
 
 use std::path::Path;
 
-use marketrelay_keyring::{ConnectionId, SealError, SecretKey};
+use marketrelay_keyring::{ConnectionId, DigestKey, SealError, SecretKey};
 use rusqlite::Connection;
 use snafu::Snafu;
 
@@ -46,8 +46,15 @@ pub enum StoreError {
     Seal { source: SealError },
     #[snafu(display("a stored order can't be opened: {reason}"))]
     Unreadable { reason: String },
+    #[snafu(display("an order has no form as JSON: {source}"))]
+    Render { source: serde_json::Error },
     #[snafu(display("column {column} holds a value that this relay doesn't know"))]
     Value { column: &'static str },
+    #[snafu(display(
+        "the digest key isn't the one that the database was filled with: no order would be recognised, so nothing is \
+         stored until the right one is back"
+    ))]
+    OtherDigestKey,
     #[snafu(display("the database's thread has ended"))]
     Ended,
 }
@@ -57,6 +64,7 @@ impl StoreError {
     pub fn category(&self) -> &'static str {
         match self {
             Self::Full => "StorageFull",
+            Self::OtherDigestKey => "DigestKeyInvalid",
             Self::Unreadable { .. } => "KeyringInvalid",
             Self::KeyringTooShort | Self::Seal { .. } => "KeyringTooShort",
             _ => "DatabaseError",
@@ -69,9 +77,15 @@ impl From<rusqlite::Error> for StoreError {
         match source.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
             Some(rusqlite::ErrorCode::NotADatabase) => Self::WrongKey,
+            _ if has_no_room(&source) => Self::Full,
             _ => Self::Sqlite { source },
         }
     }
+}
+
+/// The index of the write-ahead log couldn't grow.
+fn has_no_room(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// The result of everything here.
@@ -125,6 +139,12 @@ impl Store {
                 job(&transaction)
             })
             .await
+    }
+
+    /// Notes the digest key at its first use; another one later is an error, since every order would be stored twice.
+    pub async fn claim_digest_key(&self, key: &DigestKey) -> Result<()> {
+        let check = key.content(b"the digest key of this database");
+        self.write(move |connection| open::claim_digest_key(connection, check)).await
     }
 
     /// Moves the write-ahead log into the database and closes it.

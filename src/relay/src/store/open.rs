@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use marketrelay_keyring::{ConnectionId, SecretKey};
+use marketrelay_keyring::{ConnectionId, Digest, SecretKey};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use snafu::ensure;
 use zeroize::Zeroizing;
 
-use super::{OtherConnectionSnafu, Result};
+use super::{OtherConnectionSnafu, OtherDigestKeySnafu, Result};
 
 /// KiB of pages that a connection keeps.
 const CACHE: &str = "PRAGMA cache_size = -1024;";
@@ -56,5 +56,17 @@ pub(super) fn claim(connection: &Connection, id: &ConnectionId) -> Result<()> {
         return Ok(());
     }
     connection.execute("INSERT INTO relay (id, connection_id) VALUES (1, ?1)", [id.as_str()])?;
+    Ok(())
+}
+
+/// Writes the digest key's check into a new database, and compares that of an existing one.
+pub(super) fn claim_digest_key(connection: &Connection, check: Digest) -> Result<()> {
+    let found: Option<[u8; 32]> =
+        connection.query_row("SELECT digest_check FROM relay", [], |row| row.get(0))?;
+    if let Some(found) = found {
+        ensure!(found == *check.as_bytes(), OtherDigestKeySnafu);
+        return Ok(());
+    }
+    connection.execute("UPDATE relay SET digest_check = ?1", [check.as_bytes()])?;
     Ok(())
 }

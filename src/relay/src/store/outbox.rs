@@ -47,15 +47,17 @@ pub struct Message {
     pub events: Vec<(i64, u64)>,
 }
 
-/// Notes an order's newest revision. If an older one is in the message that is being sent, that message is given up:
-/// what it holds isn't true any more, and its other events go with the next one.
-pub(super) fn put(connection: &Connection, order: i64, revision: u64, now: Timestamp) -> Result<()> {
-    let dissolve = connection
+/// Before a newer revision of the order: if an older one is in the message that is being sent, that message is given
+/// up. What it holds isn't true any more, and its other events go with the next one.
+pub(super) fn supersede(connection: &Connection, order: i64) -> Result<()> {
+    let sending = connection
         .prepare_cached("SELECT 1 FROM outbox WHERE order_id = ?1 AND in_message = 1")?
         .exists([order])?;
-    if dissolve {
-        dissolve_message(connection)?;
-    }
+    if sending { dissolve_message(connection) } else { Ok(()) }
+}
+
+/// Notes an order's newest revision.
+pub(super) fn put(connection: &Connection, order: i64, revision: u64, now: Timestamp) -> Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO outbox (order_id, revision, recorded_at) VALUES (?1, ?2, ?3) ON CONFLICT (order_id) DO \
@@ -65,7 +67,8 @@ pub(super) fn put(connection: &Connection, order: i64, revision: u64, now: Times
     Ok(())
 }
 
-pub(super) fn dissolve_message(connection: &Connection) -> Result<()> {
+/// The message that was begun is none any more; its events go with the next one.
+pub fn dissolve_message(connection: &Connection) -> Result<()> {
     connection.execute("UPDATE outbox SET in_message = 0 WHERE in_message = 1", [])?;
     connection.execute("UPDATE delivery SET message_id = NULL, message_at = NULL", [])?;
     Ok(())

@@ -15,4 +15,3 @@ ON CONFLICT (number_digest) DO UPDATE SET
     total_minor = excluded.total_minor, total_currency = excluded.total_currency, tax_minor = excluded.tax_minor,
     tax_currency = excluded.tax_currency, deadline = excluded.deadline, destroy_at = excluded.destroy_at,
     pii = excluded.pii, pii_key = excluded.pii_key, volume_generation = excluded.volume_generation
-RETURNING id

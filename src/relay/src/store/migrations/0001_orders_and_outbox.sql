@@ -4,6 +4,8 @@
 CREATE TABLE relay (
     id                    INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
     connection_id         TEXT    NOT NULL,
+    -- A digest of a constant, to recognise the digest key.
+    digest_check          BLOB    CHECK (length(digest_check) = 32),
     cursor                TEXT    CHECK (json_valid(cursor)),
     known_until           INTEGER,
     dropped_past_deadline INTEGER NOT NULL DEFAULT 0,
@@ -80,6 +82,8 @@ CREATE TABLE delivery (
     message_at          INTEGER CHECK ((message_at IS NULL) = (message_id IS NULL)),
     failures            INTEGER NOT NULL DEFAULT 0,
     next_attempt_at     INTEGER NOT NULL DEFAULT 0,
+    -- Events in a row that were refused by themselves.
+    refusals            INTEGER NOT NULL DEFAULT 0,
     -- Below the configured limit while the destination refuses larger messages.
     max_events          INTEGER CHECK (max_events >= 1),
     -- The destination, digested: a change of it starts everything anew.

@@ -1,0 +1,14 @@
+//! The relay's tests, one file for each promise.
+
+mod admin;
+mod body;
+mod collecting;
+mod common;
+mod delivering;
+mod ending;
+mod killing;
+mod misconfigured;
+mod relaying;
+mod rotating;
+mod silence;
+mod storing;
