@@ -19,17 +19,15 @@ pub const VELERO_EXCLUDE: &str = "velero.io/exclude-from-backup";
 
 /// On a StorageClass, by the platform engineer: `"true"` if its volumes are encrypted at rest, `"false"` if not.
 pub const ENCRYPTED: &str = "marketrelay.dev/encrypted";
-/// Hash of what the operator last applied.
-pub const APPLIED_HASH: &str = "marketrelay.dev/applied-hash";
 /// Hash of the relay's configuration, so that a change restarts it.
 pub const CONFIG_HASH: &str = "marketrelay.dev/config-hash";
 
 /// Since when a StatefulSet that was ready before has the relay image that it has.
 pub const IMAGE_SINCE: &str = "marketrelay.dev/image-since";
+/// Hex SHA-256 of the authority that signed a certificate.
+pub const ISSUER: &str = "marketrelay.dev/issuer";
 /// When a certificate is to be replaced.
 pub const RENEW_AFTER: &str = "marketrelay.dev/renew-after";
-/// The policy's `keyEpoch` for which a keyring was last extended.
-pub const KEY_EPOCH: &str = "marketrelay.dev/key-epoch";
 
 /// The value of [`NAME`].
 pub const APP: &str = "marketrelay";

@@ -1,5 +1,19 @@
-//! The operator: the pure parts that its controllers are made of.
+//! The operator.
 
 pub mod compare;
+pub mod conditions;
+pub mod controllers;
 pub mod encryption;
+pub mod failures;
+pub mod leader;
+pub mod metrics;
 pub mod names;
+pub mod pki;
+pub mod problem;
+pub mod relay_client;
+pub mod rollout;
+pub mod run;
+pub mod scope;
+pub mod secrets;
+pub mod server;
+pub mod stores;

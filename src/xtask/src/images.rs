@@ -27,8 +27,8 @@ pub struct Built {
 /// Builds all images into `target/images`; optimised for size and speed if `release`.
 pub fn build(prefix: &str, release: bool) -> Result<Vec<Built>> {
     step("building the programs");
-    let mut cargo = command(&[env!("CARGO"), "build", "--quiet", "--locked", "--bins"]);
-    cargo.args(PROGRAMS.iter().flat_map(|(package, _)| ["--package", package]));
+    // Of the whole workspace, so that dependencies have the same features as in its tests and are built once.
+    let mut cargo = command(&[env!("CARGO"), "build", "--quiet", "--locked", "--workspace", "--bins"]);
     cargo.args(release.then_some("--release")).current_dir(paths::checkout());
     inherit(&mut cargo)?;
     let target = paths::checkout().join("target");

@@ -1,0 +1,33 @@
+use k8s_openapi::api::core::v1::ConfigMap;
+use marketrelay_api::relay::RelayConfig;
+
+use super::Plan;
+
+/// The relay's configuration file.
+pub fn file(plan: &Plan<'_>) -> String {
+    let validated = plan.validated;
+    let config = RelayConfig {
+        connection_id: plan.id.to_owned(),
+        namespace: validated.namespace.clone(),
+        name: validated.name.clone(),
+        marketplace: validated.marketplace.clone(),
+        endpoints: validated.endpoints.clone(),
+        poll_interval_seconds: validated.poll_interval_seconds,
+        lookback_seconds: validated.lookback_seconds,
+        destination: validated.webhook.clone(),
+        retention: validated.retention,
+        egress: (&plan.config.egress).into(),
+        suspend: validated.suspend,
+    };
+    // A structure of texts and numbers always has a YAML form; JSON is one.
+    serde_json::to_string_pretty(&config).unwrap_or_default() + "\n"
+}
+
+/// Mounted by the relay.
+pub fn build(plan: &Plan<'_>, file: String) -> ConfigMap {
+    ConfigMap {
+        metadata: plan.owned(plan.names().relay()),
+        data: Some([("relay.yaml".to_owned(), file)].into()),
+        ..ConfigMap::default()
+    }
+}

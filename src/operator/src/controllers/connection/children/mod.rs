@@ -1,0 +1,279 @@
+//! From what is wanted to objects. Pure: the same input gives the same objects.
+
+mod config_map;
+mod network_policy;
+mod pod;
+mod service;
+mod service_account;
+mod stateful_set;
+mod tls_secret;
+mod volume_claim;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+        networking::v1::NetworkPolicy,
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{
+    Resource,
+    api::{ObjectMeta, PartialObjectMeta},
+    runtime::reflector::ObjectRef,
+};
+use marketrelay_api::{MarketplaceConnection, OperatorConfig, labels};
+
+use super::validate::Validated;
+use crate::{
+    names::Names,
+    pki::{Authority, PkiError},
+    stores::Stores,
+};
+
+/// The children that exist.
+pub struct Children {
+    /// The relay's identity.
+    pub service_account: Option<Arc<ServiceAccount>>,
+    pub config_map: Option<Arc<ConfigMap>>,
+    pub tls: Option<Arc<PartialObjectMeta<Secret>>>,
+    pub claim: Option<Arc<PersistentVolumeClaim>>,
+    pub service: Option<Arc<Service>>,
+    pub network_policy: Option<Arc<NetworkPolicy>>,
+    pub stateful_set: Option<Arc<StatefulSet>>,
+    pub pod: Option<Arc<Pod>>,
+}
+
+impl Children {
+    /// Those of a connection, as the stores know them.
+    pub fn load(stores: &Stores, namespace: &str, names: Names<'_>) -> Self {
+        let relay = names.relay();
+        Self {
+            service_account: stores.service_accounts.get(&ObjectRef::new(&relay).within(namespace)),
+            config_map: stores.config_maps.get(&ObjectRef::new(&relay).within(namespace)),
+            tls: stores.secrets.get(&ObjectRef::new(&names.tls()).within(namespace)),
+            claim: stores.claims.get(&ObjectRef::new(&names.volume()).within(namespace)),
+            service: stores.services.get(&ObjectRef::new(&relay).within(namespace)),
+            network_policy: stores.network_policies.get(&ObjectRef::new(&relay).within(namespace)),
+            stateful_set: stores.stateful_sets.get(&ObjectRef::new(&relay).within(namespace)),
+            pod: stores.pods.get(&ObjectRef::new(&names.pod()).within(namespace)),
+        }
+    }
+}
+
+/// The children that are wanted.
+pub struct Prepared {
+    pub service_account: ServiceAccount,
+    pub config_map: ConfigMap,
+    /// Absent: the certificate that exists is good.
+    pub tls: Option<Secret>,
+    pub claim: PersistentVolumeClaim,
+    pub service: Service,
+    pub network_policy: NetworkPolicy,
+    pub stateful_set: StatefulSet,
+    /// Hex SHA-256 of the relay's configuration file.
+    pub config_digest: String,
+}
+
+/// What the objects are made from.
+pub struct Plan<'a> {
+    /// What is wanted.
+    pub validated: &'a Validated,
+    /// The connection's id.
+    pub id: &'a str,
+    /// The relay's image, and since when a relay that was ready before has it.
+    pub image: Image,
+    /// The operator's configuration.
+    pub config: &'a OperatorConfig,
+    /// The operator's namespace.
+    pub operator_namespace: &'a str,
+}
+
+/// The relay's image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The reference.
+    pub reference: String,
+    /// Since when a relay that was ready before has it.
+    pub since: Option<Timestamp>,
+}
+
+/// Builds all of them.
+pub fn prepare(
+    plan: &Plan<'_>,
+    existing: &Children,
+    authority: &Authority,
+    now: Timestamp,
+) -> Result<Prepared, PkiError> {
+    let file = config_map::file(plan);
+    let config_digest = crate::compare::hash(file.as_bytes());
+    Ok(Prepared {
+        service_account: service_account::build(plan),
+        config_map: config_map::build(plan, file),
+        tls: tls_secret::build(plan, existing.tls.as_deref(), authority, now)?,
+        claim: volume_claim::build(plan),
+        service: service::build(plan),
+        network_policy: network_policy::build(plan),
+        stateful_set: stateful_set::build(plan, &config_digest),
+        config_digest,
+    })
+}
+
+impl<'a> Plan<'a> {
+    fn names(&self) -> Names<'a> {
+        Names(&self.validated.name)
+    }
+
+    /// What selects the relay's pod.
+    fn selector(&self) -> BTreeMap<String, String> {
+        strings(&[(labels::NAME, labels::APP), (labels::INSTANCE, &self.validated.name)])
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let name = self.validated.name.as_str();
+        strings(&[
+            (labels::NAME, labels::APP),
+            (labels::INSTANCE, name),
+            (labels::MANAGED_BY, labels::OPERATOR),
+            (labels::COMPONENT, labels::RELAY),
+            (labels::CONNECTION, name),
+        ])
+    }
+
+    /// Of a child that goes with the connection.
+    fn owned(&self, name: String) -> ObjectMeta {
+        let owner = OwnerReference {
+            api_version: MarketplaceConnection::api_version(&()).into_owned(),
+            kind: MarketplaceConnection::kind(&()).into_owned(),
+            name: self.validated.name.clone(),
+            uid: self.validated.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        };
+        ObjectMeta { owner_references: Some(vec![owner]), ..self.unowned(name) }
+    }
+
+    /// Of a child that outlives the connection.
+    fn unowned(&self, name: String) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.validated.namespace.clone()),
+            labels: Some(self.labels()),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+fn strings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use marketrelay_api::{
+        connection::MarketplaceKind,
+        relay::{BatchLimits, BolSettings, MarketplaceSettings, Retention, WebhookConfig},
+    };
+    use rustls_pki_types::pem::PemObject;
+
+    use super::*;
+
+    fn validated() -> Validated {
+        Validated {
+            namespace: "acme".into(),
+            name: "bol".into(),
+            uid: "8b1d".into(),
+            kind: MarketplaceKind::Bol,
+            marketplace: MarketplaceSettings::Bol(BolSettings {}),
+            endpoints: None,
+            credentials: "bol-credentials".into(),
+            signing: "erp-signing".into(),
+            webhook: WebhookConfig {
+                url: "https://erp.acme.example:8443/orders".parse().expect("a URL"),
+                batch: BatchLimits { max_events: 100, max_bytes: 1 << 20 },
+            },
+            retention: Retention {
+                anonymize_after_seconds: 90 * 86_400,
+                delete_after_shipment_seconds: 30 * 86_400,
+                key_epoch_seconds: 86_400,
+            },
+            poll_interval_seconds: 60,
+            lookback_seconds: 7 * 86_400,
+            suspend: false,
+            size: "1Gi".into(),
+            class: "encrypted".into(),
+        }
+    }
+
+    fn nothing() -> Children {
+        Children {
+            service_account: None,
+            config_map: None,
+            tls: None,
+            claim: None,
+            service: None,
+            network_policy: None,
+            stateful_set: None,
+            pod: None,
+        }
+    }
+
+    fn prepared(existing: &Children, authority: &Authority, now: Timestamp) -> Prepared {
+        let text = "relay: {image: 'registry.example/relay:1'}\negress: {allowedNetworks: [10.20.0.0/16]}";
+        let config = OperatorConfig::parse(text).expect("a configuration");
+        let validated = validated();
+        let image = Image { reference: config.relay.image.clone(), since: None };
+        let id = "3f6c0000-1111-4222-8333-444455556666";
+        let plan = Plan {
+            validated: &validated,
+            id,
+            image,
+            config: &config,
+            operator_namespace: "marketrelay-system",
+        };
+        prepare(&plan, existing, authority, now).expect("children")
+    }
+
+    #[test]
+    fn a_connections_children_are_as_reviewed() {
+        let (authority, _) = Authority::generate(Timestamp::now()).expect("an authority");
+        let Prepared {
+            service_account,
+            config_map,
+            tls: _,
+            claim,
+            service,
+            network_policy,
+            stateful_set,
+            config_digest: _,
+        } = prepared(&nothing(), &authority, Timestamp::now());
+        insta::assert_yaml_snapshot!("service_account", service_account);
+        insta::assert_yaml_snapshot!("config_map", config_map);
+        insta::assert_yaml_snapshot!("volume_claim", claim);
+        insta::assert_yaml_snapshot!("service", service);
+        insta::assert_yaml_snapshot!("network_policy", network_policy);
+        insta::assert_yaml_snapshot!("stateful_set", stateful_set);
+    }
+
+    #[test]
+    fn a_certificate_is_kept_until_it_is_old_or_of_another_authority() {
+        let now = Timestamp::now();
+        let (authority, _) = Authority::generate(now).expect("an authority");
+        let first = prepared(&nothing(), &authority, now).tls.expect("a certificate");
+        let data = first.data.expect("entries");
+        rustls_pki_types::CertificateDer::from_pem_slice(&data["tls.crt"].0).expect("PEM");
+        let existing = |metadata| {
+            let tls = PartialObjectMeta { metadata, ..PartialObjectMeta::default() };
+            Children { tls: Some(Arc::new(tls)), ..nothing() }
+        };
+        let existing = existing(first.metadata);
+        assert!(prepared(&existing, &authority, now).tls.is_none());
+        let later = now + jiff::SignedDuration::from_hours(24 * 21);
+        assert!(prepared(&existing, &authority, later).tls.is_some());
+        let (other, _) = Authority::generate(now).expect("an authority");
+        assert!(prepared(&existing, &other, now).tls.is_some());
+    }
+}

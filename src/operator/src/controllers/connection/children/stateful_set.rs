@@ -1,0 +1,39 @@
+use k8s_openapi::{
+    api::{
+        apps::v1::{StatefulSet, StatefulSetSpec},
+        core::v1::PodTemplateSpec,
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use kube::api::ObjectMeta;
+use marketrelay_api::labels;
+
+use super::{Plan, pod, strings};
+
+/// Keeps the relay's one pod running.
+pub fn build(plan: &Plan<'_>, config_digest: &str) -> StatefulSet {
+    let mut metadata = plan.owned(plan.names().relay());
+    metadata.annotations =
+        plan.image.since.map(|since| strings(&[(labels::IMAGE_SINCE, &since.to_string())]));
+    let template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(plan.labels()),
+            annotations: Some(strings(&[(labels::CONFIG_HASH, config_digest)])),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod::spec(plan)),
+    };
+    StatefulSet {
+        metadata,
+        spec: Some(StatefulSetSpec {
+            replicas: Some(1),
+            service_name: Some(plan.names().relay()),
+            selector: LabelSelector { match_labels: Some(plan.selector()), ..LabelSelector::default() },
+            // A pod that never became ready must not keep its successor from starting.
+            pod_management_policy: Some("Parallel".to_owned()),
+            template,
+            ..StatefulSetSpec::default()
+        }),
+        status: None,
+    }
+}

@@ -1,0 +1,271 @@
+//! From what was found to the status. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use marketrelay_api::{
+    ConditionType, MarketplaceConnection, MarketplaceConnectionStatus, Reason,
+    connection::{RelayFigures, RetentionInEffect},
+    policy::EffectiveRetention,
+    relay::{Activity, DeliveryState, RelayStatus},
+};
+
+use super::keys::KeyringFacts;
+use crate::{
+    conditions::{Status, Verdict, condition, find},
+    problem::Problem,
+};
+
+/// Figures are written this rarely, unless something else changes too.
+const FIGURES: SignedDuration = SignedDuration::from_mins(10);
+/// An outage that is shorter isn't worth a transition.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+/// Nothing but a change of a Secret or of the spec mends these.
+const LASTING: [&str; 5] = [
+    "CredentialsRejected",
+    "CredentialsIncomplete",
+    "SigningSecretInvalid",
+    "DestinationDisabled",
+    "DestinationRefused",
+];
+
+/// What was found.
+pub struct Found<'a> {
+    /// The connection with its last status.
+    pub connection: &'a MarketplaceConnection,
+    /// Why the StorageClass counts as encrypted, or why not.
+    pub encrypted: Result<String, Problem>,
+    /// What keeps the children from being as wanted: validation's, the keys' or the API server's problems.
+    pub blocked: Vec<Problem>,
+    /// What keeps the pod from running.
+    pub pod: Option<Problem>,
+    /// Who halts the roll-out of a new relay image.
+    pub halted_by: Option<String>,
+    /// The relay's own status.
+    pub relay: Relay,
+    /// Hex SHA-256 of the configuration that the relay is to run with; `None` if there is none.
+    pub config_digest: Option<String>,
+    /// The keyring.
+    pub keyring: Option<KeyringFacts>,
+    /// In effect.
+    pub effective: EffectiveRetention,
+}
+
+/// What is known of the relay.
+#[derive(Clone, Debug)]
+pub enum Relay {
+    /// It answered.
+    Answered(Box<RelayStatus>),
+    /// It doesn't answer, but did lately: nothing is concluded from it yet.
+    Silent,
+    /// It hasn't answered for a while.
+    Unreachable(String),
+    /// It was not asked: it doesn't run.
+    NotAsked,
+}
+
+/// The status.
+pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
+    let before = found.connection.status.clone().unwrap_or_default();
+    let generation = found.connection.metadata.generation;
+    let collecting = activity(&found, ConditionType::Collecting, &before.conditions, now);
+    let delivering = activity(&found, ConditionType::Delivering, &before.conditions, now);
+    let encrypted = match &found.encrypted {
+        Ok(why) => Verdict::new(Status::True, Reason::Encrypted, why),
+        Err(problem) => Verdict::new(Status::False, problem.reason, &problem.message),
+    };
+    let ready = ready(&found, &collecting, &delivering, &before.conditions);
+    let verdicts = [
+        (ConditionType::Ready, ready),
+        (ConditionType::Collecting, collecting),
+        (ConditionType::Delivering, delivering),
+        (ConditionType::StorageEncrypted, encrypted),
+    ];
+    let conditions = verdicts
+        .into_iter()
+        .map(|(kind, verdict)| condition(kind, verdict, &before.conditions, generation, now))
+        .collect();
+    let relay = match &found.relay {
+        Relay::Answered(status) => Some(figures(status, now)),
+        _ => before.relay,
+    };
+    let keyring = found.keyring;
+    MarketplaceConnectionStatus {
+        observed_generation: generation,
+        connection_id: keyring.as_ref().map(|facts| facts.id.to_string()).or(before.connection_id),
+        marketplace: found.connection.spec.marketplace().map(|kind| kind.to_string()),
+        conditions,
+        relay,
+        retention: Some(retention(found.effective, keyring.as_ref(), now)),
+    }
+}
+
+fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: &[Condition]) -> Verdict {
+    if let Some(first) = found.blocked.first() {
+        let all: Vec<_> = found.blocked.iter().map(|problem| problem.message.as_str()).collect();
+        return Verdict::new(Status::False, first.reason, all.join("; "));
+    }
+    if found.connection.spec.suspend {
+        let message = "spec.suspend is true: nothing is collected or delivered, and personal data is still deleted on \
+                       time; set it to false to go on";
+        return Verdict::new(Status::False, Reason::Suspended, message);
+    }
+    if let Some(problem) = &found.pod {
+        return Verdict::new(Status::False, problem.reason, &problem.message);
+    }
+    let relay = match &found.relay {
+        Relay::Answered(relay) => relay,
+        Relay::Silent => return unchanged(before, ConditionType::Ready),
+        Relay::NotAsked => {
+            return Verdict::new(Status::False, Reason::RelayStarting, "the relay isn't running yet");
+        }
+        Relay::Unreachable(why) => {
+            let message = format!(
+                "the relay runs, but the operator can't read its status ({why}): look at NetworkPolicies and DNS \
+                 between the operator's namespace and this one"
+            );
+            return Verdict::new(Status::False, Reason::RelayUnreachable, message);
+        }
+    };
+    if found.config_digest.as_ref().is_some_and(|digest| *digest != relay.config_digest) {
+        let message = "the relay is being restarted with the newest configuration";
+        return Verdict::new(Status::False, Reason::ConfigurationPending, message);
+    }
+    for verdict in [collecting, delivering] {
+        if verdict.status != Status::True {
+            return Verdict::new(Status::False, verdict.reason.as_str(), verdict.message.as_str());
+        }
+    }
+    match &found.halted_by {
+        None => Verdict::new(Status::True, Reason::Ready, "orders are collected and delivered"),
+        Some(connection) => Verdict::new(
+            Status::True,
+            Reason::RolloutHalted,
+            format!(
+                "orders are collected and delivered by the relay's previous image: the roll-out of the new one halts \
+                 because connection {connection} isn't ready with it"
+            ),
+        ),
+    }
+}
+
+/// Collecting or Delivering.
+fn activity(found: &Found<'_>, kind: ConditionType, before: &[Condition], now: Timestamp) -> Verdict {
+    if found.connection.spec.suspend {
+        return Verdict::new(Status::False, Reason::Suspended, "spec.suspend is true");
+    }
+    let relay = match &found.relay {
+        Relay::Answered(relay) => relay,
+        Relay::Silent => return unchanged(before, kind),
+        Relay::Unreachable(_) | Relay::NotAsked => {
+            return Verdict::new(Status::Unknown, Reason::NotRunning, "the relay's status can't be read");
+        }
+    };
+    let (activity, reason, words) = match kind {
+        ConditionType::Collecting => {
+            (&relay.collecting, Reason::Collecting, "the marketplace's orders are collected")
+        }
+        _ => (&relay.delivering, Reason::Delivering, "the destination takes the orders"),
+    };
+    let disabled = kind == ConditionType::Delivering && relay.delivery_state == DeliveryState::Disabled;
+    match failure(activity, now) {
+        Some((failed, message)) => {
+            let failed = if disabled { "DestinationDisabled" } else { failed };
+            steady(Verdict::new(Status::False, failed, message), before, kind)
+        }
+        None if activity.last_success.is_none() && activity.failing_since.is_none() => {
+            Verdict::new(Status::Unknown, Reason::FirstRun, "the relay has just started")
+        }
+        None if activity.last_success.is_none() => unchanged(before, kind),
+        None => Verdict::new(Status::True, reason, words),
+    }
+}
+
+/// A failure that is worth a transition.
+fn failure(activity: &Activity, now: Timestamp) -> Option<(&str, &str)> {
+    let since = activity.failing_since?;
+    let reason = activity.reason.as_deref()?;
+    let lasting = LASTING.contains(&reason) || now.duration_since(since) >= PATIENCE;
+    lasting.then_some((reason, activity.message.as_deref().unwrap_or_default()))
+}
+
+/// The words of an outage change with every attempt; the first ones stay while status and reason do.
+fn steady(verdict: Verdict, before: &[Condition], kind: ConditionType) -> Verdict {
+    let old = find(before, kind)
+        .filter(|old| old.status == verdict.status.as_str() && old.reason == verdict.reason);
+    Verdict { message: old.map_or(verdict.message, |old| old.message.clone()), ..verdict }
+}
+
+fn unchanged(before: &[Condition], kind: ConditionType) -> Verdict {
+    let Some(old) = find(before, kind) else {
+        return Verdict::new(Status::Unknown, Reason::FirstRun, "the relay has just started");
+    };
+    let status = match old.status.as_str() {
+        "True" => Status::True,
+        "False" => Status::False,
+        _ => Status::Unknown,
+    };
+    Verdict::new(status, old.reason.as_str(), old.message.as_str())
+}
+
+fn figures(relay: &RelayStatus, now: Timestamp) -> RelayFigures {
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    RelayFigures {
+        orders: count(relay.orders),
+        with_pii: count(relay.with_pii),
+        backlog: count(relay.backlog),
+        oldest_pii: relay.oldest_pii.map(seconds),
+        next_deadline: relay.next_deadline.map(seconds),
+        read_at: Some(seconds(now)),
+    }
+}
+
+/// Kubernetes' times have whole seconds.
+fn seconds(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+fn retention(
+    effective: EffectiveRetention,
+    keyring: Option<&KeyringFacts>,
+    now: Timestamp,
+) -> RetentionInEffect {
+    let live = keyring.iter().flat_map(|facts| facts.destroy_at.iter()).filter(|at| !at.is_due(now));
+    let next = live.clone().next().and_then(|at| Timestamp::from_second(at.as_second()).ok());
+    RetentionInEffect {
+        anonymize_after: effective.anonymize_after,
+        delete_after_shipment: effective.delete_after_shipment,
+        keys_live: i64::try_from(live.count()).unwrap_or(i64::MAX),
+        next_key_destruction: next.map(Time),
+    }
+}
+
+/// Whether the new status is worth a write: every transition is, figures every ten minutes at most.
+pub fn is_worth_writing(
+    before: Option<&MarketplaceConnectionStatus>,
+    after: &MarketplaceConnectionStatus,
+    now: Timestamp,
+) -> bool {
+    let Some(before) = before else { return true };
+    if without_figures(before) != without_figures(after) {
+        return true;
+    }
+    let figures = |status: &MarketplaceConnectionStatus| {
+        let relay = status.relay.clone().map(|relay| RelayFigures { read_at: None, ..relay });
+        (relay, status.retention.clone())
+    };
+    let read_at = before.relay.as_ref().and_then(|relay| relay.read_at.as_ref());
+    let first =
+        |status: &MarketplaceConnectionStatus| status.relay.as_ref().is_none_or(|relay| relay.orders == 0);
+    let old = read_at.is_none_or(|at| now.duration_since(at.0) >= FIGURES);
+    figures(before) != figures(after) && (old || first(before) && !first(after))
+}
+
+fn without_figures(status: &MarketplaceConnectionStatus) -> MarketplaceConnectionStatus {
+    let mut status = status.clone();
+    status.relay = None;
+    if let Some(retention) = &mut status.retention {
+        retention.keys_live = 0;
+        retention.next_key_destruction = None;
+    }
+    status
+}

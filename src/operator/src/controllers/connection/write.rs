@@ -1,0 +1,70 @@
+//! One write of the status if it changed, and an event for each transition of Ready.
+
+use jiff::Timestamp;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::events::{Event, EventType},
+};
+use marketrelay_api::{
+    ConditionType, MarketplaceConnection, MarketplaceConnectionStatus, conditions::Reason, labels,
+};
+use serde_json::json;
+
+use super::{Context, status::is_worth_writing};
+use crate::conditions::find;
+
+/// Writes both where needed.
+pub async fn write(
+    context: &Context,
+    connection: &MarketplaceConnection,
+    status: MarketplaceConnectionStatus,
+    now: Timestamp,
+) -> kube::Result<()> {
+    let before = connection.status.as_ref();
+    if !is_worth_writing(before, &status, now) {
+        return Ok(());
+    }
+    let namespace = connection.namespace().unwrap_or_default();
+    let name = connection.name_any();
+    let api = Api::<MarketplaceConnection>::namespaced(context.client.clone(), &namespace);
+    let event = event(before, &status);
+    let patch = json!({
+        "apiVersion": MarketplaceConnection::api_version(&()),
+        "kind": MarketplaceConnection::kind(&()),
+        "metadata": {"name": name, "uid": connection.uid()},
+        "status": status,
+    });
+    let params = PatchParams::apply(labels::OPERATOR).force();
+    match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
+        // Deleted in the meantime.
+        Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => return Ok(()),
+        written => written?,
+    };
+    context.metrics.status_written();
+    if let Some(event) = event {
+        let published = context.recorder.publish(&event, &connection.object_ref(&())).await;
+        if let Err(error) = published {
+            tracing::warn!(%error, "an event can't be written");
+        }
+    }
+    Ok(())
+}
+
+/// An event for a new reason of Ready, and for what is new about the volume's encryption.
+fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnectionStatus) -> Option<Event> {
+    let new = find(&after.conditions, ConditionType::Ready)?;
+    let old = before.and_then(|status| find(&status.conditions, ConditionType::Ready));
+    if old.is_some_and(|old| old.reason == new.reason && old.status == new.status) {
+        return None;
+    }
+    let passing = [Reason::RelayStarting, Reason::FirstRun, Reason::ConfigurationPending, Reason::Suspended];
+    let calm = new.status == "True" || passing.iter().any(|reason| reason.to_string() == new.reason);
+    Some(Event {
+        type_: if calm { EventType::Normal } else { EventType::Warning },
+        reason: new.reason.clone(),
+        note: Some(new.message.chars().take(1_000).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}

@@ -1,0 +1,5 @@
+//! The controllers.
+
+pub mod connection;
+pub mod policy;
+pub mod retained;

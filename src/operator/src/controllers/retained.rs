@@ -1,0 +1,67 @@
+//! What stays when its connection is deleted is labelled so, and the label goes when the connection comes back.
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{PersistentVolumeClaim, Secret},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::reflector::ObjectRef,
+};
+use marketrelay_api::{MarketplaceConnection, labels};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::stores::Stores;
+
+/// Looked at this often even if nothing rings.
+const INTERVAL: Duration = Duration::from_mins(1);
+
+/// Runs until dropped.
+pub async fn run(client: Client, stores: Arc<Stores>, bell: Arc<Notify>) {
+    loop {
+        for claim in stores.claims.state() {
+            mark::<PersistentVolumeClaim>(&client, &stores, claim.as_ref()).await;
+        }
+        for secret in stores.secrets.state_filter(is_key) {
+            mark::<Secret>(&client, &stores, secret.as_ref()).await;
+        }
+        let _rung = tokio::time::timeout(INTERVAL, bell.notified()).await;
+    }
+}
+
+fn is_key(secret: &(impl ResourceExt + ?Sized)) -> bool {
+    secret.labels().get(labels::COMPONENT).is_some_and(|component| component == labels::KEYS)
+}
+
+async fn mark<K>(client: &Client, stores: &Stores, object: &impl ResourceExt)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let Some(connection) = object.labels().get(labels::CONNECTION) else { return };
+    let namespace = object.namespace().unwrap_or_default();
+    let reference = ObjectRef::<MarketplaceConnection>::new(connection).within(&namespace);
+    let retained = stores.connections.get(&reference).is_none();
+    let marked = object.labels().contains_key(labels::RETAINED);
+    if retained == marked || object.meta().deletion_timestamp.is_some() {
+        return;
+    }
+    let label = retained.then_some("true");
+    let patch = json!({"metadata": {"labels": {labels::RETAINED: label}}});
+    let name = object.name_any();
+    let api = Api::<K>::namespaced(client.clone(), &namespace);
+    let kind = K::kind(&());
+    match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) if retained => {
+            tracing::info!(%kind, namespace, name, connection, "retained: its connection is deleted");
+        }
+        Ok(_) => tracing::info!(%kind, namespace, name, connection, "adopted by its connection"),
+        // Its namespace is being deleted.
+        Err(kube::Error::Api(status)) if status.is_not_found() => {}
+        Err(error) => tracing::warn!(%kind, namespace, name, %error, "can't be marked as retained"),
+    }
+}

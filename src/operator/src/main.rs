@@ -1,0 +1,89 @@
+//! The operator as a program.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use kube::{Client, Config};
+use marketrelay_api::OperatorConfig;
+use marketrelay_operator::{
+    run::{Clients, Settings, run},
+    scope::Scope,
+};
+use snafu::{ResultExt, Whatever};
+use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Turns MarketplaceConnections and RetentionPolicies into running relays.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file (YAML).
+    #[arg(long, default_value = "/etc/marketrelay/config.yaml")]
+    config: PathBuf,
+    /// Work on this namespace only; may be repeated. Without it: on all.
+    #[arg(long = "watch-namespace", value_name = "NAMESPACE")]
+    watch_namespaces: Vec<String>,
+    /// Address and port of health and metrics.
+    #[arg(long, default_value = "0.0.0.0:9443")]
+    listen: String,
+    /// The operator's own namespace, for its lease and certificates.
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// This replica's name.
+    #[arg(long, env = "POD_NAME")]
+    identity: String,
+}
+
+/// The API server answers within this time, or the call is tried again.
+const CALL: Duration = Duration::from_secs(30);
+
+async fn clients() -> Result<Clients, Whatever> {
+    let mut config = Config::infer().await.whatever_context("no access to an API server")?;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.write_timeout = Some(CALL);
+    let mut lease = config.clone();
+    lease.default_retry = false;
+    let client = |config| Client::try_from(config).whatever_context("the API server's client can't be made");
+    Ok(Clients { work: client(config)?, lease: client(lease)? })
+}
+
+async fn serve(arguments: Arguments) -> Result<(), Whatever> {
+    let path = arguments.config.display();
+    let text = std::fs::read_to_string(&arguments.config)
+        .with_whatever_context(|error| format!("can't read {path}: {error}"))?;
+    let config = OperatorConfig::parse(&text).with_whatever_context(|error| format!("{path}: {error}"))?;
+    let listener = TcpListener::bind(&arguments.listen)
+        .await
+        .with_whatever_context(|error| format!("can't listen on {}: {error}", arguments.listen))?;
+    let stop = CancellationToken::new();
+    let mut terminate =
+        tokio::signal::unix::signal(SignalKind::terminate()).whatever_context("can't wait for SIGTERM")?;
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        terminate.recv().await;
+        tracing::info!("asked to end");
+        asked.cancel();
+    });
+    let namespaces = arguments.watch_namespaces.into_iter().map(Scope::Namespace);
+    let mut scopes: Vec<_> = namespaces.collect();
+    if scopes.is_empty() {
+        scopes.push(Scope::All);
+    }
+    let settings = Settings { config, namespace: arguments.namespace, identity: arguments.identity, scopes };
+    run(settings, clients().await?, listener, stop).await
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).init();
+    match serve(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the operator can't go on");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The operator's metrics.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use kube::ResourceExt;
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::stores::Stores;
+
+/// Everything that is counted; what connections say of themselves is read from the stores at each scrape.
+pub struct Metrics {
+    registry: Registry,
+    reconciles: IntCounterVec,
+    durations: HistogramVec,
+    errors: IntCounterVec,
+    running: IntGaugeVec,
+    applied: IntCounter,
+    statuses: IntCounter,
+    leader: IntGauge,
+    conditions: IntGaugeVec,
+    backlog: IntGaugeVec,
+    stores: RwLock<Vec<Arc<Stores>>>,
+}
+
+impl Metrics {
+    /// All zero.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+        let duration =
+            HistogramOpts::new("marketrelay_reconcile_duration_seconds", "How long reconciles take.");
+        let metrics = Self {
+            registry: Registry::new(),
+            reconciles: counters(
+                "marketrelay_reconciles_total",
+                "Reconciles that ended, by result.",
+                &["kind", "result"],
+            )?,
+            durations: HistogramVec::new(duration.buckets(buckets), &["kind"])?,
+            errors: counters(
+                "marketrelay_reconcile_errors_total",
+                "Reconciles that failed, by category.",
+                &["kind", "category"],
+            )?,
+            running: gauges("marketrelay_reconciles_running", "Reconciles under way.", &["kind"])?,
+            applied: IntCounter::new(
+                "marketrelay_children_applied_total",
+                "Children that were created or changed.",
+            )?,
+            statuses: IntCounter::new("marketrelay_status_writes_total", "Statuses that were written.")?,
+            leader: IntGauge::new("marketrelay_leader", "1 on the replica that leads.")?,
+            conditions: gauges(
+                "marketrelay_connection_condition",
+                "1 for the status that a connection's condition has.",
+                &["namespace", "connection", "type", "status", "reason"],
+            )?,
+            backlog: gauges(
+                "marketrelay_connection_backlog_events",
+                "Events that waited for the destination when the status was last written.",
+                &["namespace", "connection"],
+            )?,
+            stores: RwLock::default(),
+        };
+        let all: [Box<dyn prometheus::core::Collector>; 9] = [
+            Box::new(metrics.reconciles.clone()),
+            Box::new(metrics.durations.clone()),
+            Box::new(metrics.errors.clone()),
+            Box::new(metrics.running.clone()),
+            Box::new(metrics.applied.clone()),
+            Box::new(metrics.statuses.clone()),
+            Box::new(metrics.leader.clone()),
+            Box::new(metrics.conditions.clone()),
+            Box::new(metrics.backlog.clone()),
+        ];
+        all.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
+        Ok(metrics)
+    }
+
+    /// A reconcile begins; it counts as running until the guard is dropped.
+    pub fn begin(&self, kind: &'static str) -> Running {
+        let gauge = self.running.with_label_values(&[kind]);
+        gauge.inc();
+        Running(gauge)
+    }
+
+    /// A reconcile ended, with the category of its error.
+    pub fn ended(&self, kind: &'static str, took: Duration, error: Option<&'static str>) {
+        let result = if error.is_some() { "error" } else { "ok" };
+        self.reconciles.with_label_values(&[kind, result]).inc();
+        self.durations.with_label_values(&[kind]).observe(took.as_secs_f64());
+        if let Some(category) = error {
+            self.errors.with_label_values(&[kind, category]).inc();
+        }
+    }
+
+    /// Children were written.
+    pub fn applied(&self, children: usize) {
+        self.applied.inc_by(children as u64);
+    }
+
+    /// A status was written.
+    pub fn status_written(&self) {
+        self.statuses.inc();
+    }
+
+    /// This replica leads, with these stores.
+    pub fn leads(&self, stores: Vec<Arc<Stores>>) {
+        self.leader.set((!stores.is_empty()).into());
+        *self.stores.write().unwrap_or_else(PoisonError::into_inner) = stores;
+    }
+
+    /// Everything as text.
+    pub fn render(&self) -> Vec<u8> {
+        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.conditions.reset();
+        self.backlog.reset();
+        for connection in stores.iter().flat_map(|stores| stores.connections.state()) {
+            let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
+            let Some(status) = &connection.status else { continue };
+            for condition in &status.conditions {
+                let values = [&namespace, &name, &condition.type_, &condition.status, &condition.reason];
+                self.conditions.with_label_values(&values).set(1);
+            }
+            if let Some(relay) = &status.relay {
+                self.backlog.with_label_values(&[&namespace, &name]).set(relay.backlog);
+            }
+        }
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics can't be written");
+        }
+        text
+    }
+}
+
+/// A reconcile that is under way.
+pub struct Running(IntGauge);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    IntGaugeVec::new(Opts::new(name, help), labels)
+}

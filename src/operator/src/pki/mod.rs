@@ -1,0 +1,7 @@
+//! Certificates inside the cluster: one authority in the operator's namespace, short-lived certificates per role.
+
+mod authority;
+mod keep;
+
+pub use authority::{Authority, CaFiles, Issued, PkiError, Subject};
+pub use keep::{KeepError, load_or_create, metrics_client};

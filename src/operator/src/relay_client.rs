@@ -1,0 +1,131 @@
+//! The operator as a client of its relays' admin API.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use marketrelay_api::relay::{RelayStatus, paths};
+use reqwest::Client;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use snafu::{ResultExt, Snafu};
+
+use crate::{
+    names::Names,
+    pki::{Authority, PkiError, Subject},
+};
+
+/// For a whole call; a slow relay must not hold up the others.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// A status is about a kilobyte.
+const LARGEST_ANSWER: usize = 64 * 1024;
+
+/// Why a relay can't be asked.
+#[derive(Debug, Snafu)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum AskError {
+    #[snafu(display("no answer: {detail}"))]
+    Unreachable { detail: String },
+    #[snafu(display("HTTP {status}"))]
+    Status { status: u16 },
+    #[snafu(display("the answer isn't a relay's status"))]
+    Unreadable,
+}
+
+/// Why the client can't be made.
+#[derive(Debug, Snafu)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ClientError {
+    #[snafu(display("{source}"), context(false))]
+    Pki { source: PkiError },
+    #[snafu(display("TLS: {source}"), context(false))]
+    Tls { source: rustls::Error },
+    #[snafu(display("PEM: {source}"))]
+    Pem { source: rustls::pki_types::pem::Error },
+    #[snafu(display("HTTP client: {source}"), context(false))]
+    Http { source: reqwest::Error },
+}
+
+/// Asks relays, with a certificate that is replaced while it runs.
+pub struct RelayClient {
+    current: ArcSwap<(Client, Timestamp)>,
+    authority: Arc<Authority>,
+}
+
+impl RelayClient {
+    /// With a certificate of the operator's role.
+    pub fn new(authority: Arc<Authority>, now: Timestamp) -> Result<Self, ClientError> {
+        let current = ArcSwap::from_pointee(client(&authority, now)?);
+        Ok(Self { current, authority })
+    }
+
+    /// The status of a connection's relay.
+    pub async fn status(&self, namespace: &str, name: &str) -> Result<RelayStatus, AskError> {
+        let url = format!("https://{}:{}/v1/status", Names(name).host(namespace), paths::ADMIN_PORT);
+        let unreachable = |error: reqwest::Error| UnreachableSnafu { detail: innermost(&error) }.build();
+        let mut response = self.client().get(url).send().await.map_err(unreachable)?;
+        snafu::ensure!(response.status().is_success(), StatusSnafu { status: response.status().as_u16() });
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            snafu::ensure!(body.len() + chunk.len() <= LARGEST_ANSWER, UnreadableSnafu);
+            body.extend_from_slice(&chunk);
+        }
+        serde_json::from_slice(&body).ok().ok_or(AskError::Unreadable)
+    }
+
+    fn client(&self) -> Client {
+        let now = Timestamp::now();
+        let current = self.current.load();
+        if current.1 > now {
+            return current.0.clone();
+        }
+        match client(&self.authority, now) {
+            Ok(renewed) => {
+                let http = renewed.0.clone();
+                self.current.store(Arc::new(renewed));
+                http
+            }
+            Err(error) => {
+                tracing::error!(%error, "the client certificate can't be renewed");
+                current.0.clone()
+            }
+        }
+    }
+}
+
+/// A client, and when its certificate is to be replaced. Connections aren't kept: thousands of idle ones would cost
+/// more memory than a handshake every few seconds costs time.
+fn client(authority: &Authority, now: Timestamp) -> Result<(Client, Timestamp), ClientError> {
+    let issued = authority.issue(&Subject::Operator, now)?;
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).context(PemSnafu)?)?;
+    let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).context(PemSnafu)?];
+    let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).context(PemSnafu)?;
+    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)?;
+    let http = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .https_only(true)
+        .http1_only()
+        .pool_max_idle_per_host(0)
+        .timeout(TIMEOUT)
+        .build()?;
+    Ok((http, issued.renew_after))
+}
+
+fn innermost(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return format!("nothing within {} s", TIMEOUT.as_secs());
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

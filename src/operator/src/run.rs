@@ -1,0 +1,256 @@
+//! The operator put together.
+
+use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use kube::{
+    Client, Resource,
+    runtime::{
+        Controller,
+        controller::{self, Action},
+        events::{Recorder, Reporter},
+        reflector::{ObjectRef, Store},
+    },
+};
+use marketrelay_api::{OperatorConfig, labels};
+use serde::de::DeserializeOwned;
+use snafu::{ResultExt, Whatever};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    controllers::{
+        connection::{self, Context, Memory},
+        policy, retained,
+    },
+    failures::Failures,
+    leader::Candidate,
+    metrics::Metrics,
+    pki::{self, Authority},
+    relay_client::RelayClient,
+    rollout::Waves,
+    scope::Scope,
+    secrets::Judged,
+    server,
+    stores::{self, Changes, Watches},
+};
+
+/// Changes of one object that come together are worked on together.
+const DEBOUNCE: Duration = Duration::from_millis(250);
+/// Reconciles that are under way when the operator is asked to end have this long.
+const LAST_RECONCILES: Duration = Duration::from_secs(20);
+
+/// What the operator is started with.
+pub struct Settings {
+    /// The configuration file.
+    pub config: OperatorConfig,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// The pod's name: who holds the lease, who reports events.
+    pub identity: String,
+    /// What is worked on.
+    pub scopes: Vec<Scope>,
+}
+
+/// Clients of the API server.
+pub struct Clients {
+    /// For everything.
+    pub work: Client,
+    /// For the lease: never retries on its own.
+    pub lease: Client,
+}
+
+struct Shared {
+    settings: Settings,
+    client: Client,
+    config: Arc<OperatorConfig>,
+    authority: Arc<Authority>,
+    relays: Arc<RelayClient>,
+    waves: Arc<Waves>,
+    metrics: Arc<Metrics>,
+    recorder: Recorder,
+}
+
+/// Waits for leadership, then reconciles until `stop`, and hands over. An error: leadership was lost, or the start failed.
+pub async fn run(
+    settings: Settings,
+    clients: Clients,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), Whatever> {
+    let authority = pki::load_or_create(&clients.work, &settings.namespace).await;
+    let authority = Arc::new(authority.whatever_context("the certificate authority can't be had")?);
+    let relays =
+        RelayClient::new(authority.clone(), Timestamp::now()).whatever_context("client certificate")?;
+    let metrics = Arc::new(Metrics::new().whatever_context("metrics")?);
+    let host = format!("marketrelay-operator.{}.svc", settings.namespace);
+    let serving = CancellationToken::new();
+    let _until_the_end = serving.clone().drop_guard();
+    let certificate = server::certificate(authority.clone(), host, serving.clone());
+    let server = marketrelay_mtls::serve(listener, certificate, server::router(metrics.clone()), serving);
+    tokio::spawn(server);
+    let candidate = Candidate::new(clients.lease, &settings.namespace, settings.identity.clone());
+    let reporter =
+        Reporter { controller: labels::OPERATOR.to_owned(), instance: Some(settings.identity.clone()) };
+    let shared = Arc::new(Shared {
+        config: Arc::new(settings.config.clone()),
+        recorder: Recorder::new(clients.work.clone(), reporter),
+        client: clients.work,
+        relays: Arc::new(relays),
+        waves: Arc::default(),
+        settings,
+        authority,
+        metrics,
+    });
+    tracing::info!("waiting for leadership");
+    let Some(mut leader) = stop.run_until_cancelled(candidate.acquire()).await else { return Ok(()) };
+    tracing::info!("leads");
+    let ended = CancellationToken::new();
+    let work = async {
+        lead(&shared, stop).await;
+        ended.cancel();
+    };
+    tokio::select! {
+        // Work stops where it is: somebody else may already have begun.
+        lost = leader.hold(&ended) => lost.whatever_context("can't go on")?,
+        () = work => {}
+    }
+    leader.release().await;
+    Ok(())
+}
+
+async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
+    let mut tasks = JoinSet::new();
+    let mut all = Vec::new();
+    for scope in &shared.settings.scopes {
+        let (watches, changes) = stores::watch(&shared.client, scope);
+        all.push(watches.stores.clone());
+        tasks.spawn(work(shared.clone(), watches, changes, stop.clone()));
+    }
+    shared.metrics.leads(all);
+    let metrics_client = keep_metrics_client(shared);
+    tokio::pin!(metrics_client);
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = &mut metrics_client => {}
+    }
+    let ending = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_RECONCILES, ending).await.is_err() {
+        tracing::warn!("reconciles are cut off, they didn't end in time");
+    }
+    shared.metrics.leads(Vec::new());
+}
+
+/// Never ends.
+async fn keep_metrics_client(shared: &Shared) {
+    loop {
+        let now = Timestamp::now();
+        let kept =
+            pki::metrics_client(&shared.client, &shared.settings.namespace, &shared.authority, now).await;
+        if let Err(error) = kept {
+            tracing::warn!(%error, "the certificate for who reads metrics can't be kept");
+        }
+        tokio::time::sleep(Duration::from_hours(1)).await;
+    }
+}
+
+/// One scope, until `stop`.
+async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: CancellationToken) {
+    if stop.run_until_cancelled(watches.ready()).await.is_none() {
+        return;
+    }
+    let context = Arc::new(Context {
+        client: shared.client.clone(),
+        stores: watches.stores.clone(),
+        config: shared.config.clone(),
+        namespace: shared.settings.namespace.clone(),
+        authority: shared.authority.clone(),
+        relays: shared.relays.clone(),
+        waves: shared.waves.clone(),
+        recorder: shared.recorder.clone(),
+        metrics: shared.metrics.clone(),
+        credentials: Judged::default(),
+        signing: Judged::default(),
+        keyrings: Judged::default(),
+        single_keys: Judged::default(),
+        memory: Memory::default(),
+    });
+    let stores = &watches.stores;
+    let connections = controller(
+        "MarketplaceConnection",
+        stores.connections.clone(),
+        changes.connections,
+        context.clone(),
+        stop.clone(),
+        |object, context| async move {
+            let reconciled = Box::pin(connection::reconcile(object, context)).await;
+            reconciled.map_err(|error| (error.category(), error.to_string()))
+        },
+    );
+    let policies = controller(
+        "RetentionPolicy",
+        stores.policies.clone(),
+        changes.policies,
+        context,
+        stop.clone(),
+        |object, context| async move {
+            policy::reconcile(object, context).await.map_err(|error| ("status", error.to_string()))
+        },
+    );
+    let retained = retained::run(shared.client.clone(), watches.stores.clone(), changes.retained);
+    tokio::join!(connections, policies, stop.run_until_cancelled(retained));
+}
+
+/// A failed reconcile: its category, and what happened.
+#[derive(Debug, snafu::Snafu)]
+#[snafu(display("{message}"))]
+struct Failed {
+    message: String,
+}
+
+async fn controller<K, F>(
+    kind: &'static str,
+    store: Store<K>,
+    changes: futures::channel::mpsc::UnboundedReceiver<ObjectRef<K>>,
+    context: Arc<Context>,
+    stop: CancellationToken,
+    reconcile: fn(Arc<K>, Arc<Context>) -> F,
+) where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    F: Future<Output = Result<Action, (&'static str, String)>> + Send + 'static,
+{
+    let failures = Arc::new(Failures::<K>::default());
+    let settings =
+        controller::Config::default().debounce(DEBOUNCE).concurrency(context.config.controller.concurrency);
+    let counting = failures.clone();
+    let run = move |object: Arc<K>, context: Arc<Context>| {
+        let failures = counting.clone();
+        async move {
+            let reference = ObjectRef::from_obj(object.as_ref());
+            let running = context.metrics.begin(kind);
+            let began = std::time::Instant::now();
+            let result = reconcile(object, context.clone()).await;
+            drop(running);
+            let category = result.as_ref().err().map(|(category, _)| *category);
+            context.metrics.ended(kind, began.elapsed(), category);
+            if result.is_ok() {
+                failures.forget(&reference);
+            }
+            result.map_err(|(_, message)| Failed { message })
+        }
+    };
+    let policy = move |object: Arc<K>, error: &Failed, _: Arc<Context>| {
+        let after = failures.next(ObjectRef::from_obj(object.as_ref()));
+        tracing::warn!(kind, object = %ObjectRef::from_obj(object.as_ref()), %error, ?after, "reconcile failed");
+        Action::requeue(after)
+    };
+    Controller::for_stream(stream::pending(), store)
+        .with_config(settings)
+        .reconcile_on(changes)
+        .graceful_shutdown_on(stop.cancelled_owned())
+        .run(run, policy, context)
+        // Results are counted above; an object that is gone needs nothing.
+        .for_each(|_| std::future::ready(()))
+        .await;
+}

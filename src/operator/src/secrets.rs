@@ -1,0 +1,169 @@
+//! What must be known of Secrets. Their contents are read once per version, judged, and dropped; only the judgement is
+//! kept.
+
+use std::{collections::HashMap, sync::Mutex, sync::PoisonError};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client,
+    api::PartialObjectMeta,
+    runtime::reflector::{ObjectRef, Store},
+};
+use marketrelay_api::{Reason, connection::MarketplaceKind};
+use zeroize::Zeroize;
+
+use crate::problem::Problem;
+
+/// Judgements by Secret and version.
+pub struct Judged<T> {
+    known: Mutex<HashMap<(String, String), (String, T)>>,
+}
+
+impl<T> Default for Judged<T> {
+    fn default() -> Self {
+        Self { known: Mutex::default() }
+    }
+}
+
+impl<T: Clone> Judged<T> {
+    /// The judgement of the newest version; `None` if there is no such Secret.
+    pub async fn get(
+        &self,
+        client: &Client,
+        store: &Store<PartialObjectMeta<Secret>>,
+        namespace: &str,
+        name: &str,
+        judge: impl Fn(&Secret) -> T,
+    ) -> kube::Result<Option<T>> {
+        let key = (namespace.to_owned(), name.to_owned());
+        let seen = store.get(&ObjectRef::new(name).within(namespace));
+        let version = seen.and_then(|secret| secret.metadata.resource_version.clone());
+        let known = self.lock().get(&key).cloned();
+        if let Some((_, judgement)) = known.filter(|(known, _)| version.as_ref() == Some(known)) {
+            return Ok(Some(judgement));
+        }
+        let api = Api::<Secret>::namespaced(client.clone(), namespace);
+        let Some(mut secret) = api.get_opt(name).await? else {
+            self.lock().remove(&key);
+            return Ok(None);
+        };
+        let judgement = judge(&secret);
+        wipe(&mut secret);
+        if let Some(version) = secret.metadata.resource_version {
+            self.lock().insert(key, (version, judgement.clone()));
+        }
+        Ok(Some(judgement))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), (String, T)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Overwrites the contents.
+pub fn wipe(secret: &mut Secret) {
+    for bytes in secret.data.iter_mut().flat_map(|data| data.values_mut()) {
+        bytes.0.zeroize();
+    }
+}
+
+/// Whether a Secret holds what the marketplace's client needs.
+pub fn judge_credentials(secret: &Secret, marketplace: MarketplaceKind) -> Result<(), Problem> {
+    let missing: Vec<_> = marketplace
+        .credential_entries()
+        .iter()
+        .filter(|name| text(secret, name).is_none_or(|text| text.trim().is_empty()))
+        .map(|name| format!("{name:?}"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let name = secret.metadata.name.as_deref().unwrap_or_default();
+    Err(Problem::new(
+        Reason::SecretIncomplete,
+        format!(
+            "spec.credentialsSecretRef: Secret {name} lacks {}, which {marketplace} needs: add it (kubectl edit \
+             secret {name})",
+            missing.join(" and ")
+        ),
+    ))
+}
+
+/// Whether a Secret holds signing secrets of the Standard Webhooks specification.
+pub fn judge_signing(secret: &Secret) -> Result<(), Problem> {
+    let name = secret.metadata.name.as_deref().unwrap_or_default();
+    let at = "spec.destination.webhook.signingSecretRef";
+    let Some(current) = text(secret, "signingSecret") else {
+        let message = format!(
+            "{at}: Secret {name} lacks \"signingSecret\": add it, whsec_ and 24 to 64 random bytes in base64, such \
+             as from: echo whsec_$(openssl rand -base64 32)"
+        );
+        return Err(Problem::new(Reason::SecretIncomplete, message));
+    };
+    let previous = text(secret, "previousSigningSecret").filter(|text| !text.trim().is_empty());
+    let entries = [("signingSecret", Some(current)), ("previousSigningSecret", previous)];
+    for (entry, value) in entries {
+        if value.is_some_and(|value| !is_signing_secret(value.trim())) {
+            let message = format!(
+                "{at}: {entry:?} in Secret {name} must be whsec_ and 24 to 64 bytes in base64, such as from: echo \
+                 whsec_$(openssl rand -base64 32)"
+            );
+            return Err(Problem::new(Reason::SecretInvalid, message));
+        }
+    }
+    Ok(())
+}
+
+fn text<'a>(secret: &'a Secret, entry: &str) -> Option<&'a str> {
+    std::str::from_utf8(&secret.data.as_ref()?.get(entry)?.0).ok()
+}
+
+fn is_signing_secret(text: &str) -> bool {
+    let decoded = text.strip_prefix("whsec_").and_then(|encoded| BASE64_STANDARD.decode(encoded).ok());
+    let Some(mut bytes) = decoded else { return false };
+    let fits = (24..=64).contains(&bytes.len());
+    bytes.zeroize();
+    fits
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    fn secret(entries: &[(&str, &str)]) -> Secret {
+        let mut secret = Secret::default();
+        secret.metadata.name = Some("keys".to_owned());
+        let data =
+            entries.iter().map(|(name, text)| ((*name).to_owned(), ByteString(text.as_bytes().to_vec())));
+        secret.data = Some(data.collect());
+        secret
+    }
+
+    #[test]
+    fn missing_credentials_are_named() {
+        let complete = secret(&[("clientId", "a"), ("clientSecret", "b")]);
+        assert_eq!(judge_credentials(&complete, MarketplaceKind::Bol), Ok(()));
+        let problem = judge_credentials(&complete, MarketplaceKind::Ebay).expect_err("no refresh token");
+        assert_eq!(problem.reason, Reason::SecretIncomplete);
+        assert!(problem.message.contains("Secret keys lacks \"refreshToken\""), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_signing_secret_that_no_receiver_could_verify_is_refused_and_never_shown() {
+        let good = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        assert_eq!(judge_signing(&secret(&[("signingSecret", good)])), Ok(()));
+        for (entries, reason) in [
+            (&[][..], Reason::SecretIncomplete),
+            (&[("signingSecret", "hunter2")], Reason::SecretInvalid),
+            (&[("signingSecret", "whsec_AAAA")], Reason::SecretInvalid),
+            (&[("signingSecret", good), ("previousSigningSecret", "hunter2")], Reason::SecretInvalid),
+        ] {
+            let problem = judge_signing(&secret(entries)).expect_err("refused");
+            assert_eq!(problem.reason, reason);
+            assert!(problem.message.contains("openssl") && !problem.message.contains("hunter2"));
+        }
+    }
+}

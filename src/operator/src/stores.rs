@@ -1,0 +1,262 @@
+//! What the operator knows of the cluster: watches that fill stores, and who is to be reconciled when something changes.
+
+use std::{fmt::Debug, sync::Arc};
+
+use futures::{StreamExt, channel::mpsc, pin_mut};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    storage::v1::StorageClass,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, ObjectRef, Store},
+        watcher::{self, watcher},
+    },
+};
+use marketrelay_api::{MarketplaceConnection, RetentionPolicy, labels};
+use serde::de::DeserializeOwned;
+use tokio::{sync::Notify, task::JoinSet};
+
+use crate::scope::Scope;
+
+/// Everything that is watched in one scope.
+pub struct Stores {
+    /// Connections.
+    pub connections: Store<MarketplaceConnection>,
+    /// Policies.
+    pub policies: Store<RetentionPolicy>,
+    /// Metadata of every Secret.
+    pub secrets: Store<PartialObjectMeta<Secret>>,
+    /// Storage classes.
+    pub classes: Store<StorageClass>,
+    /// Our StatefulSets.
+    pub stateful_sets: Store<StatefulSet>,
+    /// Our ConfigMaps.
+    pub config_maps: Store<ConfigMap>,
+    /// Our Services.
+    pub services: Store<Service>,
+    /// Our ServiceAccounts.
+    pub service_accounts: Store<ServiceAccount>,
+    /// Our NetworkPolicies.
+    pub network_policies: Store<NetworkPolicy>,
+    /// Our volume claims.
+    pub claims: Store<PersistentVolumeClaim>,
+    /// Our pods, without their specs.
+    pub pods: Store<Pod>,
+}
+
+/// What watches tell.
+pub struct Changes {
+    /// Connections to reconcile.
+    pub connections: mpsc::UnboundedReceiver<ObjectRef<MarketplaceConnection>>,
+    /// Policies to reconcile.
+    pub policies: mpsc::UnboundedReceiver<ObjectRef<RetentionPolicy>>,
+    /// Rung when something came or went that may have to be marked as retained.
+    pub retained: Arc<Notify>,
+}
+
+/// A running set of watches; they end when it is dropped.
+pub struct Watches {
+    /// What they fill.
+    pub stores: Arc<Stores>,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Clone)]
+struct Senders {
+    connections: mpsc::UnboundedSender<ObjectRef<MarketplaceConnection>>,
+    policies: mpsc::UnboundedSender<ObjectRef<RetentionPolicy>>,
+    retained: Arc<Notify>,
+}
+
+impl Senders {
+    /// A closed channel: the controllers have ended, and the watches end too.
+    fn connection(&self, namespace: Option<String>, name: &str) {
+        let reference = ObjectRef::new(name).within(&namespace.unwrap_or_default());
+        let _ended = self.connections.unbounded_send(reference);
+    }
+
+    fn policy(&self, namespace: Option<String>, name: &str) {
+        let reference = ObjectRef::new(name).within(&namespace.unwrap_or_default());
+        let _ended = self.policies.unbounded_send(reference);
+    }
+
+    /// The connection that an object of ours belongs to.
+    fn owner(&self, object: &impl ResourceExt) {
+        if let Some(name) = object.labels().get(labels::CONNECTION) {
+            self.connection(object.namespace(), name);
+        }
+    }
+}
+
+/// Where each watch stores what it sees and whom it tells.
+struct Plan {
+    tasks: JoinSet<()>,
+}
+
+impl Plan {
+    fn watch<K>(
+        &mut self,
+        events: impl futures::Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
+        trim: fn(&mut K),
+        tell: impl Fn(&K) + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    {
+        let (reader, writer) = reflector::store();
+        let stream = events.default_backoff().modify(trim).reflect(writer).touched_objects();
+        self.tasks.spawn(async move {
+            pin_mut!(stream);
+            while let Some(result) = stream.next().await {
+                match result {
+                    Ok(object) => tell(&object),
+                    Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "a watch is interrupted"),
+                }
+            }
+        });
+        reader
+    }
+
+    fn ours<K>(&mut self, api: Api<K>, trim: fn(&mut K), senders: &Senders) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    {
+        let only = watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::OPERATOR));
+        let senders = senders.clone();
+        self.watch(watcher(api, only), trim, move |object| senders.owner(object))
+    }
+}
+
+fn without_managed_fields<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+}
+
+fn without_spec(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    pod.spec = None;
+}
+
+/// Of Secrets, the last applied configuration would hold their contents.
+fn bare(secret: &mut PartialObjectMeta<Secret>) {
+    secret.metadata.managed_fields = None;
+    if let Some(annotations) = &mut secret.metadata.annotations {
+        annotations.retain(|name, _| name.starts_with("marketrelay.dev/"));
+    }
+}
+
+/// Starts watching.
+pub fn watch(client: &Client, scope: &Scope) -> (Watches, Changes) {
+    let (connections, connection_changes) = mpsc::unbounded();
+    let (policies, policy_changes) = mpsc::unbounded();
+    let retained = Arc::new(Notify::new());
+    let senders = Senders { connections, policies, retained: retained.clone() };
+    let mut plan = Plan { tasks: JoinSet::new() };
+    let stores = Arc::new(stores(client, scope, &senders, &mut plan));
+    let changes = Changes { connections: connection_changes, policies: policy_changes, retained };
+    (Watches { stores, tasks: plan.tasks }, changes)
+}
+
+fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) -> Stores {
+    let config = watcher::Config::default;
+    let connections = plan.watch(watcher(scope.api(client), config()), without_managed_fields, {
+        let senders = senders.clone();
+        move |connection: &MarketplaceConnection| {
+            senders.connection(connection.namespace(), &connection.name_any());
+            if let Some(policy) = &connection.spec.retention_policy_ref {
+                senders.policy(connection.namespace(), &policy.name);
+            }
+            senders.retained.notify_one();
+        }
+    });
+    let policies = plan.watch(watcher(scope.api(client), config()), without_managed_fields, {
+        let (senders, connections) = (senders.clone(), connections.clone());
+        move |policy: &RetentionPolicy| {
+            senders.policy(policy.namespace(), &policy.name_any());
+            for connection in users(&connections, policy) {
+                senders.connection(connection.namespace(), &connection.name_any());
+            }
+        }
+    });
+    let secrets = plan.watch(watcher(scope.api::<PartialObjectMeta<Secret>>(client), config()), bare, {
+        let (senders, connections) = (senders.clone(), connections.clone());
+        move |secret: &PartialObjectMeta<Secret>| {
+            senders.owner(secret);
+            let (namespace, name) = (secret.namespace(), secret.name_any());
+            for connection in connections.state_filter(|connection| {
+                connection.namespace() == namespace && refers_to_secret(connection, &name)
+            }) {
+                senders.connection(connection.namespace(), &connection.name_any());
+            }
+            if secret.labels().contains_key(labels::CONNECTION) {
+                senders.retained.notify_one();
+            }
+        }
+    });
+    let classes = plan.watch(watcher(Scope::cluster(client), config()), without_managed_fields, {
+        let (senders, connections) = (senders.clone(), connections.clone());
+        move |_: &StorageClass| {
+            for connection in connections.state() {
+                senders.connection(connection.namespace(), &connection.name_any());
+            }
+        }
+    });
+    let claims = plan.ours(scope.api(client), without_managed_fields, senders);
+    Stores {
+        connections,
+        policies,
+        secrets,
+        classes,
+        stateful_sets: plan.ours(scope.api(client), without_managed_fields, senders),
+        config_maps: plan.ours(scope.api(client), without_managed_fields, senders),
+        services: plan.ours(scope.api(client), without_managed_fields, senders),
+        service_accounts: plan.ours(scope.api(client), without_managed_fields, senders),
+        network_policies: plan.ours(scope.api(client), without_managed_fields, senders),
+        claims,
+        pods: plan.ours(scope.api(client), without_spec, senders),
+    }
+}
+
+fn refers_to_secret(connection: &MarketplaceConnection, name: &str) -> bool {
+    let spec = &connection.spec;
+    spec.credentials_secret_ref.name == name || spec.destination.webhook.signing_secret_ref.name == name
+}
+
+/// The connections that refer to a policy.
+pub fn users(
+    connections: &Store<MarketplaceConnection>,
+    policy: &RetentionPolicy,
+) -> Vec<Arc<MarketplaceConnection>> {
+    let (namespace, name) = (policy.namespace(), policy.name_any());
+    connections.state_filter(|connection| {
+        connection.namespace() == namespace
+            && connection.spec.retention_policy_ref.as_ref().is_some_and(|policy| policy.name == name)
+    })
+}
+
+impl Watches {
+    /// Waits until every store holds what is there now.
+    pub async fn ready(&self) {
+        let stores = &self.stores;
+        // A store's writer lives as long as its watch, which only ends with us.
+        let _never_dropped = tokio::join!(
+            stores.connections.wait_until_ready(),
+            stores.policies.wait_until_ready(),
+            stores.secrets.wait_until_ready(),
+            stores.classes.wait_until_ready(),
+            stores.stateful_sets.wait_until_ready(),
+            stores.config_maps.wait_until_ready(),
+            stores.services.wait_until_ready(),
+            stores.service_accounts.wait_until_ready(),
+            stores.network_policies.wait_until_ready(),
+            stores.claims.wait_until_ready(),
+            stores.pods.wait_until_ready(),
+        );
+        tracing::info!(watches = self.tasks.len(), "everything is read");
+    }
+}
