@@ -2,6 +2,8 @@
 
 pub mod cluster;
 pub mod demo;
+pub mod deny;
+pub mod generate;
 pub mod image;
 pub mod images;
 pub mod kube;

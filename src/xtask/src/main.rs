@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{cluster, demo, images, progress, test};
+use xtask::{cluster, demo, generate, images, progress, test};
 
 /// marketrelay's development commands.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
         #[arg(long)]
         release: bool,
     },
+    /// Write what is generated: definitions, the chart's copies, manifests/install, docs/api.
+    Generate(generate::Arguments),
     /// Run every check and test; what CI runs.
     Test,
 }
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Cluster(command) => cluster::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Images { prefix, release } => images::build(&prefix, release).map(drop),
+        Command::Generate(arguments) => generate::run(&arguments),
         Command::Test => test::run(),
     };
     match result {
