@@ -102,11 +102,22 @@ impl Answer {
 
     /// `Retry-After` as seconds or as a date, else Bol.com's `x-ratelimit-reset` in seconds.
     fn retry_after(&self, now: Timestamp) -> Option<Duration> {
-        let text = |name: &str| self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        let after = text(RETRY_AFTER.as_str()).and_then(|value| parse_retry_after(value, now));
-        let reset =
-            || text("x-ratelimit-reset").and_then(|value| value.parse().ok()).map(Duration::from_secs);
-        after.or_else(reset).map(|wait| wait.min(MAX_RETRY_AFTER))
+        let after = self.header(RETRY_AFTER.as_str()).and_then(|value| parse_retry_after(value, now));
+        after.or_else(|| self.reset()).map(|wait| wait.min(MAX_RETRY_AFTER))
+    }
+
+    /// How long Bol.com's budget of calls stays used up, if this call took the last of it.
+    pub(crate) fn exhausted(&self) -> Option<Duration> {
+        let remaining: u64 = self.header("x-ratelimit-remaining")?.parse().ok()?;
+        self.reset().filter(|_| remaining == 0)
+    }
+
+    fn reset(&self) -> Option<Duration> {
+        self.header("x-ratelimit-reset").and_then(|value| value.parse().ok()).map(Duration::from_secs)
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
     }
 }
 
@@ -144,6 +155,15 @@ mod tests {
         assert_eq!(far.failure("x").and_then(|e| e.retry_after()), Some(MAX_RETRY_AFTER));
         let reset = answer(429, &[("x-ratelimit-reset", "3")], "");
         assert_eq!(reset.failure("x").and_then(|e| e.retry_after()), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn a_used_up_budget_is_told_by_its_headers() {
+        let told = |remaining| {
+            answer(200, &[("x-ratelimit-remaining", remaining), ("x-ratelimit-reset", "7")], "").exhausted()
+        };
+        assert_eq!((told("0"), told("1")), (Some(Duration::from_secs(7)), None));
+        assert_eq!(answer(200, &[], "").exhausted(), None);
     }
 
     #[test]
@@ -195,6 +215,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn no_bytes_are_a_crash(status in 200_u16..600, bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let answer = Answer { status, headers: HeaderMap::new(), body: Zeroizing::new(bytes) };
+            let _ = (answer.failure("x"), answer.code(), answer.parse::<serde_json::Value>("x"));
+        }
+
         #[test]
         fn no_retry_after_is_a_crash(value in ".*") {
             let _ = parse_retry_after(&value, Timestamp::UNIX_EPOCH);

@@ -12,6 +12,8 @@ mod money;
 mod order;
 mod seen;
 mod session;
+#[cfg(test)]
+mod spec;
 mod token;
 mod window;
 mod wire;

@@ -17,7 +17,12 @@ impl Decimal {
     }
 
     pub(crate) fn money(&self, currency: &str) -> Result<Money, MoneyError> {
-        parse(self.text(), currency)
+        match parse(self.text(), currency) {
+            Err(MoneyError::TooFine) if !self.0.get().starts_with('"') => {
+                without_noise(self.text(), currency).context(TooFineSnafu)
+            }
+            other => other,
+        }
     }
 }
 
@@ -45,6 +50,17 @@ fn exponent(currency: &str) -> i64 {
         "CLF" | "UYW" => 4,
         _ => 2,
     }
+}
+
+/// A JSON number that went through binary floating point, such as 12.990000000000002, means its nearest amount; one
+/// that is finer on purpose, such as 12.345, means none.
+fn without_noise(text: &str, currency: &str) -> Option<Money> {
+    let scale = 10_f64.powi(i32::try_from(exponent(currency)).ok()?);
+    let scaled = text.parse::<f64>().ok()? * scale;
+    let nearest = scaled.round();
+    let noise = (scaled - nearest).abs() < 1e-6 && nearest.abs() < 1e12;
+    let minor = noise.then(|| format!("{nearest:.0}").parse().ok())??;
+    Some(Money { currency: currency.to_owned(), minor })
 }
 
 /// `12.34`, `-5`, `1.2e3`; zeros beyond the smallest unit are fine, other digits there are refused.
@@ -154,6 +170,25 @@ mod tests {
         assert_eq!(number.money("EUR").map(|m| m.minor), Ok(9_007_199_254_740_993));
         let text: Decimal = serde_json::from_str("\"0.10\"").expect("a string");
         assert_eq!(text.money("EUR").map(|m| m.minor), Ok(10));
+    }
+
+    #[test]
+    fn binary_noise_of_a_json_number_is_no_finer_amount() {
+        let money = |text: &str, currency| {
+            let number: Decimal = serde_json::from_str(text).expect("JSON");
+            number.money(currency).map(|m| m.minor)
+        };
+        assert_eq!(money("12.990000000000002", "EUR"), Ok(1299));
+        assert_eq!(money("0.30000000000000004", "EUR"), Ok(30));
+        assert_eq!(money("-12.989999999999998", "EUR"), Ok(-1299));
+        assert_eq!(money("1500.0000000000002", "JPY"), Ok(1500));
+        assert_eq!(money("12.345", "EUR"), Err(MoneyError::TooFine));
+        assert_eq!(money("0.5", "JPY"), Err(MoneyError::TooFine));
+        assert_eq!(
+            money("\"12.990000000000002\"", "EUR"),
+            Err(MoneyError::TooFine),
+            "a text is meant as it is"
+        );
     }
 
     #[test]

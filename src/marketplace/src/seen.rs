@@ -1,16 +1,19 @@
-//! What one window has shown so far: finds pages that come twice and orders that are missing.
+//! What one window has shown so far: finds pages that come twice, lists that moved and orders that are new.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
 };
 
-/// In memory alone, as order numbers have no place in a cursor; hashes, as they are many.
+/// In memory alone, as order numbers have no place in a cursor; hashes, as they are many. A page is noted once all of
+/// its orders are at hand, and an order under the page that showed it first: a call that is repeated, because it or the
+/// storing of its orders failed, finds everything as before.
 #[derive(Default)]
 pub(crate) struct Seen {
     hasher: RandomState,
     pages: HashMap<String, u64>,
-    orders: HashSet<u64>,
+    /// Order, and the page that showed it first.
+    orders: HashMap<u64, u64>,
 }
 
 impl Seen {
@@ -19,16 +22,36 @@ impl Seen {
         self.orders.clear();
     }
 
-    /// Notes the page at `place`. True if its orders, and no others, already came as another page.
-    pub(crate) fn repeats(&mut self, place: &str, numbers: &[&str]) -> bool {
-        self.orders.extend(numbers.iter().map(|number| self.hasher.hash_one(number)));
-        let hash = self.hasher.hash_one(numbers);
-        let twice =
-            !numbers.is_empty() && self.pages.iter().any(|(other, page)| other != place && *page == hash);
-        if !twice {
-            self.pages.insert(place.to_owned(), hash);
+    /// The same listing is read once more: its pages may be the same again, its orders are known.
+    pub(crate) fn next_pass(&mut self) {
+        self.pages.clear();
+    }
+
+    /// Whether these orders, and no others, already came as another page.
+    pub(crate) fn repeats(&self, place: &str, orders: &[impl AsRef<str>]) -> bool {
+        let hash = self.page(orders);
+        !orders.is_empty() && self.pages.iter().any(|(other, page)| other != place && *page == hash)
+    }
+
+    /// Whether another page than the one at `place` has shown the order first.
+    pub(crate) fn elsewhere(&self, place: &str, order: &str) -> bool {
+        self.orders
+            .get(&self.hasher.hash_one(order))
+            .is_some_and(|first| *first != self.hasher.hash_one(place))
+    }
+
+    /// Keeps the page at `place`.
+    pub(crate) fn note(&mut self, place: &str, orders: &[impl AsRef<str>]) {
+        for order in orders {
+            self.note_as(place, order.as_ref());
         }
-        twice
+        self.pages.insert(place.to_owned(), self.page(orders));
+    }
+
+    /// Keeps that the page at `place` shows the order, under one more of its names.
+    pub(crate) fn note_as(&mut self, place: &str, order: &str) {
+        let at = self.hasher.hash_one(place);
+        self.orders.entry(self.hasher.hash_one(order)).or_insert(at);
     }
 
     /// Whether the page at `place` was read since the window began; not after a restart of the process.
@@ -36,8 +59,9 @@ impl Seen {
         self.pages.contains_key(place)
     }
 
-    pub(crate) fn has_order(&self, number: &str) -> bool {
-        self.orders.contains(&self.hasher.hash_one(number))
+    fn page(&self, orders: &[impl AsRef<str>]) -> u64 {
+        let orders: Vec<_> = orders.iter().map(AsRef::as_ref).collect();
+        self.hasher.hash_one(orders)
     }
 }
 
@@ -48,13 +72,28 @@ mod tests {
     #[test]
     fn a_page_that_comes_twice_is_found_and_a_repeated_call_is_none() {
         let mut seen = Seen::default();
-        assert!(!seen.repeats("0", &["a", "b"]));
+        seen.note("0", &["a", "b"]);
         assert!(!seen.repeats("0", &["a", "b"]), "the call was repeated");
         assert!(!seen.repeats("2", &["b", "c"]), "pages may overlap");
+        seen.note("2", &["b", "c"]);
         assert!(seen.repeats("4", &["a", "b"]));
-        assert!(!seen.repeats("6", &[]) && !seen.repeats("8", &[]), "empty pages are alike");
-        assert!(seen.has_order("c") && !seen.has_order("d") && seen.has_page("2"));
+        seen.note("6", &[] as &[&str]);
+        assert!(!seen.repeats("8", &[] as &[&str]), "empty pages are alike");
+        assert!(seen.has_page("2"));
+        seen.next_pass();
+        assert!(!seen.repeats("again 0", &["a", "b"]), "another pass shows the same pages");
+        assert!(!seen.has_page("0") && seen.elsewhere("again 0", "a"));
         seen.clear();
-        assert!(!seen.has_page("0") && !seen.has_order("c"));
+        assert!(!seen.elsewhere("4", "a"));
+    }
+
+    #[test]
+    fn an_order_stays_new_on_the_page_that_showed_it_first() {
+        let mut seen = Seen::default();
+        assert!(!seen.elsewhere("0", "a"));
+        seen.note("0", &["a"]);
+        assert!(!seen.elsewhere("0", "a"), "storing may have failed, the page is read again");
+        seen.note("2", &["a"]);
+        assert!(seen.elsewhere("2", "a") && !seen.elsewhere("0", "a"));
     }
 }

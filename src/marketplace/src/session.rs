@@ -1,6 +1,5 @@
 //! Calls with a token, within the rate limit.
 
-use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder};
 use url::Url;
 
@@ -50,12 +49,14 @@ impl Session {
         limit: &mut Limit,
         call: &'static str,
         url: Url,
-        now: Timestamp,
     ) -> Result<Answer, CollectError> {
-        let mut answer = self.once(limit, call, url.clone(), now).await?;
+        let mut answer = self.once(limit, call, url.clone()).await?;
         if matches!(answer.status.as_u16(), 401 | 403) {
             self.tokens.forget();
-            answer = self.once(limit, call, url, now).await?;
+            answer = self.once(limit, call, url).await?;
+        }
+        if let Some(pause) = answer.exhausted() {
+            limit.rest(pause);
         }
         match answer.failure(call) {
             Some(CollectError::Throttled { call, retry_after }) => {
@@ -74,9 +75,8 @@ impl Session {
         limit: &mut Limit,
         call: &'static str,
         url: Url,
-        now: Timestamp,
     ) -> Result<Answer, CollectError> {
-        let answer = self.get(limit, call, url, now).await?;
+        let answer = self.get(limit, call, url).await?;
         answer.failure(call).map_or(Ok(answer), Err)
     }
 
@@ -86,15 +86,9 @@ impl Session {
         answer.failure(call).map_or(Ok(answer), Err)
     }
 
-    async fn once(
-        &mut self,
-        limit: &Limit,
-        call: &'static str,
-        url: Url,
-        now: Timestamp,
-    ) -> Result<Answer, CollectError> {
+    async fn once(&mut self, limit: &Limit, call: &'static str, url: Url) -> Result<Answer, CollectError> {
         limit.turn(call).await?;
-        let token = self.tokens.get(&self.http, now).await?;
+        let token = self.tokens.get(&self.http).await?;
         send(call, (self.dress)(self.http.get(url), &token)).await
     }
 }

@@ -1,16 +1,22 @@
 //! Access tokens: fetched, kept until shortly before they expire, forgotten when refused.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
+use tokio::time::Instant;
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::{CollectError, Credentials, http::send};
+use crate::{
+    CollectError, Credentials,
+    http::{Answer, send},
+};
 
 const CALL: &str = "token";
-/// A token is renewed this long before it expires, or earlier in its life's last fifth.
-const LEAD: SignedDuration = SignedDuration::from_secs(60);
+/// A token is renewed this long before it expires, or in the last fifth of a short life.
+const LEAD: Duration = Duration::from_secs(60);
+const LONGEST_LIFE: u64 = 86_400;
 
 /// How a marketplace gives tokens.
 #[derive(Clone, Copy)]
@@ -19,7 +25,8 @@ pub(crate) enum Grant {
     RefreshTokenForm,
     /// eBay: a refresh token, the client's id and secret as Basic authentication.
     RefreshTokenBasic,
-    /// Bol.com: the client's id and secret as Basic authentication.
+    /// Bol.com: the client's id and secret as Basic authentication. Its refresh tokens belong to the code flow and are
+    /// good for a single use; this grant needs none.
     ClientCredentials,
 }
 
@@ -27,27 +34,32 @@ pub(crate) enum Grant {
 struct Granted {
     access_token: String,
     expires_in: i64,
+    #[serde(default)]
+    refresh_token: Option<String>,
 }
 
 struct Held {
     token: Zeroizing<String>,
-    renew_at: Timestamp,
+    renew_at: Instant,
 }
 
 pub(crate) struct Tokens {
     endpoint: Url,
     grant: Grant,
     credentials: Credentials,
+    /// The refresh token that the last answer put in the place of the one that it used up.
+    successor: Option<Zeroizing<String>>,
     held: Option<Held>,
 }
 
 impl Tokens {
     pub(crate) fn new(endpoint: Url, grant: Grant, credentials: Credentials) -> Self {
-        Self { endpoint, grant, credentials, held: None }
+        Self { endpoint, grant, credentials, successor: None, held: None }
     }
 
     pub(crate) fn set_credentials(&mut self, credentials: Credentials) {
         self.credentials = credentials;
+        self.successor = None;
         self.forget();
     }
 
@@ -56,15 +68,16 @@ impl Tokens {
     }
 
     /// A token that is good now.
-    pub(crate) async fn get(
-        &mut self,
-        http: &Client,
-        now: Timestamp,
-    ) -> Result<Zeroizing<String>, CollectError> {
-        if let Some(held) = self.held.as_ref().filter(|held| now < held.renew_at) {
+    pub(crate) async fn get(&mut self, http: &Client) -> Result<Zeroizing<String>, CollectError> {
+        if let Some(held) = self.held.as_ref().filter(|held| Instant::now() < held.renew_at) {
             return Ok(held.token.clone());
         }
-        let answer = send(CALL, self.request(http)).await?;
+        let asked = Instant::now();
+        let mut answer = send(CALL, self.request(http)).await?;
+        if refused(&answer) && self.successor.take().is_some() {
+            // The Secret's own refresh token may be the one that still counts.
+            answer = send(CALL, self.request(http)).await?;
+        }
         if answer.status.as_u16() == 400 {
             return Err(CollectError::Unauthorized { call: CALL, status: 400, code: answer.code() });
         }
@@ -72,15 +85,19 @@ impl Tokens {
             return Err(failure);
         }
         let granted: Granted = answer.parse(CALL)?;
-        let life = SignedDuration::from_secs(granted.expires_in.clamp(0, 86_400));
+        let life = Duration::from_secs(u64::try_from(granted.expires_in).unwrap_or(0).min(LONGEST_LIFE));
         let token = Zeroizing::new(granted.access_token);
-        self.held = Some(Held { token: token.clone(), renew_at: now + (life - LEAD.min(life / 5)) });
+        self.held = Some(Held { token: token.clone(), renew_at: asked + (life - LEAD.min(life / 5)) });
+        if let Some(successor) = granted.refresh_token.filter(|token| !token.is_empty()) {
+            self.successor = Some(Zeroizing::new(successor));
+        }
         Ok(token)
     }
 
     fn request(&self, http: &Client) -> RequestBuilder {
         let Credentials { client_id, client_secret, refresh_token } = &self.credentials;
-        let refresh = refresh_token.as_deref().unwrap_or_default();
+        let successor = self.successor.as_deref().map(String::as_str);
+        let refresh = successor.or(refresh_token.as_deref()).unwrap_or_default();
         let request = http.post(self.endpoint.clone());
         match self.grant {
             Grant::RefreshTokenForm => request.form(&[
@@ -97,4 +114,8 @@ impl Tokens {
                 .form(&[("grant_type", "client_credentials")]),
         }
     }
+}
+
+fn refused(answer: &Answer) -> bool {
+    matches!(answer.status.as_u16(), 400 | 401)
 }

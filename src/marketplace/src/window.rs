@@ -22,16 +22,26 @@ impl Window {
         overlap: SignedDuration,
         span: SignedDuration,
     ) -> Option<Self> {
-        let to = latest.min(watermark + span);
-        (watermark < latest).then(|| Self { from: watermark - overlap, to, newest: to == latest })
+        let to = latest.min(later(watermark, span));
+        (watermark < latest).then(|| Self { from: earlier(watermark, overlap), to, newest: to == latest })
     }
 
     /// A narrower window, because this one couldn't be read to its end.
     pub(crate) fn narrowed(&self, watermark: Timestamp) -> Self {
         let half = self.to.duration_since(watermark) / 2;
-        let to = self.to.min(watermark + half.max(NARROWEST));
+        let to = self.to.min(later(watermark, half.max(NARROWEST)));
         Self { from: self.from, to, newest: self.newest && to == self.to }
     }
+}
+
+/// `at + by`, or the end of time.
+pub(crate) fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// `at - by`, or the beginning of time.
+pub(crate) fn earlier(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use snafu::Snafu;
 
-use crate::{CollectError, money::MoneyError};
+use crate::{CollectError, Money, money::MoneyError};
 
 /// For fields whose `null` means the same as their absence.
 pub(crate) fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
@@ -34,6 +34,11 @@ impl Inexact {
     pub(crate) fn of(&self, call: &'static str) -> CollectError {
         CollectError::Protocol { call, detail: self.to_string() }
     }
+}
+
+/// A price of one that is finer than the currency's smallest unit is no price that is charged: none is told.
+pub(crate) fn exact(price: Result<Money, MoneyError>) -> Option<Result<Money, MoneyError>> {
+    (price != Err(MoneyError::TooFine)).then_some(price)
 }
 
 /// Quantities that the contract gives as 32 bits; what is outside of them is no quantity.

@@ -10,13 +10,14 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// Customers with an endpoint for orders.
     pub customers: Vec<Customer>,
-    /// Amazon's `searchOrders` calls per second and burst; documented: 0.0056 and 20.
+    /// Amazon's `searchOrders` calls per second and burst; documented: 0.0056 and 20. The other limits of Amazon and
+    /// Bol.com are as many times their documented figures as this rate is of its own, and never less than they.
     #[serde(default = "documented_rate")]
     pub amazon_rate: (f64, f64),
 }
 
 fn documented_rate() -> (f64, f64) {
-    (0.0056, 20.0)
+    crate::limits::SEARCH
 }
 
 /// One of the simulated marketplaces.

@@ -32,6 +32,7 @@ pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/control/calls", get(calls))
         .route("/control/customers/{name}", get(summary))
         .route("/control/customers/{name}/events", get(events))
+        .route("/control/customers/{name}/numbers", get(numbers))
         .route("/control/customers/{name}/screen", get(screen))
         .route("/control/customers/{name}/secrets", post(secrets))
         .layer(from_fn_with_state(shared.clone(), authorize))
@@ -116,8 +117,7 @@ async fn change(
         let Some(order) = seller.orders.iter_mut().find(|order| order.number == number) else {
             return Value::Null;
         };
-        let state = change.state.unwrap_or(order.state);
-        order.set(state, Timestamp::now());
+        order.decide(change.state.unwrap_or(order.state), Timestamp::now());
         order.odd_status = change.odd_status;
         truth(order)
     })
@@ -179,6 +179,7 @@ async fn summary(State(shared): State<Shared>, Path(name): Path<String>) -> Resp
     let Some(inbox) = state.customers.get(&name) else { return StatusCode::NOT_FOUND.into_response() };
     let mut body = json!(inbox.summary);
     body["orders"] = json!(inbox.orders());
+    body["ordersByConnection"] = json!(inbox.by_connection());
     Json(body).into_response()
 }
 
@@ -208,6 +209,19 @@ async fn events(
         body
     });
     Json(list.collect::<Value>()).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Of {
+    connection_id: Option<String>,
+}
+
+/// How often each order number arrived, in whatever revision: of one connection, or of all.
+async fn numbers(State(shared): State<Shared>, Path(name): Path<String>, Query(of): Query<Of>) -> Response {
+    let state = shared.lock();
+    let Some(inbox) = state.customers.get(&name) else { return StatusCode::NOT_FOUND.into_response() };
+    Json(json!(inbox.numbers(of.connection_id.as_deref()))).into_response()
 }
 
 /// The customer's screen: the latest orders that arrived.

@@ -31,6 +31,14 @@ pub(crate) struct Inbox {
     pub(crate) summary: Summary,
     pub(crate) events: BTreeMap<String, Received>,
     messages: HashSet<String>,
+    /// Per connection and order number.
+    orders: BTreeMap<String, BTreeMap<String, Arrived>>,
+}
+
+#[derive(Default)]
+struct Arrived {
+    times: u64,
+    newest: u64,
 }
 
 #[derive(Default, Clone, Serialize)]
@@ -93,12 +101,11 @@ impl Inbox {
             self.summary.events += 1;
             let text = |name: &str| event.order[name].as_str().unwrap_or_default().to_owned();
             let (number, status) = (text("number"), text("status"));
-            let newer = self.events.values().any(|seen| {
-                seen.number == number
-                    && seen.connection_id == message.data.connection_id
-                    && seen.revision > event.revision
-            });
-            self.summary.revisions_out_of_order += u64::from(newer);
+            let of_connection = self.orders.entry(message.data.connection_id.clone()).or_default();
+            let arrived = of_connection.entry(number.clone()).or_default();
+            arrived.times += 1;
+            self.summary.revisions_out_of_order += u64::from(arrived.newest > event.revision);
+            arrived.newest = arrived.newest.max(event.revision);
             let received = self.events.entry(event.id).or_insert_with(|| Received {
                 connection_id: message.data.connection_id.clone(),
                 marketplace: message.data.marketplace.clone(),
@@ -116,7 +123,22 @@ impl Inbox {
 
     /// Unique order numbers.
     pub(crate) fn orders(&self) -> usize {
-        self.events.values().map(|event| (&event.connection_id, &event.number)).collect::<HashSet<_>>().len()
+        self.orders.values().map(BTreeMap::len).sum()
+    }
+
+    /// Unique order numbers of each connection.
+    pub(crate) fn by_connection(&self) -> BTreeMap<&str, usize> {
+        self.orders.iter().map(|(connection, orders)| (connection.as_str(), orders.len())).collect()
+    }
+
+    /// How often each order number arrived.
+    pub(crate) fn numbers(&self, connection: Option<&str>) -> BTreeMap<&str, u64> {
+        let mut numbers = BTreeMap::new();
+        let of = self.orders.iter().filter(|(id, _)| connection.is_none_or(|wanted| wanted == id.as_str()));
+        for (number, arrived) in of.flat_map(|(_, orders)| orders) {
+            *numbers.entry(number.as_str()).or_default() += arrived.times;
+        }
+        numbers
     }
 }
 
@@ -170,7 +192,31 @@ fn verified(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn orders_are_counted_by_number_and_connection() {
+        let mut inbox = Inbox::new(&[]);
+        let mut take = |message: &str, connection: &str, events: &[(&str, u64, &str)]| {
+            let events = events.iter().map(|(id, revision, number)| {
+                json!({"id": id, "revision": revision, "order": {"number": number, "status": "shipped"}})
+            });
+            let events: Vec<_> = events.collect();
+            let data = json!({"data": {"connectionId": connection, "marketplace": "bol", "events": events}});
+            inbox.take(message, serde_json::from_value(data).expect("a message"), Timestamp::UNIX_EPOCH);
+        };
+        take("m1", "one", &[("e1", 1, "A"), ("e2", 2, "A"), ("e3", 1, "B")]);
+        take("m1", "one", &[("e1", 1, "A")]);
+        take("m2", "two", &[("e4", 1, "A")]);
+        assert_eq!(inbox.numbers(Some("one")), BTreeMap::from([("A", 3), ("B", 1)]));
+        assert_eq!(inbox.numbers(None), BTreeMap::from([("A", 4), ("B", 1)]));
+        assert_eq!((inbox.orders(), inbox.by_connection()["one"]), (3, 2));
+        let summary = &inbox.summary;
+        let told = (summary.repeated_messages, summary.repeated_events, summary.revisions_out_of_order);
+        assert_eq!(told, (1, 1, 1));
+    }
 
     /// The example of the Standard Webhooks specification.
     #[test]

@@ -5,13 +5,17 @@ use std::{collections::HashMap, time::Duration};
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::state::Shared;
+use crate::{
+    marketplaces::{access_token, failure, is_listing},
+    state::Shared,
+};
 
 /// How a call fails.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -31,6 +35,25 @@ pub(crate) enum Kind {
     HalfBody,
     /// 200 with something that isn't JSON.
     InvalidJson,
+    /// A listing of orders answers with the page that it answered last.
+    RepeatPage,
+    /// A listing of orders answers with its page in reverse.
+    OutOfOrder,
+}
+
+impl Kind {
+    /// What happens to listings alone waits for one.
+    fn is_for(&self, listing: bool) -> bool {
+        listing || !matches!(self, Self::RepeatPage | Self::OutOfOrder)
+    }
+}
+
+/// An answer that was given.
+#[derive(Clone)]
+struct Given {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
 }
 
 #[derive(Default)]
@@ -38,6 +61,8 @@ pub(crate) struct Faults {
     planned: HashMap<String, (Kind, Option<u32>)>,
     /// Calls per target.
     pub(crate) calls: HashMap<String, u64>,
+    /// The last page of a listing, per account.
+    pages: HashMap<usize, Given>,
 }
 
 impl Faults {
@@ -50,9 +75,9 @@ impl Faults {
         self.planned.remove(target);
     }
 
-    fn next(&mut self, target: &str) -> Option<Kind> {
+    fn next(&mut self, target: &str, listing: bool) -> Option<Kind> {
         *self.calls.entry(target.to_owned()).or_default() += 1;
-        let (kind, left) = self.planned.get_mut(target)?;
+        let (kind, left) = self.planned.get_mut(target).filter(|(kind, _)| kind.is_for(listing))?;
         let kind = kind.clone();
         match left {
             Some(0 | 1) => drop(self.planned.remove(target)),
@@ -81,11 +106,17 @@ fn target(path: &str) -> Option<String> {
 
 /// Middleware around everything that isn't control.
 pub(crate) async fn inject(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let Some(target) = target(request.uri().path()) else { return next.run(request).await };
-    let fault = shared.lock().faults.next(&target);
+    let path = request.uri().path().to_owned();
+    let Some(target) = target(&path) else { return next.run(request).await };
+    let listing = is_listing(&path);
+    let (fault, account) = {
+        let mut state = shared.lock();
+        let account = access_token(request.headers()).and_then(|token| state.account_of(token));
+        (state.faults.next(&target, listing), account.filter(|_| listing))
+    };
     match fault {
-        None => next.run(request).await,
-        Some(Kind::Status { status, retry_after, location }) => failed(status, retry_after, location),
+        None => keep(&shared, account, next.run(request).await).await,
+        Some(Kind::Status { status, retry_after, location }) => failed(&path, status, retry_after, location),
         Some(Kind::Timeout { seconds }) => {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             StatusCode::GATEWAY_TIMEOUT.into_response()
@@ -94,13 +125,46 @@ pub(crate) async fn inject(State(shared): State<Shared>, request: Request, next:
         Some(Kind::InvalidJson) => {
             ([(header::CONTENT_TYPE, "application/json")], "<html>maintenance").into_response()
         }
+        Some(Kind::RepeatPage) => {
+            let last = account.and_then(|account| shared.lock().faults.pages.get(&account).cloned());
+            match last {
+                Some(page) => (page.status, page.headers, page.body).into_response(),
+                None => keep(&shared, account, next.run(request).await).await,
+            }
+        }
+        Some(Kind::OutOfOrder) => reversed(next.run(request).await).await,
     }
 }
 
-fn failed(status: u16, retry_after: Option<u32>, location: Option<String>) -> Response {
+async fn bytes(body: Body) -> Bytes {
+    axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default()
+}
+
+/// Remembers an account's page.
+async fn keep(shared: &Shared, account: Option<usize>, response: Response) -> Response {
+    let Some(account) = account.filter(|_| response.status() == StatusCode::OK) else { return response };
+    let (parts, body) = response.into_parts();
+    let page = Given { status: parts.status, headers: parts.headers, body: bytes(body).await };
+    shared.lock().faults.pages.insert(account, page.clone());
+    (page.status, page.headers, page.body).into_response()
+}
+
+async fn reversed(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let mut body = bytes(body).await;
+    if let Ok(mut page) = serde_json::from_slice::<Value>(&body)
+        && let Some(orders) = page["orders"].as_array_mut()
+    {
+        orders.reverse();
+        body = page.to_string().into();
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
+    Response::from_parts(parts, body.into())
+}
+
+fn failed(path: &str, status: u16, retry_after: Option<u32>, location: Option<String>) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = r#"{"errors":[{"code":"SandboxFault","message":"asked for by the control API"}]}"#;
-    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+    let mut response = failure(path, status);
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
@@ -112,7 +176,7 @@ fn failed(status: u16, retry_after: Option<u32>, location: Option<String>) -> Re
 
 async fn half(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let bytes = bytes(body).await;
     parts.headers.insert(header::CONTENT_LENGTH, bytes.len().into());
     let first = bytes.slice(..bytes.len() / 2);
     let cut = std::io::Error::other("cut on purpose");
@@ -128,8 +192,17 @@ mod tests {
     fn a_planned_fault_ends_after_its_calls() {
         let mut faults = Faults::default();
         faults.plan("bol", Kind::HalfBody, Some(2));
-        let failed = (0..4).filter(|_| faults.next("bol").is_some()).count();
+        let failed = (0..4).filter(|_| faults.next("bol", false).is_some()).count();
         assert_eq!((failed, faults.calls["bol"]), (2, 4));
+    }
+
+    #[test]
+    fn a_fault_of_listings_waits_for_one() {
+        let mut faults = Faults::default();
+        faults.plan("bol", Kind::RepeatPage, Some(1));
+        assert_eq!(faults.next("bol", false), None);
+        assert_eq!(faults.next("bol", true), Some(Kind::RepeatPage));
+        assert_eq!(faults.next("bol", true), None);
     }
 
     #[test]

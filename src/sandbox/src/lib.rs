@@ -5,6 +5,7 @@ mod config;
 mod control;
 mod customer;
 mod faults;
+mod limits;
 mod marketplaces;
 mod order;
 mod server;

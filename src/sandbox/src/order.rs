@@ -1,5 +1,7 @@
 //! Orders as no marketplace in particular sees them, made from a seed.
 
+use std::collections::VecDeque;
+
 use jiff::{SignedDuration, Timestamp};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,8 @@ pub(crate) struct Order {
     pub(crate) person: Person,
     pub(crate) currency: &'static str,
     pub(crate) lines: Vec<Line>,
+    /// What becomes of it when it is left alone: how long after placing, in order.
+    plan: VecDeque<(SignedDuration, State)>,
 }
 
 const PEOPLE: [(&str, &str, &str, &str, &str, &str); 6] = [
@@ -101,6 +105,19 @@ pub(crate) fn generate(marketplace: Marketplace, seed: u64, index: u64, placed: 
         currency: if marketplace == Marketplace::Amazon && unique.is_multiple_of(7) { "JPY" } else { "EUR" },
         lines,
         number,
+        plan: plan(&mut rng),
+    }
+}
+
+/// Most orders ship, some in two parcels; a few are cancelled, a few refunded.
+fn plan(rng: &mut StdRng) -> VecDeque<(SignedDuration, State)> {
+    let first = SignedDuration::from_millis(rng.random_range(20_000..60_000));
+    let second = first + SignedDuration::from_millis(rng.random_range(20_000..60_000));
+    match rng.random_range(0..10u32) {
+        0..=5 => VecDeque::from([(first, State::Shipped)]),
+        6 => VecDeque::from([(first, State::PartiallyShipped), (second, State::Shipped)]),
+        7..=8 => VecDeque::from([(first, State::Cancelled)]),
+        _ => VecDeque::from([(first, State::Shipped), (second, State::Refunded)]),
     }
 }
 
@@ -116,8 +133,7 @@ fn line(rng: &mut StdRng, unique: u64, n: u32) -> Line {
 }
 
 impl Order {
-    /// Moves the order to `state`.
-    pub(crate) fn set(&mut self, state: State, now: Timestamp) {
+    fn set(&mut self, state: State, now: Timestamp) {
         if matches!(state, State::Shipped | State::PartiallyShipped) && self.shipped.is_none() {
             self.shipped = Some(now);
         }
@@ -125,15 +141,19 @@ impl Order {
         self.updated = now;
     }
 
-    /// What an order that is left alone does next.
-    pub(crate) fn age(&mut self, now: Timestamp, index: usize) {
-        if self.state == State::New && now.duration_since(self.placed) > SignedDuration::from_secs(20) {
-            self.set(if index % 5 == 4 { State::Cancelled } else { State::Shipped }, now);
-        } else if self.state == State::Shipped
-            && index % 7 == 3
-            && now.duration_since(self.updated) > SignedDuration::from_secs(40)
+    /// What the control API decides; the order isn't left alone any more.
+    pub(crate) fn decide(&mut self, state: State, now: Timestamp) {
+        self.plan.clear();
+        self.set(state, now);
+    }
+
+    /// What the plan has for it up to now, each at its own time, whenever that is looked at.
+    pub(crate) fn age(&mut self, now: Timestamp) {
+        while let Some((after, state)) =
+            self.plan.front().copied().filter(|(after, _)| self.placed + *after <= now)
         {
-            self.set(State::Refunded, now);
+            self.plan.pop_front();
+            self.set(state, self.placed + after);
         }
     }
 

@@ -11,6 +11,7 @@ use crate::{
     Account, Config, Marketplace,
     customer::Inbox,
     faults::Faults,
+    limits::{Calls, Rates},
     order::{Order, generate},
 };
 
@@ -25,7 +26,7 @@ pub(crate) struct State {
     pub(crate) accounts: Vec<Seller>,
     pub(crate) customers: BTreeMap<String, Inbox>,
     pub(crate) faults: Faults,
-    pub(crate) amazon_rate: (f64, f64),
+    pub(crate) rates: Rates,
     tokens: HashMap<String, (usize, Timestamp)>,
     issued: u64,
 }
@@ -35,20 +36,18 @@ pub(crate) struct Seller {
     pub(crate) account: Account,
     pub(crate) orders: Vec<Order>,
     grown: Timestamp,
-    /// Amazon's token bucket: tokens left, and when they were counted.
-    pub(crate) bucket: (f64, Timestamp),
+    pub(crate) calls: Calls,
 }
 
 impl Shared {
     pub(crate) fn new(config: &Config, now: Timestamp) -> Self {
-        let accounts =
-            config.accounts.iter().map(|account| Seller::new(account, config.amazon_rate.1, now)).collect();
+        let accounts = config.accounts.iter().map(|account| Seller::new(account, now)).collect();
         let customers = config.customers.iter().map(|c| (c.name.clone(), Inbox::new(&c.secrets))).collect();
         let state = State {
             accounts,
             customers,
             faults: Faults::default(),
-            amazon_rate: config.amazon_rate,
+            rates: Rates::new(config.amazon_rate),
             tokens: HashMap::new(),
             issued: 0,
         };
@@ -85,6 +84,11 @@ impl State {
         Some(seller)
     }
 
+    /// Whose token that is, good or not.
+    pub(crate) fn account_of(&self, token: &str) -> Option<usize> {
+        self.tokens.get(token).map(|(account, _)| *account)
+    }
+
     pub(crate) fn find_account(&self, marketplace: Marketplace, id: &str, secret: &str) -> Option<usize> {
         let matches = |seller: &Seller| {
             let account = &seller.account;
@@ -99,9 +103,9 @@ impl State {
 }
 
 impl Seller {
-    fn new(account: &Account, burst: f64, now: Timestamp) -> Self {
+    fn new(account: &Account, now: Timestamp) -> Self {
         let mut seller =
-            Self { account: account.clone(), orders: Vec::new(), grown: now, bucket: (burst, now) };
+            Self { account: account.clone(), orders: Vec::new(), grown: now, calls: Calls::default() };
         for index in 0..account.initial_orders {
             let ago = SignedDuration::from_mins(i64::from(account.initial_orders - index));
             seller.add(now - ago);
@@ -125,15 +129,54 @@ impl Seller {
             self.grown += SignedDuration::from_secs(every);
             self.add(self.grown);
         }
-        self.orders.iter_mut().enumerate().for_each(|(index, order)| order.age(now, index));
+        self.orders.iter_mut().for_each(|order| order.age(now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seller(start: Timestamp) -> Seller {
+        let account = Account {
+            marketplace: Marketplace::Bol,
+            client_id: "c".to_owned(),
+            client_secret: "s".to_owned(),
+            refresh_token: String::new(),
+            seed: 5,
+            initial_orders: 10,
+            growth_seconds: 3,
+        };
+        Seller::new(&account, start)
     }
 
-    /// Takes one call from the token bucket.
-    pub(crate) fn take_call(&mut self, (rate, burst): (f64, f64), now: Timestamp) -> bool {
-        let passed = now.duration_since(self.bucket.1).as_secs_f64();
-        let tokens = (self.bucket.0 + passed * rate).min(burst);
-        let enough = tokens >= 1.0;
-        self.bucket = (if enough { tokens - 1.0 } else { tokens }, now);
-        enough
+    /// The seller after looking at the times.
+    fn grown(start: Timestamp, looks: &[i64]) -> Seller {
+        let mut seller = seller(start);
+        looks.iter().for_each(|at| seller.grow(start + SignedDuration::from_secs(*at)));
+        seller
+    }
+
+    #[test]
+    fn growth_depends_on_the_seed_and_the_time_and_not_on_who_looks_when() {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let often: Vec<_> = (0..=600).collect();
+        let (once, often) = (grown(start, &[600]), grown(start, &often));
+        assert_eq!(format!("{:?}", once.orders), format!("{:?}", often.orders));
+        assert_eq!(once.orders.len(), 210);
+        for state in ["New", "PartiallyShipped", "Shipped", "Cancelled", "Refunded"] {
+            let seen = once.orders.iter().filter(|order| format!("{:?}", order.state) == state).count();
+            assert!(seen > 0, "no order is {state}");
+        }
+        assert!(once.orders.iter().all(|order| order.updated <= start + SignedDuration::from_secs(600)));
+    }
+
+    #[test]
+    fn what_the_control_api_decides_stays() {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let mut seller = seller(start);
+        seller.orders[0].decide(crate::order::State::Cancelled, start);
+        seller.grow(start + SignedDuration::from_hours(1));
+        assert_eq!(seller.orders[0].updated, start);
     }
 }

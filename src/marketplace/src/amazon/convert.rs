@@ -6,7 +6,7 @@ use super::wire::{Breakdown, CustomerAddress, Money as WireMoney, Order as Wire,
 use crate::{
     Address, Buyer, Fulfilment, LinePii, Marketplace, Money, Order, OrderLine, OrderPii, OrderStatus,
     ShipmentPii, money,
-    wire::{InField, Inexact, lines, quantity},
+    wire::{InField, Inexact, exact, lines, quantity},
 };
 
 pub(crate) fn order(wire: &Wire) -> Result<Order, Inexact> {
@@ -123,14 +123,21 @@ fn line(item: &OrderItem, status: OrderStatus) -> Result<OrderLine, Inexact> {
     let ordered = quantity(Some(item.quantity_ordered));
     let price = item.product.price.as_ref().and_then(|price| price.unit_price.as_ref());
     let proceeds = item.proceeds.as_ref();
+    let shipped = quantity(item.fulfillment.as_ref().and_then(|by| by.quantity_fulfilled));
+    let executed = item.cancellation.as_ref().is_some_and(|one| one.cancellation_execution.is_some());
+    let cancelled = executed || status == OrderStatus::Cancelled;
     Ok(OrderLine {
         sku: item.product.seller_sku.clone(),
         title: item.product.title.clone(),
         product_id: item.product.asin.clone(),
         quantity: ordered,
-        quantity_shipped: quantity(item.fulfillment.as_ref().and_then(|by| by.quantity_fulfilled)),
-        quantity_cancelled: if status == OrderStatus::Cancelled { ordered } else { 0 },
-        unit_price: amount(price, "product.price.unitPrice")?,
+        quantity_shipped: shipped,
+        quantity_cancelled: if cancelled { ordered.saturating_sub(shipped) } else { 0 },
+        unit_price: price
+            .map(WireMoney::money)
+            .and_then(exact)
+            .transpose()
+            .in_field("product.price.unitPrice")?,
         total: amount(proceeds.and_then(|sum| sum.proceeds_total.as_ref()), "proceeds.proceedsTotal")?,
         tax: tax(proceeds.map_or(&[][..], |sum| &sum.breakdowns))?,
     })

@@ -1,7 +1,7 @@
 //! Amazon: Selling Partner API, Orders 2026-01-01.
 
-mod convert;
-mod wire;
+pub(crate) mod convert;
+pub(crate) mod wire;
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     seen::Seen,
     session::Session,
     token::{Grant, Tokens},
-    window::Window,
+    window::{Window, earlier},
 };
 use wire::SearchOrdersResponse;
 
@@ -33,7 +33,7 @@ const BURST: u32 = 20;
 /// A pagination token is good for 24 hours.
 const TOKEN_LIFE: SignedDuration = SignedDuration::from_hours(23);
 /// PII comes with the roles of the application; no restricted data token is needed in this version.
-const INCLUDED: &str = "BUYER,RECIPIENT,PROCEEDS,FULFILLMENT,PACKAGES,TAX";
+const INCLUDED: &str = "BUYER,RECIPIENT,PROCEEDS,FULFILLMENT,PACKAGES,TAX,CANCELLATION";
 
 /// The official endpoints of a region: `na`, `eu` or `fe`.
 pub fn official_endpoints(region: &str) -> Endpoints {
@@ -82,12 +82,12 @@ impl Amazon {
     async fn next(&mut self, cursor: &Cursor, now: Timestamp) -> Result<Page, CollectError> {
         let mut state = State::<Position>::read(cursor)?;
         let Some(at) = position(&state, now) else { return Ok(state.page(Vec::new(), false)) };
-        let answer = self.search(&at, now).await?;
+        let answer = self.search(&at).await?;
         self.adapt(&answer);
         if answer.status.as_u16() == 400 && at.token.is_some() {
-            // The token expired or is refused: the window starts again.
+            // The token expired or is refused.
             self.seen.clear();
-            state.position = Some(Position { token: None, began: now, window: at.window });
+            state.position = Some(again(&state, &at, now));
             return Ok(state.page(Vec::new(), true));
         }
         if let Some(failure) = answer.failure(CALL) {
@@ -95,12 +95,15 @@ impl Amazon {
         }
         let found: SearchOrdersResponse = answer.parse(CALL)?;
         let next = found.pagination.and_then(|page| page.next_token).filter(|token| !token.is_empty());
-        self.check(&at, &found.orders, next.as_deref())?;
+        let place = at.token.as_deref().unwrap_or_default();
+        let numbers: Vec<_> = found.orders.iter().map(|order| order.order_id.as_str()).collect();
+        self.check(place, &numbers, next.as_deref())?;
         let orders: Vec<Order> = found
             .orders
             .iter()
             .map(|order| convert::order(order).map_err(|inexact| inexact.of(CALL)))
             .collect::<Result<_, _>>()?;
+        self.seen.note(place, &numbers);
         let mut more = next.is_some();
         if next.is_none() {
             self.seen.clear();
@@ -113,15 +116,9 @@ impl Amazon {
     }
 
     /// A page must bring what no other page of the window has brought, and a token that leads on.
-    fn check(
-        &mut self,
-        at: &Position,
-        orders: &[wire::Order],
-        next: Option<&str>,
-    ) -> Result<(), CollectError> {
-        let numbers: Vec<_> = orders.iter().map(|order| order.order_id.as_str()).collect();
-        let place = at.token.as_deref().unwrap_or_default();
-        if self.seen.repeats(place, &numbers) || next.is_some_and(|next| next == place) {
+    fn check(&mut self, place: &str, numbers: &[&str], next: Option<&str>) -> Result<(), CollectError> {
+        let leads_back = next.is_some_and(|next| next == place || self.seen.has_page(next));
+        if leads_back || self.seen.repeats(place, numbers) {
             self.seen.clear();
             let detail = "a page shows what another page has shown".to_owned();
             return Err(CollectError::Gap { call: CALL, detail });
@@ -129,7 +126,7 @@ impl Amazon {
         Ok(())
     }
 
-    async fn search(&mut self, at: &Position, now: Timestamp) -> Result<Answer, CollectError> {
+    async fn search(&mut self, at: &Position) -> Result<Answer, CollectError> {
         let (from, to) = (at.window.from.to_string(), at.window.to.to_string());
         let mut query = vec![
             ("lastUpdatedAfter", from.as_str()),
@@ -140,7 +137,7 @@ impl Amazon {
         ];
         query.extend(at.token.as_deref().map(|token| ("paginationToken", token)));
         let url = self.session.url(&["orders", "2026-01-01", "orders"], &query);
-        self.session.get(&mut self.limit, CALL, url, now).await
+        self.session.get(&mut self.limit, CALL, url).await
     }
 
     /// The rate of this account; absent on 429.
@@ -174,13 +171,18 @@ fn dress(request: RequestBuilder, token: &str) -> RequestBuilder {
 /// Where to read: on from the stored token while it is good, else a window's beginning.
 fn position(state: &State<Position>, now: Timestamp) -> Option<Position> {
     match &state.position {
-        Some(at) if now.duration_since(at.began) < TOKEN_LIFE => Some(at.clone()),
-        Some(at) => Some(Position { token: None, began: now, window: at.window.clone() }),
+        Some(at) if at.token.is_none() || now.duration_since(at.began) < TOKEN_LIFE => Some(at.clone()),
+        Some(at) => Some(again(state, at, now)),
         None => {
-            let window = Window::after(state.watermark, now - DELAY, OVERLAP, SPAN)?;
+            let window = Window::after(state.watermark, earlier(now, DELAY), OVERLAP, SPAN)?;
             Some(Position { window, began: now, token: None })
         }
     }
+}
+
+/// The window's beginning. It is narrower, or what took longer than a token's life would take as long again.
+fn again(state: &State<Position>, at: &Position, now: Timestamp) -> Position {
+    Position { token: None, began: now, window: at.window.narrowed(state.watermark) }
 }
 
 #[cfg(test)]
@@ -203,7 +205,8 @@ mod tests {
         };
         assert_eq!(position(&state(at(1)), now), Some(at(1)));
         let again = position(&state(at(24)), now).expect("a place");
-        assert_eq!((again.token, again.window), (None, window.clone()));
+        assert_eq!((again.token, again.began, again.window.from), (None, now, window.from));
+        assert!(again.window.to < window.to, "what didn't fit into a token's life is read in two");
     }
 
     #[test]

@@ -173,7 +173,21 @@ pub(crate) struct OrderItem {
     pub(crate) proceeds: Option<ItemProceeds>,
     #[serde(default)]
     pub(crate) fulfillment: Option<ItemFulfillment>,
+    #[serde(default)]
+    pub(crate) cancellation: Option<ItemCancellation>,
 }
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ItemCancellation {
+    /// Only asked for while it is missing.
+    #[serde(default)]
+    pub(crate) cancellation_execution: Option<ItemCancellationExecution>,
+}
+
+/// That it is there is enough.
+#[derive(Deserialize)]
+pub(crate) struct ItemCancellationExecution {}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

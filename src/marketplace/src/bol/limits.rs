@@ -20,10 +20,10 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn published() -> Self {
-        let per_minute = |calls: u32| Limit::new(Duration::from_mins(1) / calls, calls);
+        let per_minute = |calls: u32| Limit::per_window(calls, Duration::from_mins(1));
         Self {
             orders: per_minute(25),
-            order: Limit::new(Duration::from_secs(1) / 25, 25),
+            order: Limit::per_window(25, Duration::from_secs(1)),
             shipments: per_minute(25),
             shipment: per_minute(50),
             read_at: None,
@@ -58,9 +58,9 @@ impl Limits {
             "/retailer/shipments/{shipment-id}" | "/retailer/shipments/{id}" => &mut self.shipment,
             _ => return,
         };
-        if told.max_capacity > 0 && told.methods.split(',').any(|method| method.trim() == "GET") {
-            let window = Duration::from_secs(unit) * told.time_to_live;
-            limit.adapt(window / told.max_capacity, Some(told.max_capacity));
+        if told.methods.split(',').any(|method| method.trim() == "GET") {
+            limit
+                .adapt_window(told.max_capacity, Duration::from_secs(unit).saturating_mul(told.time_to_live));
         }
     }
 }
@@ -82,9 +82,9 @@ mod tests {
         limits.take(&told("/retailer/orders", "GET, OPTIONS, HEAD", "MINUTES"));
         limits.take(&told("/retailer/orders/{id}", "PUT", "MINUTES"));
         limits.take(&told("/retailer/shipments", "GET", "FORTNIGHTS"));
-        assert_eq!(limits.orders.period(), Duration::from_secs(6));
-        assert_eq!(limits.order.period(), Duration::from_millis(40));
-        assert_eq!(limits.shipments.period(), Duration::from_millis(2_400));
+        assert_eq!(limits.orders.period(), Duration::from_millis(7_500), "2 at once, 8 spread over a minute");
+        assert_eq!(limits.order.period(), Duration::from_millis(50));
+        assert_eq!(limits.shipments.period(), Duration::from_secs(3));
     }
 
     #[test]

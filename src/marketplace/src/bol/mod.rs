@@ -1,32 +1,33 @@
 //! Bol.com: Retailer API v10.
 
-mod convert;
+pub(crate) mod convert;
 mod limits;
-mod wire;
+mod place;
+pub(crate) mod wire;
 
-use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use reqwest::{Client, RequestBuilder, header::ACCEPT};
-use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::{
     CollectError, CollectFuture, Collector, Credentials, Cursor, Endpoints, Order, Page,
     cache::Cache,
     cursor::State,
+    limits::Limit,
     seen::Seen,
     session::Session,
     token::{Grant, Tokens},
+    window::earlier,
 };
-use convert::Parcel;
+use convert::{Listed, Parcel};
 use limits::Limits;
-use wire::{ReducedOrder, ReducedOrders, Shipment, ShipmentsResponse};
+use place::{Listing, OVERLAP, Position, minutes};
+use wire::{ReducedOrders, Shipment, ShipmentsResponse};
 
 const MEDIA_TYPE: &str = "application/vnd.retailer.v10+json";
 const PAGE: usize = 50;
-/// Windows overlap by this, since a change may be listed late.
-const OVERLAP: SignedDuration = SignedDuration::from_mins(5);
-/// `change-interval-minute` goes no further back.
-const LONGEST_INTERVAL: i64 = 60;
+/// An order that was listed must be there by then; one that is older may be gone for good.
+const SETTLED: SignedDuration = SignedDuration::from_hours(1);
 
 /// The official endpoints.
 pub fn official_endpoints() -> Endpoints {
@@ -34,19 +35,30 @@ pub fn official_endpoints() -> Endpoints {
     Endpoints { api: url("https://api.bol.com"), token: url("https://login.bol.com/token") }
 }
 
-/// The place inside a window: the listing of one day, or, without a day, of the last minutes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Position {
-    /// When the window began: it is complete up to then.
-    began: Timestamp,
-    day: Option<Date>,
-    page: u32,
-    /// This pass over the listing has shown an order for the first time.
-    fresh: bool,
+/// One page of a listing.
+struct Shown {
+    orders: Vec<Known>,
+    /// Nothing that the window needs follows.
+    last: bool,
 }
 
-/// The client. A listing moves while its pages are read: an order that changes leaves its place, and the ones behind it
+/// What a listing tells of an order: the shipments' listing only its number.
+struct Known {
+    number: String,
+    listed: Option<Listed>,
+}
+
+impl Known {
+    /// What tells this state of the order from another.
+    fn key(&self) -> String {
+        match &self.listed {
+            Some(listed) => format!("{} {}", self.number, listed.changed),
+            None => self.number.clone(),
+        }
+    }
+}
+
+/// The client. A listing moves while its pages are read: new orders push the others down, and one that leaves lets them
 /// move up. So a listing of several pages is read again until a pass shows nothing new.
 pub struct Bol {
     session: Session,
@@ -70,26 +82,35 @@ impl Bol {
     async fn next(&mut self, cursor: &Cursor, now: Timestamp) -> Result<Page, CollectError> {
         self.limits.refresh(&self.session, now).await;
         let mut state = State::<Position>::read(cursor)?;
-        let mut position = self.position(&state, now);
-        let listed = self.list(&position, state.watermark, now).await?;
-        let numbers: Vec<_> = listed.iter().map(|order| order.order_id.as_str()).collect();
-        position.fresh |= numbers.iter().any(|number| !self.seen.has_order(number));
-        if self.seen.repeats(&place(&position, position.page), &numbers) {
+        let mut at = self.position(&state, now);
+        let shown = self.list(&at, state.watermark, now).await?;
+        let place = at.name(at.page);
+        let keys: Vec<_> = shown.orders.iter().map(Known::key).collect();
+        if self.seen.repeats(&place, &keys) {
             self.seen.clear();
-            let detail = format!("page {} shows what another page has shown", position.page);
-            return Err(CollectError::Gap { call: "getOrders", detail });
+            let detail = format!("page {} shows what another page has shown", at.page);
+            return Err(CollectError::Gap { call: at.listing.call(), detail });
         }
-        let mut orders = Vec::with_capacity(listed.len());
-        for order in &listed {
-            orders.push(self.order(order, now).await?);
+        let mut orders = Vec::new();
+        for (known, key) in shown.orders.iter().zip(&keys) {
+            if self.seen.elsewhere(&place, key) {
+                continue;
+            }
+            at.fresh |= known.listed.as_ref().is_none_or(|listed| listed.changed <= at.began);
+            orders.extend(self.order(known, now).await?);
         }
-        let next = after(&position, listed.len());
-        if next.as_ref().is_none_or(|next| next.day != position.day) {
-            self.seen.clear();
-        }
-        if next.is_none() {
-            state.watermark = position.began;
-            state.known_until = Some(position.began);
+        self.seen.note(&place, &keys);
+        shown.orders.iter().for_each(|known| self.seen.note_as(&place, &known.number));
+        at.full |= keys.len() >= PAGE;
+        let next = at.after(shown.last, state.watermark);
+        match &next {
+            Some(next) if next.listing == at.listing && next.pass == at.pass => {}
+            Some(_) => self.seen.next_pass(),
+            None => {
+                self.seen.clear();
+                state.watermark = at.began;
+                state.known_until = Some(at.began);
+            }
         }
         let more = next.is_some();
         state.position = next;
@@ -98,16 +119,13 @@ impl Bol {
 
     /// Where to read. A place whose earlier pages this process hasn't read starts again at the first page.
     fn position(&mut self, state: &State<Position>, now: Timestamp) -> Position {
-        let resumed = state
-            .position
-            .clone()
-            .filter(|at| at.day.is_some() || minutes(state.watermark, now) <= LONGEST_INTERVAL);
-        let mut position = resumed.unwrap_or_else(|| begin(state.watermark, now));
-        if position.page > 1 && !self.seen.has_page(&place(&position, position.page - 1)) {
+        let stored = state.position.clone().filter(|at| at.is_in_reach(state.watermark, now));
+        let at = stored.unwrap_or_else(|| Position::begin(state.watermark, now));
+        if at.page > 1 && !self.seen.has_page(&at.name(at.page - 1)) {
             self.seen.clear();
-            position = Position { page: 1, fresh: false, ..position };
+            return at.again();
         }
-        position
+        at
     }
 
     async fn list(
@@ -115,12 +133,13 @@ impl Bol {
         at: &Position,
         watermark: Timestamp,
         now: Timestamp,
-    ) -> Result<Vec<ReducedOrder>, CollectError> {
-        let window = match at.day {
-            Some(day) => ("latest-change-date", day.to_string()),
-            None => ("change-interval-minute", minutes(watermark, now).to_string()),
-        };
+    ) -> Result<Shown, CollectError> {
         let page = at.page.to_string();
+        let window = match &at.listing {
+            Listing::Shipments(method) => return self.list_shipments(method, &page, watermark).await,
+            Listing::Day(day) => ("latest-change-date", day.to_string()),
+            Listing::Recent => ("change-interval-minute", minutes(watermark, now).to_string()),
+        };
         let query = [
             ("fulfilment-method", "ALL"),
             ("status", "ALL"),
@@ -128,40 +147,92 @@ impl Bol {
             (window.0, window.1.as_str()),
         ];
         let url = self.session.url(&["retailer", "orders"], &query);
-        let answer = self.session.get_ok(&mut self.limits.orders, "getOrders", url, now).await?;
-        Ok(answer.parse::<ReducedOrders>("getOrders")?.orders)
+        let answer = self.session.get_ok(&mut self.limits.orders, "getOrders", url).await?;
+        let orders = answer.parse::<ReducedOrders>("getOrders")?.orders.into_iter();
+        let orders = orders.map(|order| Known { listed: Some(Listed::new(&order)), number: order.order_id });
+        let orders: Vec<_> = orders.collect();
+        Ok(Shown { last: orders.is_empty(), orders })
     }
 
-    async fn order(&mut self, listed: &ReducedOrder, now: Timestamp) -> Result<Order, CollectError> {
-        let url = self.session.url(&["retailer", "orders", &listed.order_id], &[]);
-        let answer = self.session.get_ok(&mut self.limits.order, "getOrder", url, now).await?;
+    /// The orders of the shipments since the watermark: newest first.
+    async fn list_shipments(
+        &mut self,
+        method: &str,
+        page: &str,
+        watermark: Timestamp,
+    ) -> Result<Shown, CollectError> {
+        let query = [("fulfilment-method", method), ("page", page)];
+        let url = self.session.url(&["retailer", "shipments"], &query);
+        let answer = self.session.get_ok(&mut self.limits.shipments, "getShipments", url).await?;
+        let shipments = answer.parse::<ShipmentsResponse>("getShipments")?.shipments;
+        let since = earlier(watermark, OVERLAP);
+        let old = shipments.iter().any(|one| one.shipment_date_time.is_some_and(|at| at < since));
+        let numbers = shipments.into_iter().filter_map(|one| one.order);
+        let orders: Vec<_> = numbers.map(|order| Known { number: order.order_id, listed: None }).collect();
+        Ok(Shown { last: old || orders.is_empty(), orders })
+    }
+
+    async fn order(&mut self, known: &Known, now: Timestamp) -> Result<Option<Order>, CollectError> {
+        let url = self.session.url(&["retailer", "orders", &known.number], &[]);
+        let answer = self.session.get(&mut self.limits.order, "getOrder", url).await?;
+        let settled = known.listed.as_ref().is_none_or(|listed| now.duration_since(listed.changed) > SETTLED);
+        if answer.status.as_u16() == 404 && settled {
+            return Ok(None);
+        }
+        if let Some(failure) = answer.failure("getOrder") {
+            return Err(failure);
+        }
         let wire: wire::Order = answer.parse("getOrder")?;
-        let parcels = if convert::has_shipped(&wire) { self.parcels(listed, now).await? } else { Vec::new() };
-        convert::order(listed, &wire, &parcels).map_err(|inexact| inexact.of("getOrder"))
+        let listed = known.listed.clone().unwrap_or_else(|| Listed::from_details(&wire));
+        let parcels = if convert::has_shipped(&wire) {
+            self.parcels(&wire.order_id, listed.changed).await?
+        } else {
+            Vec::new()
+        };
+        convert::order(&listed, &wire, &parcels).map(Some).map_err(|inexact| inexact.of("getOrder"))
     }
 
-    async fn parcels(&mut self, listed: &ReducedOrder, now: Timestamp) -> Result<Vec<Parcel>, CollectError> {
-        let changed = convert::changed(listed);
-        if let Some(known) = self.parcels.get(&listed.order_id, changed) {
+    async fn parcels(&mut self, number: &str, changed: Timestamp) -> Result<Vec<Parcel>, CollectError> {
+        if let Some(known) = self.parcels.get(number, changed) {
             return Ok(known);
         }
-        let url = self.session.url(&["retailer", "shipments"], &[("order-id", &listed.order_id)]);
-        let answer = self.session.get_ok(&mut self.limits.shipments, "getShipments", url, now).await?;
-        let mut parcels = Vec::new();
-        for shipment in answer.parse::<ShipmentsResponse>("getShipments")?.shipments {
-            let url = self.session.url(&["retailer", "shipments", &shipment.shipment_id], &[]);
-            let answer = self.session.get_ok(&mut self.limits.shipment, "getShipment", url, now).await?;
-            let transport = answer.parse::<Shipment>("getShipment")?.transport.unwrap_or_default();
-            parcels.push(Parcel {
-                id: shipment.shipment_id,
-                at: shipment.shipment_date_time,
-                carrier: transport.transporter_code,
-                tracking_number: transport.track_and_trace,
-            });
+        let (mut parcels, mut page) = (Vec::new(), 1);
+        loop {
+            let text = page.to_string();
+            let url = self.session.url(&["retailer", "shipments"], &[("order-id", number), ("page", &text)]);
+            let shipments: ShipmentsResponse =
+                read(&mut self.session, &mut self.limits.shipments, "getShipments", url).await?;
+            let count = shipments.shipments.len();
+            for shipment in shipments.shipments {
+                let url = self.session.url(&["retailer", "shipments", &shipment.shipment_id], &[]);
+                let detail: Shipment =
+                    read(&mut self.session, &mut self.limits.shipment, "getShipment", url).await?;
+                let transport = detail.transport.unwrap_or_default();
+                parcels.push(Parcel {
+                    id: shipment.shipment_id,
+                    at: shipment.shipment_date_time,
+                    carrier: transport.transporter_code,
+                    tracking_number: transport.track_and_trace,
+                });
+            }
+            if count < PAGE {
+                break;
+            }
+            page += 1;
         }
-        self.parcels.keep(&listed.order_id, changed, parcels.clone());
+        self.parcels.keep(number, changed, parcels.clone());
         Ok(parcels)
     }
+}
+
+/// Gets and parses.
+async fn read<T: serde::de::DeserializeOwned>(
+    session: &mut Session,
+    limit: &mut Limit,
+    call: &'static str,
+    url: Url,
+) -> Result<T, CollectError> {
+    session.get_ok(limit, call, url).await?.parse(call)
 }
 
 impl Collector for Bol {
@@ -180,41 +251,4 @@ impl Collector for Bol {
 
 fn dress(request: RequestBuilder, token: &str) -> RequestBuilder {
     request.bearer_auth(token).header(ACCEPT, MEDIA_TYPE)
-}
-
-fn place(position: &Position, page: u32) -> String {
-    format!("{:?} {page}", position.day)
-}
-
-/// How many minutes back the listing must reach.
-fn minutes(watermark: Timestamp, now: Timestamp) -> i64 {
-    (now.duration_since(watermark) + OVERLAP).as_secs().div_euclid(60) + 1
-}
-
-fn begin(watermark: Timestamp, now: Timestamp) -> Position {
-    let day = (minutes(watermark, now) > LONGEST_INTERVAL).then(|| day_of(watermark - OVERLAP));
-    Position { began: now, day, page: 1, fresh: false }
-}
-
-/// Bol.com's days are those of Amsterdam.
-fn day_of(at: Timestamp) -> Date {
-    let zone = TimeZone::get("Europe/Amsterdam").unwrap_or(TimeZone::UTC);
-    at.to_zoned(zone).date()
-}
-
-/// The place after a page with so many orders; `None` if the window is complete.
-fn after(at: &Position, orders: usize) -> Option<Position> {
-    if orders >= PAGE {
-        return Some(Position { page: at.page + 1, ..at.clone() });
-    }
-    if at.page > 1 && at.fresh {
-        return Some(Position { page: 1, fresh: false, ..at.clone() });
-    }
-    let tomorrow = at.day?.tomorrow().ok()?;
-    (tomorrow <= day_of(at.began)).then(|| Position {
-        day: Some(tomorrow),
-        page: 1,
-        fresh: false,
-        ..at.clone()
-    })
 }

@@ -31,49 +31,52 @@ pub(crate) struct ReducedOrderItem {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Order {
     pub(crate) order_id: String,
-    pub(crate) shipment_details: Details,
     #[serde(default)]
-    pub(crate) billing_details: Option<Details>,
+    pub(crate) order_placed_date_time: Option<Timestamp>,
+    pub(crate) shipment_details: ShipmentDetails,
+    #[serde(default)]
+    pub(crate) billing_details: Option<BillingDetails>,
     pub(crate) order_items: Vec<OrderItem>,
 }
 
-/// `ShipmentDetails` and `BillingDetails`, which have most in common.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct Details {
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) pickup_point_name: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) first_name: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) surname: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) street_name: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) house_number: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) house_number_extension: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) extra_address_information: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) zip_code: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) city: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) country_code: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) email: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) company: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) delivery_phone_number: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) vat_number: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) kvk_number: String,
-    #[serde(deserialize_with = "null_as_default")]
-    pub(crate) order_reference: String,
+/// What both kinds of address have, and what each has beyond.
+macro_rules! details {
+    ($name:ident: $($own:ident),*) => {
+        #[derive(Deserialize, Default)]
+        #[serde(rename_all = "camelCase", default)]
+        pub(crate) struct $name {
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) first_name: String,
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) surname: String,
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) street_name: String,
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) house_number: String,
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) house_number_extension: String,
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) extra_address_information: String,
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) zip_code: String,
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) city: String,
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) country_code: String,
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) email: String,
+            #[serde(deserialize_with = "null_as_default")]
+            pub(crate) company: String,
+            $(
+                #[serde(deserialize_with = "null_as_default")]
+                pub(crate) $own: String,
+            )*
+        }
+    };
 }
+
+details!(ShipmentDetails: pickup_point_name, delivery_phone_number);
+details!(BillingDetails: vat_number, kvk_number, order_reference);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -90,6 +93,7 @@ pub(crate) struct OrderItem {
     pub(crate) quantity_cancelled: i64,
     pub(crate) unit_price: Decimal,
     pub(crate) total_price: Decimal,
+    pub(crate) latest_changed_date_time: Timestamp,
 }
 
 #[derive(Deserialize)]
@@ -121,6 +125,14 @@ pub(crate) struct ReducedShipment {
     pub(crate) shipment_id: String,
     #[serde(default)]
     pub(crate) shipment_date_time: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) order: Option<ReducedShipmentOrder>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReducedShipmentOrder {
+    pub(crate) order_id: String,
 }
 
 #[derive(Deserialize)]

@@ -149,6 +149,10 @@ fn status(wire: &Wire) -> OrderStatus {
 }
 
 fn fulfilment(wire: &Wire) -> Fulfilment {
+    let program = wire.program.as_ref().and_then(|program| program.fulfillment_program.as_ref());
+    if let Some(program) = program {
+        return if program.fulfilled_by == "EBAY" { Fulfilment::Marketplace } else { Fulfilment::Unknown };
+    }
     let by_ebay = wire.fulfillment_start_instructions.iter().any(|step| step.ebay_supported_fulfillment);
     if by_ebay { Fulfilment::Unknown } else { Fulfilment::Merchant }
 }

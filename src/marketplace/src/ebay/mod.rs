@@ -1,7 +1,7 @@
 //! eBay: Fulfillment API v1.
 
-mod convert;
-mod wire;
+pub(crate) mod convert;
+pub(crate) mod wire;
 
 use std::time::Duration;
 
@@ -18,12 +18,14 @@ use crate::{
     seen::Seen,
     session::Session,
     token::{Grant, Tokens},
-    window::Window,
+    window::{Window, earlier},
 };
 use wire::{OrderSearchPagedCollection, ShippingFulfillment, ShippingFulfillmentPagedCollection};
 
 /// More than 200 is an error.
 const PAGE: u64 = 200;
+/// So many orders may leave the list between two pages before a window is read again.
+const PAGE_OVERLAP: u64 = 10;
 const OVERLAP: SignedDuration = SignedDuration::from_mins(5);
 /// eBay lists what changed with a short delay.
 const DELAY: SignedDuration = SignedDuration::from_secs(5);
@@ -46,11 +48,14 @@ pub fn official_endpoints() -> Endpoints {
 struct Position {
     window: Window,
     offset: u64,
-    total: u64,
+    /// Offset of the page before.
+    previous: u64,
+    /// So many of the orders at the beginning of this page ended the page before.
+    overlap: u64,
 }
 
 /// The client. Offsets count over a live list: an order that changes leaves its window, and those behind it move up. So
-/// a window whose total shrinks is read again, narrower.
+/// a page begins with the last orders of the one before; if it doesn't, the window is read again, narrower.
 pub struct Ebay {
     session: Session,
     limit: Limit,
@@ -73,24 +78,30 @@ impl Ebay {
     async fn next(&mut self, cursor: &Cursor, now: Timestamp) -> Result<Page, CollectError> {
         let mut state = State::<Position>::read(cursor)?;
         let Some(at) = self.position(&state, now) else { return Ok(state.page(Vec::new(), false)) };
-        let listed = self.list(&at, now).await?;
+        let listed = self.list(&at).await?;
+        let place = at.offset.to_string();
         let numbers: Vec<_> = listed.orders.iter().map(|order| order.order_id.as_str()).collect();
-        if self.seen.repeats(&at.offset.to_string(), &numbers) {
+        if self.seen.repeats(&place, &numbers) {
             self.seen.clear();
-            let detail = format!("offset {} shows what another page has shown", at.offset);
+            let detail = format!("offset {place} shows what another page has shown");
             return Err(CollectError::Gap { call: "getOrders", detail });
         }
-        let count = listed.orders.len() as u64;
+        let joined = numbers.first().is_some_and(|first| self.seen.elsewhere(&place, first));
+        if at.overlap > 0 && !joined {
+            self.seen.clear();
+            state.position = Some(begin(at.window.narrowed(state.watermark)));
+            return Ok(state.page(Vec::new(), true));
+        }
+        let next = after(&at, numbers.len() as u64, listed.total, listed.next.is_some())?;
         let mut orders = Vec::with_capacity(listed.orders.len());
         for order in &listed.orders {
-            orders.push(self.order(order, now).await?);
-        }
-        let next = after(&at, count, listed.total, state.watermark);
-        if next.as_ref().is_none_or(|next| next.offset == 0) {
-            self.seen.clear();
+            orders.push(self.order(order).await?);
         }
         let mut more = next.is_some();
-        if next.is_none() {
+        if next.is_some() {
+            self.seen.note(&place, &numbers);
+        } else {
+            self.seen.clear();
             state.watermark = at.window.to;
             state.known_until = Some(at.window.to);
             more = !at.window.newest;
@@ -102,49 +113,44 @@ impl Ebay {
     /// A place whose earlier pages this process hasn't read starts again at the window's beginning.
     fn position(&mut self, state: &State<Position>, now: Timestamp) -> Option<Position> {
         if let Some(at) = &state.position {
-            let known = at.offset == 0 || self.seen.has_page(&at.offset.saturating_sub(PAGE).to_string());
-            if known {
+            if at.offset == 0 || self.seen.has_page(&at.previous.to_string()) {
                 return Some(at.clone());
             }
             self.seen.clear();
-            return Some(Position { window: at.window.clone(), offset: 0, total: 0 });
+            return Some(begin(at.window.clone()));
         }
-        let window = Window::after(state.watermark, now - DELAY, OVERLAP, SPAN)?;
-        Some(Position { window, offset: 0, total: 0 })
+        Window::after(state.watermark, earlier(now, DELAY), OVERLAP, SPAN).map(begin)
     }
 
-    /// By change alone: with a creation date beside it, eBay ignores the change date.
-    async fn list(
-        &mut self,
-        at: &Position,
-        now: Timestamp,
-    ) -> Result<OrderSearchPagedCollection, CollectError> {
+    /// By change alone: with a creation date beside it, eBay ignores the change date. Only with the breakdown of taxes
+    /// is the total what the buyer pays.
+    async fn list(&mut self, at: &Position) -> Result<OrderSearchPagedCollection, CollectError> {
         let time = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
         let filter = format!("lastmodifieddate:[{}..{}]", time(at.window.from), time(at.window.to));
         let (limit, offset) = (PAGE.to_string(), at.offset.to_string());
-        let query = [("filter", filter.as_str()), ("limit", limit.as_str()), ("offset", offset.as_str())];
+        let query = [
+            ("filter", filter.as_str()),
+            ("limit", limit.as_str()),
+            ("offset", offset.as_str()),
+            ("fieldGroups", "TAX_BREAKDOWN"),
+        ];
         let url = self.session.url(&["sell", "fulfillment", "v1", "order"], &query);
-        self.session.get_ok(&mut self.limit, "getOrders", url, now).await?.parse("getOrders")
+        self.session.get_ok(&mut self.limit, "getOrders", url).await?.parse("getOrders")
     }
 
-    async fn order(&mut self, listed: &wire::Order, now: Timestamp) -> Result<Order, CollectError> {
-        let parcels =
-            if convert::has_shipped(listed) { self.parcels(listed, now).await? } else { Vec::new() };
+    async fn order(&mut self, listed: &wire::Order) -> Result<Order, CollectError> {
+        let parcels = if convert::has_shipped(listed) { self.parcels(listed).await? } else { Vec::new() };
         convert::order(listed, &parcels).map_err(|inexact| inexact.of("getOrders"))
     }
 
-    async fn parcels(
-        &mut self,
-        order: &wire::Order,
-        now: Timestamp,
-    ) -> Result<Vec<ShippingFulfillment>, CollectError> {
+    async fn parcels(&mut self, order: &wire::Order) -> Result<Vec<ShippingFulfillment>, CollectError> {
         const CALL: &str = "getShippingFulfillments";
         if let Some(known) = self.parcels.get(&order.order_id, order.last_modified_date) {
             return Ok(known);
         }
         let path = ["sell", "fulfillment", "v1", "order", &order.order_id, "shipping_fulfillment"];
         let url = self.session.url(&path, &[]);
-        let answer = self.session.get_ok(&mut self.limit, CALL, url, now).await?;
+        let answer = self.session.get_ok(&mut self.limit, CALL, url).await?;
         let parcels = answer.parse::<ShippingFulfillmentPagedCollection>(CALL)?.fulfillments;
         self.parcels.keep(&order.order_id, order.last_modified_date, parcels.clone());
         Ok(parcels)
@@ -169,31 +175,64 @@ fn dress(request: RequestBuilder, token: &str) -> RequestBuilder {
     request.bearer_auth(token)
 }
 
-/// The place after a page; `None` if the window is complete.
-fn after(at: &Position, orders: u64, total: u64, watermark: Timestamp) -> Option<Position> {
-    if at.offset > 0 && total < at.total {
-        let window = at.window.narrowed(watermark);
-        return Some(Position { window, offset: 0, total: 0 });
+fn begin(window: Window) -> Position {
+    Position { window, offset: 0, previous: 0, overlap: 0 }
+}
+
+/// The place after a page with so many orders; `None` if the window is complete.
+fn after(
+    at: &Position,
+    orders: u64,
+    total: Option<u64>,
+    has_next: bool,
+) -> Result<Option<Position>, CollectError> {
+    let end = at.offset.saturating_add(orders);
+    let complete = !has_next && total.map_or(orders < PAGE, |total| end >= total);
+    if complete {
+        return Ok(None);
     }
-    let offset = at.offset + orders;
-    (orders > 0 && offset < total).then(|| Position { window: at.window.clone(), offset, total })
+    if orders == 0 {
+        let detail = format!("offset {} shows nothing, although more was promised", at.offset);
+        return Err(CollectError::Gap { call: "getOrders", detail });
+    }
+    let overlap = PAGE_OVERLAP.min(orders / 2);
+    Ok(Some(Position { window: at.window.clone(), offset: end - overlap, previous: at.offset, overlap }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn place(offset: u64) -> Position {
+        let from: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        Position { offset, ..begin(Window { from, to: from + SPAN, newest: true }) }
+    }
+
+    fn next(at: &Position, orders: u64, total: Option<u64>, has_next: bool) -> Option<(u64, u64, u64)> {
+        let next = after(at, orders, total, has_next).expect("no gap");
+        next.map(|next| (next.offset, next.previous, next.overlap))
+    }
+
     #[test]
-    fn a_window_whose_total_shrinks_is_read_again_and_narrower() {
-        let watermark: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let window = Window { from: watermark - OVERLAP, to: watermark + SPAN, newest: true };
-        let first = Position { window, offset: 0, total: 0 };
-        let second = after(&first, 200, 450, watermark).expect("more");
-        assert_eq!((second.offset, second.total), (200, 450));
-        let again = after(&second, 200, 449, watermark).expect("again");
-        assert_eq!(again.offset, 0);
-        assert!(again.window.to < second.window.to && !again.window.newest);
-        let third = after(&second, 200, 451, watermark).expect("more");
-        assert_eq!(after(&third, 51, 451, watermark), None);
+    fn a_page_begins_with_the_last_orders_of_the_one_before() {
+        assert_eq!(next(&place(0), 200, Some(450), true), Some((190, 0, 10)));
+        assert_eq!(next(&place(190), 200, Some(450), true), Some((380, 190, 10)));
+        assert_eq!(next(&place(380), 70, Some(450), false), None);
+        assert_eq!(next(&place(0), 3, Some(5), true), Some((2, 0, 1)), "a short page still leads on");
+        assert_eq!(next(&place(0), 1, Some(5), true), Some((1, 0, 0)));
+    }
+
+    #[test]
+    fn a_missing_total_doesn_t_end_the_paging() {
+        assert!(next(&place(0), 200, None, false).is_some());
+        assert!(next(&place(0), 10, None, true).is_some());
+        assert_eq!(next(&place(0), 10, None, false), None);
+    }
+
+    #[test]
+    fn an_empty_page_before_the_end_is_a_gap() {
+        assert!(after(&place(190), 0, Some(450), false).is_err());
+        assert!(after(&place(190), 0, None, true).is_err());
+        assert_eq!(next(&place(0), 0, Some(0), false), None);
     }
 }

@@ -14,8 +14,12 @@ use crate::{
 pub(crate) struct OrderSearchPagedCollection {
     #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) orders: Vec<Order>,
-    #[serde(default, deserialize_with = "null_as_default")]
-    pub(crate) total: u64,
+    /// Of all pages.
+    #[serde(default)]
+    pub(crate) total: Option<u64>,
+    /// The next page's address, except on the last.
+    #[serde(default)]
+    pub(crate) next: Option<String>,
 }
 
 /// Without number and times an order can't be told from another: they must be there.
@@ -25,9 +29,9 @@ pub(crate) struct Order {
     pub(crate) order_id: String,
     pub(crate) creation_date: Timestamp,
     pub(crate) last_modified_date: Timestamp,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) order_fulfillment_status: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) order_payment_status: String,
     #[serde(default)]
     pub(crate) cancel_status: Option<CancelStatus>,
@@ -39,8 +43,24 @@ pub(crate) struct Order {
     pub(crate) pricing_summary: Option<PricingSummary>,
     #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) fulfillment_start_instructions: Vec<FulfillmentStartInstruction>,
+    #[serde(default)]
+    pub(crate) program: Option<Program>,
     #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) line_items: Vec<LineItem>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Program {
+    #[serde(default)]
+    pub(crate) fulfillment_program: Option<EbayFulfillmentProgram>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EbayFulfillmentProgram {
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub(crate) fulfilled_by: String,
 }
 
 #[derive(Deserialize)]
@@ -130,7 +150,7 @@ impl Amount {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FulfillmentStartInstruction {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub(crate) ebay_supported_fulfillment: bool,
     #[serde(default)]
     pub(crate) shipping_step: Option<ShippingStep>,

@@ -1,0 +1,361 @@
+use std::sync::{Arc, Mutex};
+
+use jiff::{SignedDuration, Timestamp};
+use marketrelay_marketplace::{Collector, OrderStatus, bol::Bol};
+use serde_json::{Value, json};
+
+use crate::server::{Call, Reply, Server, collect, credentials, failed, http, now, ok};
+
+pub fn client(server: &Server) -> Bol {
+    Bol::new(http(), server.endpoints.clone(), credentials())
+}
+
+fn ago(minutes: i64) -> Timestamp {
+    now() - SignedDuration::from_mins(minutes)
+}
+
+#[derive(Clone)]
+struct Order {
+    number: String,
+    placed: Timestamp,
+    changed: Timestamp,
+    shipped: bool,
+}
+
+/// A shop with the real one's listings: newest order first, 50 on a page, handled orders for 48 hours.
+struct Shop {
+    orders: Vec<Order>,
+}
+
+impl Shop {
+    fn new(orders: usize) -> Self {
+        let mut shop = Self { orders: Vec::new() };
+        (0..orders).for_each(|_| shop.add(ago(20)));
+        shop
+    }
+
+    fn add(&mut self, placed: Timestamp) {
+        let number = format!("A{:04}", self.orders.len());
+        self.orders.push(Order { number, placed, changed: placed, shipped: false });
+    }
+
+    fn numbers(&self) -> Vec<String> {
+        self.orders.iter().map(|order| order.number.clone()).collect()
+    }
+
+    fn listed(&self, call: &Call) -> Vec<&Order> {
+        let minutes = call.query.get("change-interval-minute").map(|_| call.number("change-interval-minute"));
+        let inside = |order: &&Order| {
+            let age = now().duration_since(order.changed);
+            let day = call.query.get("latest-change-date");
+            let zone = jiff::tz::TimeZone::get("Europe/Amsterdam").expect("a zone");
+            let on = |day: &String| order.changed.to_zoned(zone.clone()).date().to_string() == *day;
+            let recent = minutes.is_none_or(|minutes| age.as_mins() < i64::try_from(minutes).expect("few"));
+            recent && day.is_none_or(on) && (!order.shipped || age < SignedDuration::from_hours(48))
+        };
+        self.orders.iter().rev().filter(inside).collect()
+    }
+
+    fn answer(&self, call: &Call) -> Reply {
+        let skip = (call.number("page").max(1) - 1) * 50;
+        match call.path.strip_prefix("/retailer/").expect("a path").split_once('/') {
+            None if call.path.ends_with("/orders") => {
+                let page = self.listed(call).into_iter().skip(skip).take(50).map(reduced);
+                ok(json!({"orders": page.collect::<Vec<_>>()}))
+            }
+            None => {
+                let by_order = call.query.get("order-id");
+                let wanted = |order: &&Order| order.shipped && by_order.is_none_or(|id| *id == order.number);
+                let page = self.orders.iter().rev().filter(wanted).skip(skip).take(50).map(shipment);
+                let other = call.query.get("fulfilment-method").is_some_and(|method| method == "FBB");
+                ok(json!({"shipments": if other { Vec::new() } else { page.collect() }}))
+            }
+            Some(("orders", id)) => self.find(id).map_or_else(|| failed(404), |order| ok(full(order))),
+            Some(("shipments", id)) => self
+                .find(id)
+                .map_or_else(|| failed(404), |_| ok(json!({"transport": {"trackAndTrace": "3S"}}))),
+            Some(_) => failed(404),
+        }
+    }
+
+    fn find(&self, number: &str) -> Option<&Order> {
+        self.orders.iter().find(|order| order.number == number)
+    }
+}
+
+fn reduced(order: &Order) -> Value {
+    let status = if order.shipped { "HANDLED" } else { "OPEN" };
+    json!({
+        "orderId": order.number, "orderPlacedDateTime": order.placed.to_string(),
+        "orderItems": [{"fulfilmentStatus": status, "latestChangedDateTime": order.changed.to_string()}],
+    })
+}
+
+fn full(order: &Order) -> Value {
+    json!({
+        "orderId": order.number, "orderPlacedDateTime": order.placed.to_string(), "shipmentDetails": {},
+        "orderItems": [{
+            "orderItemId": "1", "quantity": 1, "quantityShipped": u8::from(order.shipped), "quantityCancelled": 0,
+            "unitPrice": 1.5, "totalPrice": 1.5, "latestChangedDateTime": order.changed.to_string(),
+        }],
+    })
+}
+
+fn shipment(order: &Order) -> Value {
+    let (id, at) = (&order.number, order.changed.to_string());
+    json!({"shipmentId": id, "shipmentDateTime": at, "order": {"orderId": id}})
+}
+
+/// Limits that never make a test wait.
+fn generous() -> Reply {
+    let limit = |path: &str| json!({"path": path, "methods": "GET", "maxCapacity": 100_000, "timeToLive": 1, "timeUnit": "SECONDS"});
+    let paths =
+        ["/retailer/orders", "/retailer/orders/{id}", "/retailer/shipments", "/retailer/shipments/{id}"];
+    ok(paths.iter().map(|path| limit(path)).collect())
+}
+
+/// `change` is told of every call to the listing of orders, by its count from 1, before it is answered.
+async fn open(
+    shop: Shop,
+    mut change: impl FnMut(usize, &mut Shop) -> Option<Reply> + Send + 'static,
+) -> Server {
+    let (mut shop, mut listings) = (shop, 0);
+    Server::start(move |call| {
+        if call.path.ends_with("/ratelimits") {
+            return generous();
+        }
+        if call.path == "/retailer/orders" {
+            listings += 1;
+            if let Some(reply) = change(listings, &mut shop) {
+                return reply;
+            }
+        }
+        shop.answer(call)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_order_comes_with_its_details_and_its_parcels() {
+    let mut shop = Shop::new(3);
+    shop.orders[1].shipped = true;
+    let server = open(shop, |_, _| None).await;
+    let collected = collect(&mut client(&server), ago(30)).await;
+    assert_eq!(collected.numbers(), ["A0000", "A0001", "A0002"]);
+    let shipped = &collected.orders["A0001"];
+    assert_eq!((shipped.status, shipped.first_shipped_at), (OrderStatus::Shipped, Some(ago(20))));
+    assert_eq!(shipped.pii.expose().shipments[0].tracking_number, "3S");
+    let calls = server.questions();
+    let details = calls.iter().filter(|call| call.path.starts_with("/retailer/orders/")).count();
+    assert_eq!(details, 3, "one call for each order");
+    let typed = calls.iter().filter(|call| !call.path.ends_with("/ratelimits"));
+    assert!(typed.clone().all(|call| call.header("accept") == "application/vnd.retailer.v10+json"));
+    let listing = calls.iter().find(|call| call.path == "/retailer/orders").expect("a listing");
+    assert_eq!(
+        (listing.query["status"].as_str(), listing.query["fulfilment-method"].as_str()),
+        ("ALL", "ALL")
+    );
+}
+
+#[tokio::test]
+async fn new_orders_come_first_and_push_none_out_of_sight() {
+    let server = open(Shop::new(120), |listing, shop| {
+        if listing == 2 {
+            (0..70).for_each(|_| shop.add(ago(1)));
+        }
+        None
+    })
+    .await;
+    let collected = collect(&mut client(&server), ago(30)).await;
+    let missing: Vec<_> =
+        Shop::new(190).numbers().into_iter().filter(|n| !collected.orders.contains_key(n)).collect();
+    assert_eq!(missing, [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn orders_that_leave_the_listing_hide_no_other() {
+    let expected = Shop::new(120).numbers();
+    let server = open(Shop::new(120), |listing, shop| {
+        if listing == 2 {
+            // The newest twenty were read already; now they are out of the interval.
+            shop.orders[100..].iter_mut().for_each(|order| order.changed = ago(300));
+        }
+        None
+    })
+    .await;
+    let collected = collect(&mut client(&server), ago(30)).await;
+    assert_eq!(collected.numbers(), expected);
+}
+
+#[tokio::test]
+async fn a_shop_that_never_rests_doesn_t_keep_a_window_open() {
+    let server = open(Shop::new(120), |_, shop| {
+        shop.add(now() + SignedDuration::from_secs(1));
+        None
+    })
+    .await;
+    let collected = collect(&mut client(&server), ago(30)).await;
+    assert!(collected.orders.len() >= 120);
+    let listings = server.questions().iter().filter(|call| call.path == "/retailer/orders").count();
+    assert!(listings < 20, "{listings}");
+}
+
+#[tokio::test]
+async fn a_page_that_repeats_is_a_gap_and_nothing_is_skipped() {
+    let first = Arc::new(Mutex::new(None));
+    let server = open(Shop::new(120), move |listing, shop| {
+        let page = |n: usize| {
+            let orders: Vec<_> = shop.orders.iter().rev().skip((n - 1) * 50).take(50).map(reduced).collect();
+            json!({"orders": orders})
+        };
+        let mut first = first.lock().expect("no panic");
+        match listing {
+            1 => {
+                *first = Some(page(1));
+                None
+            }
+            2 => first.take().map(ok),
+            _ => None,
+        }
+    })
+    .await;
+    let collected = collect(&mut client(&server), ago(30)).await;
+    assert_eq!(collected.failures, ["ListingGap"]);
+    assert_eq!(collected.numbers(), Shop::new(120).numbers());
+}
+
+#[tokio::test]
+async fn a_page_that_isn_t_full_doesn_t_end_the_listing() {
+    let server = open(Shop::new(120), |_, _| None).await;
+    let collected = collect(&mut client(&server), ago(30)).await;
+    let pages: Vec<_> = server
+        .questions()
+        .iter()
+        .filter(|call| call.path == "/retailer/orders")
+        .map(|call| call.number("page"))
+        .collect();
+    assert_eq!(pages, [1, 2, 3, 4, 1, 2, 3, 4], "up to an empty page, and again until nothing is new");
+    let details = server.questions().iter().filter(|call| call.path.starts_with("/retailer/orders/")).count();
+    assert_eq!((collected.orders.len(), details), (120, 120), "what is known is not asked for again");
+}
+
+#[tokio::test]
+async fn handled_orders_that_are_listed_no_more_are_found_by_their_shipments() {
+    let mut shop = Shop::new(4);
+    for (n, hours) in [(0, 70), (1, 60), (2, 10)] {
+        shop.orders[n].changed = now() - SignedDuration::from_hours(hours);
+        shop.orders[n].placed = shop.orders[n].changed;
+        shop.orders[n].shipped = true;
+    }
+    shop.orders.sort_by_key(|order| order.changed);
+    let server = open(shop, |_, _| None).await;
+    let collected = collect(&mut client(&server), now() - SignedDuration::from_hours(65)).await;
+    assert!(
+        ["A0001", "A0002", "A0003"].iter().all(|number| collected.orders.contains_key(*number)),
+        "{:?}",
+        collected.numbers()
+    );
+    assert_eq!(collected.orders["A0001"].marketplace_status, "HANDLED");
+    let details = server.questions().iter().filter(|call| call.path.ends_with("/orders/A0002")).count();
+    assert_eq!(details, 1, "what the days have shown isn't asked for again");
+    let methods =
+        server.questions().into_iter().filter_map(|call| call.query.get("fulfilment-method").cloned());
+    let methods: Vec<_> = methods.filter(|method| method != "ALL").collect();
+    assert_eq!(methods, ["FBR", "FBB"], "the listing of shipments knows no ALL");
+}
+
+#[tokio::test]
+async fn an_outage_of_days_is_caught_up_day_by_day() {
+    let mut shop = Shop::new(6);
+    for (n, order) in (0_i64..).zip(&mut shop.orders) {
+        order.changed = now() - SignedDuration::from_hours(n * 8);
+    }
+    let expected = shop.numbers();
+    let server = open(shop, |_, _| None).await;
+    let collected = collect(&mut client(&server), now() - SignedDuration::from_hours(41)).await;
+    assert_eq!(collected.numbers(), expected);
+    let asked: Vec<_> =
+        server.questions().iter().filter_map(|call| call.query.get("latest-change-date").cloned()).collect();
+    assert!(
+        asked.iter().any(|day| day == "2026-05-30") && asked.iter().any(|day| day == "2026-06-01"),
+        "{asked:?}"
+    );
+    let watermark = collected.cursor.expect("a cursor").0["watermark"].clone();
+    assert_eq!(watermark, json!(now().to_string()));
+}
+
+#[tokio::test]
+async fn a_failed_call_for_details_loses_no_order_and_no_pass() {
+    let (mut shop, mut details, mut listings) = (Shop::new(60), 0, 0);
+    let expected = shop.numbers();
+    let server = Server::start(move |call| {
+        if call.path.ends_with("/ratelimits") {
+            return generous();
+        }
+        if call.path.starts_with("/retailer/orders/") {
+            details += 1;
+            if [3, 56].contains(&details) {
+                return failed(500);
+            }
+        }
+        if call.path == "/retailer/orders" {
+            listings += 1;
+            if listings == 4 {
+                shop.orders[59].changed = ago(300);
+            }
+        }
+        shop.answer(call)
+    })
+    .await;
+    let collected = collect(&mut client(&server), ago(30)).await;
+    assert!(!collected.failures.is_empty());
+    assert_eq!(collected.numbers(), expected);
+}
+
+#[tokio::test]
+async fn an_order_that_is_gone_for_good_stops_no_other() {
+    let mut shop = Shop::new(2);
+    (shop.orders[0].placed, shop.orders[0].changed) = (ago(61), ago(61));
+    let server = Server::start(move |call| {
+        let gone = call.path.ends_with("/orders/A0000");
+        if call.path.ends_with("/ratelimits") {
+            generous()
+        } else if gone {
+            failed(404)
+        } else {
+            shop.answer(call)
+        }
+    })
+    .await;
+    assert_eq!(collect(&mut client(&server), ago(90)).await.numbers(), ["A0001"]);
+}
+
+#[tokio::test]
+async fn an_order_that_was_just_listed_is_asked_for_again_when_its_details_are_missing() {
+    let (shop, mut missing) = (Shop::new(2), 2);
+    let server = Server::start(move |call| {
+        if call.path.ends_with("/ratelimits") {
+            return generous();
+        }
+        if call.path.ends_with("/orders/A0000") && missing > 0 {
+            missing -= 1;
+            return failed(404);
+        }
+        shop.answer(call)
+    })
+    .await;
+    let collected = collect(&mut client(&server), ago(30)).await;
+    assert_eq!(collected.failures, ["UnexpectedAnswer"; 2]);
+    assert_eq!(collected.numbers(), ["A0000", "A0001"]);
+}
+
+#[tokio::test]
+async fn a_window_is_known_up_to_its_beginning() {
+    let server = open(Shop::new(1), |_, _| None).await;
+    let mut client = client(&server);
+    let cursor = client.start(ago(30));
+    let first = client.page(&cursor, now()).await.expect("a page");
+    assert_eq!((first.known_until, first.more), (None, true));
+    let last = client.page(&first.cursor, now() + SignedDuration::from_secs(5)).await.expect("a page");
+    assert_eq!((last.known_until, last.more), (Some(now()), false));
+}
