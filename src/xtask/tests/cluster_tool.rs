@@ -2,12 +2,17 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
-use xtask::{cluster::left_behind, paths};
+use xtask::{
+    cluster::{left_behind, marked},
+    paths,
+    run::wait_for,
+};
 
 /// A cluster that is taken down when its test ends, however that ends.
 struct Tool(&'static str);
@@ -37,9 +42,10 @@ impl Tool {
     fn up_killed_when(&self, what: &str, reached: impl Fn() -> bool) {
         let mut up = self.command("up").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("xtask");
         let start = Instant::now();
+        // Without a pause: some moments are short.
         while !reached() && running(&mut up) {
             assert!(start.elapsed() < Duration::from_mins(5), "{what}: not reached");
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::yield_now();
         }
         assert!(running(&mut up), "`up` ended before it was killed: {what}");
         up.kill().expect("kill");
@@ -137,6 +143,24 @@ fn what_is_incomplete_is_completed_by_the_next_up() {
     assert_eq!(fs::read(tool.dir().join("volumes.key")).expect("a key"), key);
 
     tool.succeed("up");
-    assert!(tool.succeed("list").contains("t-again"));
+    let list = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["cluster", "list"]).output().expect("xtask");
+    assert!(text(&list).contains("t-again"), "{}", text(&list));
     tool.leaves_nothing("up, killed, up, up");
+}
+
+#[test]
+fn a_control_plane_ends_with_its_command_even_if_that_is_killed() {
+    let mut up = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .args(["cluster", "up", "alone", "--control-plane-only"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("xtask");
+    let mut lines = BufReader::new(up.stdout.take().expect("output")).lines().map_while(Result::ok);
+    let kubeconfig = lines.find_map(|line| line.strip_prefix("export KUBECONFIG=").map(PathBuf::from));
+    let dir = kubeconfig.as_ref().and_then(|path| path.parent()).expect("a kubeconfig").to_path_buf();
+    assert!(!marked(&dir).is_empty());
+    up.kill().expect("kill");
+    up.wait().expect("the end of `up`");
+    let gone = || marked(&dir).is_empty() && !dir.exists();
+    wait_for("end of the control plane", Duration::from_secs(20), gone).expect("nothing is left");
 }

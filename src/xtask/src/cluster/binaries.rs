@@ -130,7 +130,7 @@ fn alone(dir: &Path, program: &str) -> Result<File> {
 /// Go's version, the module's files and the flags above.
 fn key(source: &Path, linker_flags: &str) -> Result<String> {
     let go = run(&["go", "version"]).whatever_context(
-        "Go is needed to build Kubernetes: install Go 1.24 or newer and put `go` in the PATH",
+        "Go is needed to build Kubernetes: install Go 1.26 or newer and put `go` in the PATH",
     )?;
     let mut inputs = format!("{go}{linker_flags} CGO_ENABLED=0");
     for file in ["go.mod", "go.sum", "main.go"] {

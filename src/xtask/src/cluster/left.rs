@@ -21,24 +21,28 @@ pub fn left_behind(name: &str) -> Result<Vec<String>> {
     left.extend(storage::mounts_below(&dir)?.into_iter().map(|path| format!("mount {path}")));
     left.extend(storage::loops_in(&dir)?.into_iter().map(|device| format!("loop device {device}")));
     left.extend(outside::of(&dir).into_iter().map(|path| path.display().to_string()));
-    left.extend(unclaimed_network()?);
+    left.extend(unclaimed_network()?.into_iter().map(|name| format!("device or route {name}")));
     if Cluster::list()?.is_empty() {
         left.extend(host::changed());
     }
     Ok(left)
 }
 
-/// Devices and routes of clusters that don't exist.
+/// Devices and routes of clusters that don't exist. Other commands may be at work: `up` claims an index before it makes
+/// them, and `down` gives it back after it has removed them.
 fn unclaimed_network() -> Result<Vec<String>> {
+    let seen = network()?;
     let clusters = Cluster::list()?;
+    let is_claimed = |name: &String| clusters.iter().any(|c| *name == c.veth() || *name == c.pod_range());
+    let still = network()?;
+    Ok(seen.into_iter().filter(|name| !is_claimed(name) && still.contains(name)).collect())
+}
+
+fn network() -> Result<Vec<String>> {
     let devices = run(&["ip", "-o", "link", "show", "type", "veth"])?;
-    let names = devices.lines().filter_map(|line| line.split(": ").nth(1)?.split('@').next());
-    let devices =
-        names.filter(|name| name.starts_with("mrveth") && !clusters.iter().any(|c| c.veth() == *name));
-    let devices = devices.map(|name| format!("device {name}"));
+    let devices = devices.lines().filter_map(|line| line.split(": ").nth(1)?.split('@').next());
     let routes = run(&["ip", "-4", "route"])?;
-    let ranges = routes.lines().filter_map(|line| line.split(' ').next());
-    let pods = ranges.filter(|range| range.starts_with("10.232."));
-    let routes = pods.filter(|range| !clusters.iter().any(|c| c.pod_range() == *range));
-    Ok(devices.chain(routes.map(|range| format!("route {range}"))).collect())
+    let routes = routes.lines().filter_map(|line| line.split(' ').next());
+    let ours = |name: &&str| name.starts_with("mrveth") || name.starts_with("10.232.");
+    Ok(devices.chain(routes).filter(ours).map(str::to_owned).collect())
 }

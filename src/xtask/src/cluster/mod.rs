@@ -31,6 +31,7 @@ pub use left::left_behind;
 use name::Cluster;
 pub use pki::{Authority, Identity};
 use processes::Processes;
+pub use processes::marked;
 pub use smoke::smoke;
 use snafu::{OptionExt, ensure_whatever};
 
@@ -243,14 +244,14 @@ fn status(name: &str) -> Result<()> {
     println!("cluster     {name}: {}", state(&processes));
     println!("shell       eval \"$(cargo xtask cluster env {name})\"");
     println!("kubeconfig  {}", access.kubeconfig.display());
-    println!("S3          {}", s3::describe(&cluster)?);
+    println!("S3          {}", s3::describe(&cluster).unwrap_or_else(|_| "not made yet".to_owned()));
     println!("logs        {}", dir.join("log").display());
     let ended: Vec<_> =
         processes.all().into_iter().filter_map(|(name, runs)| (!runs).then_some(name)).collect();
+    let which = if ended.is_empty() { String::new() } else { format!(" (ended: {})", ended.join(", ")) };
     ensure_whatever!(
         ended.is_empty() && processes.runs("kubelet"),
-        "it isn't complete{}: cargo xtask cluster up {name}",
-        if ended.is_empty() { String::new() } else { format!(", ended: {}", ended.join(", ")) }
+        "cluster {name} isn't complete{which}: cargo xtask cluster up {name}"
     );
     for what in [&["get", "nodes"][..], &["get", "pods", "--all-namespaces"], &["get", "storageclasses"]] {
         print!("\n{}", output(node::kubectl(&cluster, &access.bin).args(what))?);

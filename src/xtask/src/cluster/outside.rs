@@ -31,7 +31,9 @@ pub fn down(cluster: &Cluster) -> Result<()> {
         fs::remove_file(&path).with_whatever_context(|e| format!("can't remove {}: {e}", path.display()))?;
     }
     // A folder that others use isn't empty and stays.
-    FOLDERS.iter().for_each(|dir| drop(fs::remove_dir(dir)));
+    for dir in FOLDERS {
+        drop(fs::remove_dir(dir));
+    }
     Ok(())
 }
 
@@ -47,6 +49,9 @@ pub fn of(dir: &Path) -> Vec<PathBuf> {
     let sockets = shims.iter().filter_map(|shim| fs::read_to_string(shim.join("address")).ok());
     let sockets = sockets.filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from));
     found.extend(sockets.chain([PathBuf::from(DEVICE_PLUGINS)]).filter(|socket| is_abandoned(socket)));
+    // The containers of a pod share a shim.
+    found.sort_unstable();
+    found.dedup();
     found
 }
 

@@ -1,10 +1,10 @@
 //! What this needs of a Debian machine.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use crate::{
     progress::step,
-    run::{Result, run},
+    run::{Result, command, output, run},
 };
 use snafu::ensure_whatever;
 
@@ -33,21 +33,31 @@ pub fn install() -> Result<()> {
          --control-plane-only"
     );
     capabilities()?;
-    let missing: Vec<_> =
-        NEEDED.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, name)| *name).collect();
-    if !missing.is_empty() {
-        ensure_whatever!(
-            Path::new("/usr/bin/apt-get").exists(),
-            "install the packages {} (their names in Debian)",
-            missing.join(", ")
-        );
-        step(format!("installing Debian packages: {}", missing.join(" ")));
-        run(&["apt-get", "update", "-qq"])?;
-        let mut install = Command::new("apt-get");
-        install.args(["install", "-qq", "--yes", "--no-install-recommends"]).args(&missing);
-        crate::run::output(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    if missing().next().is_none() {
+        return Ok(());
     }
-    Ok(())
+    let names: Vec<_> = missing().map(|(_, name)| name).collect();
+    ensure_whatever!(
+        Path::new("/usr/bin/apt-get").exists(),
+        "install the packages {} (their names in Debian)",
+        names.join(", ")
+    );
+    step(format!("installing Debian packages: {}", names.join(" ")));
+    run(&["apt-get", "update", "-qq"])?;
+    let mut install = command(&["apt-get", "install", "-qq", "--yes", "--no-install-recommends"]);
+    output(install.args(&names).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    match missing().next() {
+        None => Ok(()),
+        Some((file, name)) => {
+            snafu::whatever!(
+                "{file} is missing although the package {name} is installed: install {name} again"
+            )
+        }
+    }
+}
+
+fn missing() -> impl Iterator<Item = (&'static str, &'static str)> {
+    NEEDED.into_iter().filter(|(file, _)| !Path::new(file).exists())
 }
 
 /// `CAP_NET_ADMIN` (12) and `CAP_SYS_ADMIN` (21) in the effective set.

@@ -51,13 +51,11 @@ impl Processes {
 
     /// Fails with the last lines of the log if one of them doesn't run.
     pub fn check(&self, names: &[&str]) -> Result<()> {
-        for name in names.iter().filter(|name| !self.runs(name)) {
-            let log = fs::read_to_string(self.log(name)).unwrap_or_default();
-            let last: Vec<_> = log.lines().rev().take(5).collect();
-            let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
-            snafu::whatever!("{name} has ended; the end of {}:\n{last}", self.log(name).display());
-        }
-        Ok(())
+        let Some(name) = names.iter().find(|name| !self.runs(name)) else { return Ok(()) };
+        let log = fs::read_to_string(self.log(name)).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(5)..].join("\n");
+        snafu::whatever!("{name} has ended; the end of {}:\n{last}", self.log(name).display())
     }
 
     /// The names of all that were started, and whether they run.
@@ -75,16 +73,10 @@ impl Processes {
         self.dir.join("log").join(format!("{name}.log"))
     }
 
-    /// Ends every process: those that are recorded are asked first, and then all that are marked are killed.
+    /// Kills every process: what they would still write goes with the cluster.
     pub fn stop(&self) -> Result<()> {
-        let names = self.names();
-        for pid in names.iter().filter_map(|name| self.pid(name)) {
-            kill("-TERM", pid);
-        }
-        let ended = || names.iter().all(|name| !self.runs(name));
-        // Who doesn't hear is killed below.
-        drop(wait_for("end of processes", Duration::from_secs(10), ended));
-        kill_all("end of processes", || marked(&self.dir))
+        let recorded = || self.names().into_iter().filter_map(|name| self.pid(&name));
+        kill_all("end of processes", || recorded().chain(marked(&self.dir)).collect())
     }
 
     fn names(&self) -> Vec<String> {
@@ -124,7 +116,9 @@ pub fn pids() -> impl Iterator<Item = u32> {
 pub fn kill_all(what: &str, find: impl Fn() -> Vec<u32>) -> Result<()> {
     let gone = || {
         let left = find();
-        left.iter().for_each(|pid| kill("-KILL", *pid));
+        for pid in &left {
+            kill("-KILL", *pid);
+        }
         left.is_empty()
     };
     wait_for(what, Duration::from_secs(20), gone)

@@ -99,7 +99,9 @@ fn detach(cluster: &Cluster) -> Result<()> {
     }
     let gone = || {
         let left = loops_in(&cluster.dir()).unwrap_or_default();
-        left.iter().for_each(|device| drop(run(&["losetup", "--detach", device])));
+        for device in &left {
+            drop(run(&["losetup", "--detach", device]));
+        }
         left.is_empty()
     };
     wait_for("release of the encrypted volumes' loop device", Duration::from_secs(20), gone)
