@@ -121,7 +121,7 @@ fn client_hello(version: [u8; 2]) -> Vec<u8> {
     body.push(0);
     let suites = [0xc013_u16, 0xc014, 0x002f, 0x0035, 0xc02b, 0xc02f, 0xc02c, 0xc030];
     body.extend(u16::try_from(suites.len() * 2).expect("short").to_be_bytes());
-    suites.iter().for_each(|suite| body.extend(suite.to_be_bytes()));
+    body.extend(suites.iter().flat_map(|suite| suite.to_be_bytes()));
     body.extend([1, 0]);
     let extensions = [
         &[0, 10, 0, 6, 0, 4, 0, 29, 0, 23][..],

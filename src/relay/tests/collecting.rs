@@ -185,8 +185,8 @@ async fn another_digest_key_stores_nothing_twice() {
     collection.at(1).await;
     let other = DigestKey::new(&SecretKey::from([9; 32]));
     drop(collection.digest_key.send_replace(Ok(Arc::new(other))));
-    collection.page(numbered(0, 5));
     collection.reason("DigestKeyInvalid").await;
+    collection.page(numbered(0, 5));
     assert_eq!((collection.cursor().await, collection.counts().await.orders), (Some(1), 5));
     drop(collection.digest_key.send_replace(Ok(collection.delivery.digest_key.clone())));
     collection.at(2).await;

@@ -8,8 +8,8 @@ use marketrelay_marketplace::{
 };
 use proptest::{collection::vec, option, prelude::*};
 
-fn euros(minor: i64) -> Option<Money> {
-    Some(Money { currency: "EUR".to_owned(), minor })
+fn euros(minor: i64) -> Money {
+    Money { currency: "EUR".to_owned(), minor }
 }
 
 /// An order of two lines that was placed an hour ago.
@@ -22,9 +22,9 @@ pub fn order(number: &str) -> Order {
         quantity: 2,
         quantity_shipped: 0,
         quantity_cancelled: 0,
-        unit_price: euros(1_250),
-        total: euros(2_500),
-        tax: euros(434),
+        unit_price: Some(euros(1_250)),
+        total: Some(euros(2_500)),
+        tax: Some(euros(434)),
     };
     let identified = |id: &str| LinePii { id: format!("{number}-{id}"), ..LinePii::default() };
     let address = Address {
@@ -61,8 +61,8 @@ pub fn order(number: &str) -> Order {
         fulfilment: Fulfilment::Merchant,
         sales_channel: Some("NL".to_owned()),
         country: Some("DE".to_owned()),
-        total: euros(5_000),
-        tax: euros(868),
+        total: Some(euros(5_000)),
+        tax: Some(euros(868)),
         lines: vec![line("SKU-1"), line("SKU-2")],
     }
 }
