@@ -15,7 +15,7 @@ const FETCH_SECONDS: &str = "60";
 /// Checks deny.toml. Vulnerabilities are only looked for where RustSec's database can be fetched; else a line says so.
 pub fn check() -> Result<()> {
     let program = install()?;
-    deny(&program, &["--offline", "check", "licenses", "bans", "sources"])?;
+    deny(&program, &["--locked", "check", "licenses", "bans", "sources"])?;
     let mut fetch = command(&["timeout", FETCH_SECONDS]);
     fetch.arg(&program).args(["fetch", "db"]).current_dir(paths::checkout());
     if let Err(error) = output(&mut fetch) {
@@ -24,7 +24,7 @@ pub fn check() -> Result<()> {
         println!("NOT CHECKED  known vulnerabilities: RustSec's database can't be fetched from here ({why})");
         return Ok(());
     }
-    deny(&program, &["check", "advisories"])
+    deny(&program, &["--locked", "check", "advisories"])
 }
 
 fn deny(program: &Path, words: &[&str]) -> Result<()> {

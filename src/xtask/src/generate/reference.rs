@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    fn table(properties: serde_json::Value, required: &[&str]) -> String {
+    fn table(properties: &serde_json::Value, required: &[&str]) -> String {
         let schema = json!({"type": "object", "properties": properties, "required": required});
         let schema: JSONSchemaProps = serde_json::from_value(schema).expect("a schema");
         let mut text = String::new();
@@ -197,7 +197,7 @@ mod tests {
             json!({"type": "array", "minItems": 1, "items": {"type": "string", "enum": ["nl", "de"]}});
         let storage = json!({"type": "object", "properties": {"size": size}});
         assert_eq!(
-            table(json!({"sites": sites, "storage": storage}), &["sites"]),
+            table(&json!({"sites": sites, "storage": storage}), &["sites"]),
             "| `sites` | list of string |  | yes | at least 1 entries<br>each: one of `nl`, `de` |  |\n\
              | `storage` | object |  |  |  |  |\n\
              | `storage.size` | string | `\"1Gi\"` |  | at most 16 characters<br>matches `^[0-9]+(Mi\\|Gi)$`\
