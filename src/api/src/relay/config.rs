@@ -13,6 +13,7 @@ pub struct RelayConfig {
     /// Its name.
     pub name: String,
     /// Which marketplace, with its settings.
+    #[serde(with = "serde_yaml::with::singleton_map")]
     pub marketplace: MarketplaceSettings,
     /// Instead of the official endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]

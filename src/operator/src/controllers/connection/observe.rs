@@ -86,9 +86,11 @@ fn container(pod: &Pod) -> Option<Problem> {
             Reason::CrashLooping,
             format!("pod {name} can't start its container: {reason} {message}"),
         )),
+        // Between two crashes the container runs for a moment; that is no news.
+        _ if container.restart_count > 1 => Some(crashing(&name, container)),
         _ if container.restart_count > 0 => {
             let words = last_words(container);
-            Some(starting(&format!("pod {name} restarted {} times{words}", container.restart_count)))
+            Some(starting(&format!("pod {name} was restarted{words}")))
         }
         _ => Some(starting(&format!("pod {name} is starting"))),
     }
@@ -171,7 +173,7 @@ mod tests {
                 waiting("ContainerCreating", &Value::Null),
                 Value::Null,
                 Reason::RelayStarting,
-                "restarted 1 times",
+                "was restarted",
             ),
         ];
         for (pod, claim, reason, part) in cases {

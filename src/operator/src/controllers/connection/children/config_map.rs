@@ -19,8 +19,8 @@ pub fn file(plan: &Plan<'_>) -> String {
         egress: (&plan.config.egress).into(),
         suspend: validated.suspend,
     };
-    // A structure of texts and numbers always has a YAML form; JSON is one.
-    serde_json::to_string_pretty(&config).unwrap_or_default() + "\n"
+    // A structure of texts and numbers always has a YAML form.
+    serde_yaml::to_string(&config).unwrap_or_default()
 }
 
 /// Mounted by the relay.
