@@ -24,6 +24,7 @@ pub fn left_behind(name: &str) -> Result<Vec<String>> {
     left.extend(unclaimed_network()?.into_iter().map(|name| format!("device or route {name}")));
     if Cluster::list()?.is_empty() {
         left.extend(host::changed());
+        left.extend(outside::shared().map(|path| path.display().to_string()));
     }
     Ok(left)
 }

@@ -175,16 +175,21 @@ pub fn down(name: &str) -> Result<()> {
     outside::down(&cluster)?;
     storage::down(&cluster)?;
     network::down(&cluster)?;
-    cluster.release(host::down)?;
+    cluster.release(after_last)?;
     step(format!("cluster {name} is gone"));
     Ok(())
+}
+
+fn after_last() -> Result<()> {
+    outside::after_last()?;
+    host::down()
 }
 
 /// A folder without an index is from an `up` or a `down` that was killed: nothing else is there any more or yet.
 fn forget(name: &str) -> Result<()> {
     if paths::cluster(name).exists() {
         let never_made = Cluster { name: name.to_owned(), index: 0 };
-        return never_made.release(host::down);
+        return never_made.release(after_last);
     }
     println!("no cluster named {name} here (cargo xtask cluster list)");
     Ok(())

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use snafu::{OptionExt, ResultExt, ensure_whatever};
@@ -47,14 +47,19 @@ impl Cluster {
             return Ok(cluster);
         }
         let taken: Vec<u8> = Self::list()?.iter().map(|cluster| cluster.index).collect();
-        let index = (1..=HIGHEST_INDEX)
-            .find(|index| !taken.contains(index))
+        let cluster = (1..=HIGHEST_INDEX)
+            .map(|index| Self { name: name.to_owned(), index })
+            .find(|cluster| !taken.contains(&cluster.index) && !cluster.is_elsewhere())
             .whatever_context("no free index: take clusters down (`cargo xtask cluster list`)")?;
-        let cluster = Self { name: name.to_owned(), index };
         let (new, path) = (cluster.dir().join("index.new"), cluster.dir().join("index"));
-        crate::run::write(&new, index.to_string())?;
+        crate::run::write(&new, cluster.index.to_string())?;
         fs::rename(new, path).whatever_context("can't keep the cluster's index")?;
         Ok(cluster)
+    }
+
+    /// Its addresses belong to a cluster of another cache.
+    fn is_elsewhere(&self) -> bool {
+        Path::new("/sys/class/net").join(self.veth()).exists()
     }
 
     /// All, by name.

@@ -13,6 +13,7 @@ use crate::run::Result;
 
 const LOGS: &str = "/var/log/containers";
 const RESULTS: &str = "/var/lib/cni/results";
+/// Every kubelet of the machine takes it.
 const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins/kubelet.sock";
 /// Folders that were made for the above, the inner ones first.
 const FOLDERS: [&str; 7] = [
@@ -28,7 +29,15 @@ const FOLDERS: [&str; 7] = [
 /// Removes it, once the cluster's processes have ended.
 pub fn down(cluster: &Cluster) -> Result<()> {
     for path in of(&cluster.dir()) {
-        fs::remove_file(&path).with_whatever_context(|e| format!("can't remove {}: {e}", path.display()))?;
+        remove(&path)?;
+    }
+    Ok(())
+}
+
+/// Removes what no cluster of this machine needs any more, once none is left.
+pub fn after_last() -> Result<()> {
+    if let Some(path) = shared() {
+        remove(&path)?;
     }
     // A folder that others use isn't empty and stays.
     for dir in FOLDERS {
@@ -37,7 +46,16 @@ pub fn down(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Links to pods' logs, results of network plugins, sockets of containerd's shims and of the kubelet.
+/// What all clusters of a machine share and nobody uses.
+pub fn shared() -> Option<PathBuf> {
+    Some(PathBuf::from(DEVICE_PLUGINS)).filter(|socket| is_abandoned(socket))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).with_whatever_context(|e| format!("can't remove {}: {e}", path.display()))
+}
+
+/// Links to pods' logs, results of network plugins, sockets of containerd's shims.
 pub fn of(dir: &Path) -> Vec<PathBuf> {
     let mut found = entries(LOGS.as_ref());
     found.retain(|link| fs::read_link(link).is_ok_and(|to| to.starts_with(dir)));
@@ -48,7 +66,7 @@ pub fn of(dir: &Path) -> Vec<PathBuf> {
     let shims = entries(&dir.join("run/io.containerd.runtime.v2.task/k8s.io"));
     let sockets = shims.iter().filter_map(|shim| fs::read_to_string(shim.join("address")).ok());
     let sockets = sockets.filter_map(|address| address.trim().strip_prefix("unix://").map(PathBuf::from));
-    found.extend(sockets.chain([PathBuf::from(DEVICE_PLUGINS)]).filter(|socket| is_abandoned(socket)));
+    found.extend(sockets.filter(|socket| is_abandoned(socket)));
     // The containers of a pod share a shim.
     found.sort_unstable();
     found.dedup();
