@@ -106,6 +106,8 @@ fn bad_values_are_refused_by_their_name() {
         ("endpoints.bol.api=http://x,endpoints.bol.token=https://x/t", "/endpoints/bol/api"),
         ("endpoints.etsy.api=https://x", "'etsy'"),
         ("rollout.maxUpdating=0", "/rollout/maxUpdating"),
+        ("rollout=null", "'rollout'"),
+        ("controller.concurrency=null", "'concurrency'"),
         ("controller.concurrency=65", "/controller/concurrency"),
         ("controller.statusIntervalSeconds=1", "/controller/statusIntervalSeconds"),
         ("allowShortDurations=maybe", "/allowShortDurations"),
