@@ -9,7 +9,7 @@ use std::{
 };
 
 use xtask::{
-    cluster::{left_behind, marked},
+    cluster::{access, left_behind, marked, smoke},
     paths,
     run::wait_for,
 };
@@ -141,6 +141,7 @@ fn what_is_incomplete_is_completed_by_the_next_up() {
     let status = tool.succeed("status");
     assert!(status.contains("running") && status.contains("encrypted (default)"), "{status}");
     assert_eq!(fs::read(tool.dir().join("volumes.key")).expect("a key"), key);
+    smoke(&access("t-again").expect("access")).expect("pods run, find names and have their volumes");
 
     tool.succeed("up");
     let list = Command::new(env!("CARGO_BIN_EXE_xtask")).args(["cluster", "list"]).output().expect("xtask");

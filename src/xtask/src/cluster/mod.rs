@@ -253,9 +253,10 @@ fn status(name: &str) -> Result<()> {
     println!("logs        {}", dir.join("log").display());
     let ended: Vec<_> =
         processes.all().into_iter().filter_map(|(name, runs)| (!runs).then_some(name)).collect();
+    // The S3 server is started last.
     let which = if ended.is_empty() { String::new() } else { format!(" (ended: {})", ended.join(", ")) };
     ensure_whatever!(
-        ended.is_empty() && processes.runs("kubelet"),
+        ended.is_empty() && processes.runs(s3::PROCESS),
         "cluster {name} isn't complete{which}: cargo xtask cluster up {name}"
     );
     for what in [&["get", "nodes"][..], &["get", "pods", "--all-namespaces"], &["get", "storageclasses"]] {

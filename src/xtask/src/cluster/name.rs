@@ -84,9 +84,13 @@ impl Cluster {
         Ok((inode(file.metadata()) == inode(fs::metadata(&path))).then_some(file))
     }
 
-    /// Gives name and index back; `after_last` runs if no cluster is left.
+    /// Gives name and index back, unless another command has claimed the name meanwhile; `after_last` runs if no
+    /// cluster is left.
     pub fn release(&self, after_last: impl FnOnce() -> Result<()>) -> Result<()> {
         let _alone = alone()?;
+        if Self::find(&self.name)?.is_some_and(|there| there != *self) {
+            return Ok(());
+        }
         fs::remove_dir_all(self.dir()).whatever_context("can't remove the cluster's folder")?;
         if Self::list()?.is_empty() { after_last() } else { Ok(()) }
     }

@@ -11,6 +11,8 @@ use snafu::ResultExt;
 use super::{name::Cluster, processes::Processes};
 use crate::run::{Result, read, write};
 
+/// As its process is recorded.
+pub const PROCESS: &str = "versitygw";
 const PORT: u16 = 7070;
 
 /// Starts it with random credentials.
@@ -25,7 +27,7 @@ pub fn start(cluster: &Cluster, bin: &Path) -> Result<()> {
     write(&dir.join("s3.env"), settings)?;
     let listen = format!("{}:{PORT}", cluster.host_ip());
     let script = format!("set -a; . ./s3.env; exec {}/versitygw --port {listen} posix s3", bin.display());
-    Processes::new(&dir, Vec::new()).start("versitygw", &["sh", "-c", &script])
+    Processes::new(&dir, Vec::new()).start(PROCESS, &["sh", "-c", &script])
 }
 
 fn random_hex() -> Result<String> {
