@@ -15,7 +15,7 @@ use crate::{
 
 const CALL: &str = "token";
 /// A token is renewed this long before it expires, or in the last fifth of a short life.
-const LEAD: Duration = Duration::from_secs(60);
+const LEAD: Duration = Duration::from_mins(1);
 const LONGEST_LIFE: u64 = 86_400;
 
 /// How a marketplace gives tokens.
@@ -87,7 +87,8 @@ impl Tokens {
         let granted: Granted = answer.parse(CALL)?;
         let life = Duration::from_secs(u64::try_from(granted.expires_in).unwrap_or(0).min(LONGEST_LIFE));
         let token = Zeroizing::new(granted.access_token);
-        self.held = Some(Held { token: token.clone(), renew_at: asked + (life - LEAD.min(life / 5)) });
+        self.held =
+            Some(Held { token: token.clone(), renew_at: asked + life.saturating_sub(LEAD.min(life / 5)) });
         if let Some(successor) = granted.refresh_token.filter(|token| !token.is_empty()) {
             self.successor = Some(Zeroizing::new(successor));
         }

@@ -71,6 +71,17 @@ mod tests {
         }
 
         #[test]
+        fn no_stored_time_is_a_crash(at in Timestamp::MIN.as_second()..=Timestamp::MAX.as_second(), ago in 0_i64..1_000_000) {
+            let latest = Timestamp::from_second(at).expect("in range");
+            for watermark in [Timestamp::MIN, earlier(latest, SignedDuration::from_secs(ago)), Timestamp::MAX] {
+                if let Some(window) = Window::after(watermark, latest, HOUR, HOUR) {
+                    prop_assert!(window.from <= watermark && watermark < window.to && window.to <= latest);
+                    prop_assert!(window.narrowed(watermark).to > watermark);
+                }
+            }
+        }
+
+        #[test]
         fn a_narrowed_window_still_moves_the_watermark(width in 1_i64..1_000_000) {
             let watermark: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
             let mut window = Window { from: watermark - HOUR, to: watermark + SignedDuration::from_secs(width), newest: true };

@@ -1,5 +1,21 @@
 //! The control API. The token comes as `Authorization: Bearer` or, since the API server's service proxy strips that
 //! header, as `?token=`.
+//!
+//! | `/control/…` | |
+//! |---|---|
+//! | `accounts` | the sellers, with their numbers of orders; POST an account as in the configuration adds one |
+//! | `customers` | POST a customer as in the configuration adds one |
+//! | `accounts/CLIENT/orders` | the truth about the orders; POST `{count, person?}` adds some |
+//! | `accounts/CLIENT/orders/NUMBER` | POST `{state?, oddStatus?}`: ships, cancels, refunds, or a word that nobody knows |
+//! | `accounts/CLIENT/credentials` | POST `{clientSecret, refreshToken}` rotates; all tokens end |
+//! | `tokens/expire` | POST ends all tokens |
+//! | `faults` | POST `{target, fault?, calls?}`, the fault by its `kind`: `status`, `timeout`, `halfBody`, `invalidJson`, `repeatPage`, `outOfOrder` |
+//! | `calls` | calls so far, by target |
+//! | `customers/NAME` | what arrived, in numbers, in all and by connection |
+//! | `customers/NAME/events?offset=&limit=` | the events with their connection, revision and order |
+//! | `customers/NAME/numbers?connectionId=` | how often each order number arrived |
+//! | `customers/NAME/screen` | the latest orders as a table |
+//! | `customers/NAME/secrets` | POST a list: the signing secrets that are accepted |
 
 use std::fmt::Write;
 
@@ -17,13 +33,15 @@ use serde_json::{Value, json};
 
 use crate::{
     faults::Kind,
+    newcomers,
     order::{Order, Person, State as OrderState},
     state::{Seller, Shared},
 };
 
 pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
     Router::new()
-        .route("/control/accounts", get(accounts))
+        .route("/control/accounts", get(accounts).post(newcomers::account))
+        .route("/control/customers", post(newcomers::customer))
         .route("/control/accounts/{client}/orders", get(orders).post(add))
         .route("/control/accounts/{client}/orders/{number}", post(change))
         .route("/control/accounts/{client}/credentials", post(credentials))

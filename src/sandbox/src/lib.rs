@@ -7,6 +7,7 @@ mod customer;
 mod faults;
 mod limits;
 mod marketplaces;
+mod newcomers;
 mod order;
 mod server;
 mod state;

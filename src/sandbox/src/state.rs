@@ -60,6 +60,10 @@ impl Shared {
 }
 
 impl State {
+    pub(crate) fn open_account(&mut self, account: &Account, now: Timestamp) {
+        self.accounts.push(Seller::new(account, now));
+    }
+
     /// A new access token for an account.
     pub(crate) fn issue_token(&mut self, account: usize, seconds: i64, now: Timestamp) -> String {
         self.issued += 1;
@@ -153,7 +157,9 @@ mod tests {
     /// The seller after looking at the times.
     fn grown(start: Timestamp, looks: &[i64]) -> Seller {
         let mut seller = seller(start);
-        looks.iter().for_each(|at| seller.grow(start + SignedDuration::from_secs(*at)));
+        for at in looks {
+            seller.grow(start + SignedDuration::from_secs(*at));
+        }
         seller
     }
 

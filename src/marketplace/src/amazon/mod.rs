@@ -82,11 +82,13 @@ impl Amazon {
     async fn next(&mut self, cursor: &Cursor, now: Timestamp) -> Result<Page, CollectError> {
         let mut state = State::<Position>::read(cursor)?;
         let Some(at) = position(&state, now) else { return Ok(state.page(Vec::new(), false)) };
+        if at.token.is_none() {
+            self.seen.clear();
+        }
         let answer = self.search(&at).await?;
         self.adapt(&answer);
         if answer.status.as_u16() == 400 && at.token.is_some() {
             // The token expired or is refused.
-            self.seen.clear();
             state.position = Some(again(&state, &at, now));
             return Ok(state.page(Vec::new(), true));
         }

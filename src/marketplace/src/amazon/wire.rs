@@ -180,12 +180,11 @@ pub(crate) struct OrderItem {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ItemCancellation {
-    /// Only asked for while it is missing.
     #[serde(default)]
     pub(crate) cancellation_execution: Option<ItemCancellationExecution>,
 }
 
-/// That it is there is enough.
+/// That it is there tells that the item is cancelled.
 #[derive(Deserialize)]
 pub(crate) struct ItemCancellationExecution {}
 

@@ -166,10 +166,10 @@ impl Bol {
         let answer = self.session.get_ok(&mut self.limits.shipments, "getShipments", url).await?;
         let shipments = answer.parse::<ShipmentsResponse>("getShipments")?.shipments;
         let since = earlier(watermark, OVERLAP);
-        let old = shipments.iter().any(|one| one.shipment_date_time.is_some_and(|at| at < since));
+        let last = shipments.iter().all(|one| one.shipment_date_time.is_some_and(|at| at < since));
         let numbers = shipments.into_iter().filter_map(|one| one.order);
         let orders: Vec<_> = numbers.map(|order| Known { number: order.order_id, listed: None }).collect();
-        Ok(Shown { last: old || orders.is_empty(), orders })
+        Ok(Shown { orders, last })
     }
 
     async fn order(&mut self, known: &Known, now: Timestamp) -> Result<Option<Order>, CollectError> {

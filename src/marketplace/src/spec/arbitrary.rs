@@ -4,7 +4,7 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::{Map, Value, json};
 
 use super::{amazon, bol, ebay};
-use crate::{Order, OrderStatus};
+use crate::{Cursor, Order, OrderStatus, cursor::State};
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -58,6 +58,14 @@ proptest! {
         let _ = ebay::convert_value(&changed(ebay::example(), &places));
         let (listed, details) = bol::examples();
         let _ = bol::convert_values(&changed(listed, &places), &changed(details, &places));
+    }
+
+    #[test]
+    fn no_stored_cursor_is_a_crash(cursor in any_json(), at in any_json()) {
+        for cursor in [cursor, json!({"version": 1, "watermark": at, "position": null})] {
+            let _ = State::<Value>::read(&Cursor(cursor.clone()));
+            let _ = State::<u32>::read(&Cursor(cursor));
+        }
     }
 
     #[test]

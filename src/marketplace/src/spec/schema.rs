@@ -187,7 +187,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
             match schema["properties"].get(field) {
                 None => self.wrong(&format!("there is no {field:?}")),
                 Some(part) if self.complete || required(field) => {
-                    parts.push((*field, self.inside(part, field)))
+                    parts.push((*field, self.inside(part, field)));
                 }
                 Some(_) => {}
             }

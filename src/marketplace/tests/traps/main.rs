@@ -5,4 +5,5 @@ mod bol;
 mod ebay;
 mod rates;
 mod server;
+mod shop;
 mod tokens;

@@ -2,6 +2,7 @@
 
 mod amazon;
 mod bol;
+mod collecting;
 mod ebay;
 mod faults;
 mod official;

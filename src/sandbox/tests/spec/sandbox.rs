@@ -46,6 +46,20 @@ impl Tried {
         answer.json().await.unwrap_or_default()
     }
 
+    pub fn url(&self) -> &str {
+        &self.sandbox.url
+    }
+
+    /// A client that names itself, as Amazon wants.
+    pub fn agent(&self) -> Client {
+        client(&self.sandbox.ca)
+    }
+
+    pub async fn control(&self, path: &str) -> Value {
+        let request = self.http.get(format!("{}/control/{path}", self.sandbox.url)).bearer_auth(CONTROL);
+        request.send().await.expect("an answer").json().await.expect("JSON")
+    }
+
     /// The status alone.
     pub async fn try_post(&self, path: &str, body: Value) -> u16 {
         let request = self.http.post(format!("{}/control/{path}", self.sandbox.url)).bearer_auth(CONTROL);
@@ -59,9 +73,7 @@ impl Tried {
 
     /// Puts the account's orders into every state that there is, and one into a state that nobody knows.
     pub async fn every_state(&self, client: &str) {
-        let orders = self.http.get(format!("{}/control/accounts/{client}/orders", self.sandbox.url));
-        let orders: Value =
-            orders.bearer_auth(CONTROL).send().await.expect("an answer").json().await.expect("JSON");
+        let orders = self.control(&format!("accounts/{client}/orders")).await;
         let states = ["new", "partiallyShipped", "shipped", "cancelled", "refunded"];
         let orders = orders.as_array().expect("a list");
         assert!(orders.len() >= states.len());
@@ -86,7 +98,6 @@ impl Tried {
 
     pub async fn get(&self, marketplace: Marketplace, token: &str, path: &str) -> Answer {
         let request = self.http.request(Method::GET, format!("{}{path}", self.sandbox.url));
-        let request = request.header("user-agent", "test");
         let request = match marketplace {
             Marketplace::Amazon => request.header("x-amz-access-token", token),
             Marketplace::Ebay => request.bearer_auth(token),
@@ -108,7 +119,7 @@ fn client(ca: &str) -> Client {
         .expect("versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Client::builder().tls_backend_preconfigured(tls).build().expect("a client")
+    Client::builder().tls_backend_preconfigured(tls).user_agent("test").build().expect("a client")
 }
 
 /// What came back.

@@ -21,7 +21,7 @@ use crate::{
     order::Order,
     state::Shared,
 };
-use query::{List, Parameters, Shipments};
+use query::{List, Parameters, Shipments, Violation};
 use render::{full, reduced, shipment_id, shipment_of};
 
 const MEDIA_TYPE: &str = "application/vnd.retailer.v10+json";
@@ -71,9 +71,21 @@ pub(super) fn failure(status: StatusCode) -> Response {
     problem(status, title, "The simulator was asked to fail.", None)
 }
 
-fn invalid((name, detail): (&str, String)) -> Response {
-    let title = "Error validating request. Consult the bol.com API documentation for more information.";
-    problem(StatusCode::BAD_REQUEST, title, &detail, Some(name))
+/// Why a question has no answer.
+enum Refusal {
+    Invalid(Violation),
+    Missing(&'static str),
+}
+
+fn refuse(refusal: Refusal) -> Response {
+    match refusal {
+        Refusal::Invalid((name, detail)) => {
+            let title =
+                "Error validating request. Consult the bol.com API documentation for more information.";
+            problem(StatusCode::BAD_REQUEST, title, &detail, Some(name))
+        }
+        Refusal::Missing(detail) => problem(StatusCode::NOT_FOUND, "Not Found", detail, None),
+    }
 }
 
 /// Answers with what `find` makes of the seller's orders, after media type, token and rate limit.
@@ -81,7 +93,7 @@ fn answer(
     shared: &Shared,
     headers: &HeaderMap,
     limit: &Documented,
-    find: impl FnOnce(Vec<Order>) -> Result<Value, Response>,
+    find: impl FnOnce(Vec<Order>) -> Result<Value, Refusal>,
 ) -> Response {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept != MEDIA_TYPE {
@@ -101,7 +113,7 @@ fn answer(
     let response = match orders.map(find) {
         None => problem(StatusCode::TOO_MANY_REQUESTS, "Too many requests", "Too many requests", None),
         Some(Ok(body)) => super::json(StatusCode::OK, MEDIA_TYPE, &body),
-        Some(Err(response)) => response,
+        Some(Err(refusal)) => refuse(refusal),
     };
     with_budget(response, budget)
 }
@@ -122,7 +134,7 @@ fn page<T>(items: &[T], page: usize, render: impl Fn(&T) -> Value) -> Vec<Value>
 async fn list(State(shared): State<Shared>, headers: HeaderMap, Query(query): Query<Parameters>) -> Response {
     answer(&shared, &headers, &ORDERS, |mut orders| {
         let now = Timestamp::now();
-        let list = List::read(&query).map_err(invalid)?;
+        let list = List::read(&query).map_err(Refusal::Invalid)?;
         orders.retain(|order| list.wants(order, now));
         orders.sort_by_key(|order| std::cmp::Reverse((order.placed, order.number.clone())));
         Ok(json!({"orders": page(&orders, list.page, reduced)}))
@@ -132,7 +144,7 @@ async fn list(State(shared): State<Shared>, headers: HeaderMap, Query(query): Qu
 async fn order(State(shared): State<Shared>, headers: HeaderMap, Path(id): Path<String>) -> Response {
     answer(&shared, &headers, &ORDER, |orders| {
         let found = orders.iter().find(|order| order.number == id).map(full);
-        found.ok_or_else(|| problem(StatusCode::NOT_FOUND, "Not Found", "Order not found", None))
+        found.ok_or(Refusal::Missing("Order not found"))
     })
 }
 
@@ -144,7 +156,7 @@ async fn shipments(
 ) -> Response {
     answer(&shared, &headers, &SHIPMENTS, |mut orders| {
         let now = Timestamp::now();
-        let wanted = Shipments::read(&query).map_err(invalid)?;
+        let wanted = Shipments::read(&query).map_err(Refusal::Invalid)?;
         orders.retain(|order| wanted.wants(order, now));
         orders.sort_by_key(|order| std::cmp::Reverse((order.shipped, order.number.clone())));
         Ok(json!({"shipments": page(&orders, wanted.page, |order| shipment_of(order, false))}))
@@ -155,7 +167,7 @@ async fn shipment(State(shared): State<Shared>, headers: HeaderMap, Path(id): Pa
     answer(&shared, &headers, &SHIPMENT, |orders| {
         let found = orders.iter().find(|order| order.shipped.is_some() && shipment_id(order) == id);
         let found = found.map(|order| shipment_of(order, true));
-        found.ok_or_else(|| problem(StatusCode::NOT_FOUND, "Not Found", "Shipment not found", None))
+        found.ok_or(Refusal::Missing("Shipment not found"))
     })
 }
 

@@ -15,7 +15,7 @@ const LONGEST_INTERVAL: i64 = 60;
 
 pub(super) type Parameters = HashMap<String, String>;
 /// The parameter, and what is wrong with it.
-type Violation = (&'static str, String);
+pub(super) type Violation = (&'static str, String);
 
 pub(super) struct List {
     pub(super) page: usize,
@@ -27,16 +27,14 @@ pub(super) struct List {
 
 impl List {
     pub(super) fn read(query: &Parameters) -> Result<Self, Violation> {
-        let interval = "change-interval-minute";
-        let minutes =
-            query.get(interval).map(|text| text.parse().ok().filter(|n| (1..=LONGEST_INTERVAL).contains(n)));
-        let day = query.get("latest-change-date").map(|text| text.parse().ok());
         Ok(Self {
             page: page(query)?,
             status: word(query, "status", "OPEN", &["OPEN", "SHIPPED", "ALL"])?,
             method: word(query, "fulfilment-method", "FBR", &["FBR", "FBB", "ALL"])?,
-            minutes: given(minutes, interval)?,
-            day: given(day, "latest-change-date")?,
+            minutes: given(query, "change-interval-minute", |text| {
+                text.parse().ok().filter(|minutes| (1..=LONGEST_INTERVAL).contains(minutes))
+            })?,
+            day: given(query, "latest-change-date", |text| text.parse().ok())?,
         })
     }
 
@@ -82,16 +80,18 @@ impl Shipments {
 }
 
 fn page(query: &Parameters) -> Result<usize, Violation> {
-    let page = query.get("page").map(|text| text.parse().ok().filter(|page| *page >= 1));
-    given(page, "page").map(|page| page.unwrap_or(1))
+    let page = given(query, "page", |text| text.parse().ok().filter(|page| *page >= 1))?;
+    Ok(page.unwrap_or(1))
 }
 
-fn given<T>(value: Option<Option<T>>, name: &'static str) -> Result<Option<T>, Violation> {
-    match value {
-        Some(None) => Err((name, "Request contains an invalid value".to_owned())),
-        Some(value) => Ok(value),
-        None => Ok(None),
-    }
+/// A parameter that may be missing, but not unreadable.
+fn given<T>(
+    query: &Parameters,
+    name: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, Violation> {
+    let Some(text) = query.get(name) else { return Ok(None) };
+    read(text).map(Some).ok_or_else(|| (name, "Request contains an invalid value".to_owned()))
 }
 
 fn word(query: &Parameters, name: &'static str, default: &str, words: &[&str]) -> Result<String, Violation> {
