@@ -6,21 +6,18 @@ use clap::Args;
 use snafu::{OptionExt, ResultExt, ensure_whatever};
 
 use crate::{
-    cluster::{self, Authority},
-    images,
+    cluster,
     kube::Kube,
     paths,
     progress::step,
     run::{Result, output, wait_for},
+    stage::{self, SANDBOX, SYSTEM},
 };
 
 const CLUSTER: &str = "demo";
-const SYSTEM: &str = "marketrelay-system";
-const SANDBOX: &str = "marketrelay-sandbox";
 const CUSTOMER: &str = "acme";
 /// Of the sandbox's control API, as in manifests/sandbox.
 const TOKEN: &str = "demo";
-const IMAGES: &str = "marketrelay.dev";
 
 /// `cargo xtask demo …`
 #[derive(Args)]
@@ -42,23 +39,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return down(arguments);
     }
     let (kube, prefix) = match &arguments.context {
-        None => (local()?, IMAGES.to_owned()),
+        None => (stage::local(CLUSTER)?, stage::IMAGES.to_owned()),
         Some(context) => (Kube::existing(context), existing(arguments)?),
     };
-    let authority = sandbox(&kube, &prefix)?;
-    install(&kube, &prefix, &authority)?;
+    stage::up(&kube, &prefix)?;
     customer(&kube)?;
     show(&kube)?;
     farewell(&kube, arguments);
     Ok(())
-}
-
-fn local() -> Result<Kube> {
-    let access = cluster::up(CLUSTER)?;
-    for image in images::build(IMAGES, false)? {
-        cluster::load(CLUSTER, &image.archive)?;
-    }
-    Ok(Kube::local(&access))
 }
 
 fn existing(arguments: &Arguments) -> Result<String> {
@@ -67,59 +55,6 @@ fn existing(arguments: &Arguments) -> Result<String> {
         "the cluster can't pull images that are only on this machine: run `cargo xtask images --prefix \
          REGISTRY/PATH`, load and push the archives that it names, and add --images REGISTRY/PATH",
     )
-}
-
-/// The simulators, with a certificate of their own; gives the authority that signed it.
-fn sandbox(kube: &Kube, prefix: &str) -> Result<String> {
-    step("sandbox: simulators of the three marketplaces and of the customer's system");
-    let manifests = paths::checkout().join("manifests/sandbox");
-    let text = output(&mut kube.kubectl(&["kustomize", &manifests.to_string_lossy()]))?;
-    kube.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SANDBOX}}}\n"))?;
-    let authority = certificate(kube)?;
-    kube.apply(&text.replace(&format!("{IMAGES}/"), &format!("{prefix}/")))?;
-    restart_on_new_image(kube, SANDBOX, "deployment/sandbox")?;
-    Ok(authority)
-}
-
-/// Kept once made, so that running twice changes nothing.
-fn certificate(kube: &Kube) -> Result<String> {
-    let path = "--output=go-template={{index .data \"ca.crt\" | base64decode}}";
-    if let Ok(authority) = kube.get(&["get", "secret", "sandbox-tls", "--namespace", SANDBOX, path]) {
-        return Ok(authority);
-    }
-    let authority = Authority::new()?;
-    let host = format!("sandbox.{SANDBOX}.svc");
-    let identity = authority.issue("marketrelay sandbox", None, &[host])?;
-    let secret = serde_json::json!({
-        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
-        "metadata": {"name": "sandbox-tls", "namespace": SANDBOX},
-        "stringData": {"tls.crt": identity.certificate, "tls.key": identity.key, "ca.crt": authority.pem()},
-    });
-    kube.apply(&secret.to_string())?;
-    Ok(authority.pem().to_owned())
-}
-
-/// The tag stays `dev`: pods of an older build are replaced by deleting them.
-fn restart_on_new_image(kube: &Kube, namespace: &str, workload: &str) -> Result<()> {
-    kube.get(&["rollout", "status", workload, "--namespace", namespace, "--timeout=120s"])?;
-    Ok(())
-}
-
-fn install(kube: &Kube, prefix: &str, authority: &str) -> Result<()> {
-    step("helm: the operator and its CustomResourceDefinitions");
-    let checkout = paths::checkout();
-    let file = checkout.join("target/demo-authority.pem");
-    crate::run::write(&file, authority)?;
-    let chart = checkout.join("charts/marketrelay").display().to_string();
-    let values = checkout.join("manifests/samples/values-demo.yaml").display().to_string();
-    let authority = format!("egress.extraCaCertificates={}", file.display());
-    let images =
-        [format!("image.repository={prefix}/operator"), format!("relay.image.repository={prefix}/relay")];
-    let mut helm = kube.helm(&["upgrade", "--install", "marketrelay", &chart, "--namespace", SYSTEM]);
-    helm.args(["--create-namespace", "--values", &values, "--set-file", &authority]);
-    helm.args(["--set", &images[0], "--set", &images[1], "--wait", "--timeout=180s"]);
-    output(&mut helm)?;
-    Ok(())
 }
 
 fn customer(kube: &Kube) -> Result<()> {

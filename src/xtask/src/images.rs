@@ -31,7 +31,7 @@ pub fn build(prefix: &str, release: bool) -> Result<Vec<Built>> {
     let mut cargo = command(&[env!("CARGO"), "build", "--quiet", "--locked", "--workspace", "--bins"]);
     cargo.args(release.then_some("--release")).current_dir(paths::checkout());
     inherit(&mut cargo)?;
-    let target = paths::checkout().join("target");
+    let target = paths::target();
     let programs = target.join("x86_64-unknown-linux-gnu").join(if release { "release" } else { "debug" });
     let mut built = Vec::new();
     for (package, name) in PROGRAMS {

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod demo;
 pub mod deny;
+pub mod e2e;
 pub mod generate;
 pub mod image;
 pub mod images;
@@ -10,4 +11,5 @@ pub mod kube;
 pub mod paths;
 pub mod progress;
 pub mod run;
+pub mod stage;
 pub mod test;

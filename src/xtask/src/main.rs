@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{cluster, demo, generate, images, progress, test};
+use xtask::{cluster, demo, e2e, generate, images, progress, test};
 
 /// marketrelay's development commands.
 #[derive(Parser)]
@@ -31,6 +31,8 @@ enum Command {
     },
     /// Write what is generated: definitions, the chart's copies, manifests/install, docs/api.
     Generate(generate::Arguments),
+    /// Run the tests that need a whole cluster, in a cluster of their own.
+    E2e(e2e::Arguments),
     /// Run every check and test; what CI runs.
     Test,
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Images { prefix, release } => images::build(&prefix, release).map(drop),
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::E2e(arguments) => e2e::run(&arguments),
         Command::Test => test::run(),
     };
     match result {

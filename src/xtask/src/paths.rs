@@ -8,6 +8,11 @@ pub fn checkout() -> PathBuf {
     manifest.ancestors().nth(2).map_or(manifest.clone(), PathBuf::from)
 }
 
+/// Where cargo builds: `$CARGO_TARGET_DIR`, else `target` in the checkout.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout().join("target"), PathBuf::from)
+}
+
 /// `$MARKETRELAY_CACHE`, else `$XDG_CACHE_HOME/marketrelay`, else `~/.cache/marketrelay`.
 pub fn cache() -> PathBuf {
     if let Some(dir) = env::var_os("MARKETRELAY_CACHE") {

@@ -79,7 +79,7 @@ fn cargo_test() -> Result<(u64, u64)> {
 }
 
 /// Sums the lines `test result: ok. 3 passed; 0 failed; …`.
-fn counted(output: &str) -> (u64, u64) {
+pub(crate) fn counted(output: &str) -> (u64, u64) {
     let results = output.lines().filter_map(|line| line.strip_prefix("test result: "));
     let number = |line: &str, word: &str| {
         let part = line.split("; ").find(|part| part.ends_with(word))?;

@@ -110,11 +110,12 @@ pub async fn reconcile(
     let encrypted = validation.encrypted.clone();
     let effective = validation.effective.clone();
     let (children, built) = Box::pin(build(&context, loaded, validation, now)).await?;
+    let refusal = observe::refusal(&context.client, &children).await.context(LoadSnafu)?;
     let relay = ask(&context, &connection, children.pod.as_deref()).await;
     let found = Found {
         connection: &connection,
         encrypted,
-        pod: observe::problem(&children, &connection.name_any(), now),
+        pod: observe::problem(&children, refusal.as_deref(), &connection.name_any(), now),
         blocked: built.blocked,
         halted_by: built.halted_by,
         relay,

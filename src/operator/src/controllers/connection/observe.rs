@@ -1,8 +1,8 @@
 //! What keeps a relay from running, as its pod and volume claim show it.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, PersistentVolumeClaim, Pod};
+use kube::{Api, Client, ResourceExt, api::ListParams};
 use marketrelay_api::Reason;
 
 use super::children::Children;
@@ -13,17 +13,42 @@ const PROVISIONING: SignedDuration = SignedDuration::from_secs(15);
 /// The longest part of a relay's last words that is shown.
 const LAST_WORDS: usize = 400;
 
-/// The first problem; `None` if the relay's pod is ready.
-pub fn problem(children: &Children, connection: &str, now: Timestamp) -> Option<Problem> {
+/// The first problem; `None` if the relay's pod is ready. `refusal`: why the pod could not be created.
+pub fn problem(
+    children: &Children,
+    refusal: Option<&str>,
+    connection: &str,
+    now: Timestamp,
+) -> Option<Problem> {
     let names = Names(connection);
     let Some(pod) = children.pod.as_deref() else {
-        return Some(starting(&format!("pod {} isn't created yet", names.pod())));
+        return Some(match refusal {
+            Some(refusal) => refused(refusal),
+            None => starting(&format!("pod {} isn't created yet", names.pod())),
+        });
     };
     if pod.metadata.deletion_timestamp.is_some() {
         return Some(starting(&format!("pod {} is being replaced", names.pod())));
     }
     let claim = children.claim.as_deref().and_then(|claim| pending(claim, now));
     unscheduled(pod).map(|problem| claim.clone().unwrap_or(problem)).or(claim).or_else(|| container(pod))
+}
+
+/// The newest reason why the StatefulSet's controller could not create the pod, if there is no pod.
+pub async fn refusal(client: &Client, children: &Children) -> kube::Result<Option<String>> {
+    let (Some(set), None) = (&children.stateful_set, &children.pod) else { return Ok(None) };
+    let (namespace, name) = (set.namespace().unwrap_or_default(), set.name_any());
+    let fields = format!("involvedObject.kind=StatefulSet,involvedObject.name={name},reason=FailedCreate");
+    let events = Api::<Event>::namespaced(client.clone(), &namespace);
+    let list = events.list(&ListParams::default().fields(&fields)).await?;
+    let newest = list.items.into_iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+    Ok(newest.and_then(|event| event.message))
+}
+
+fn refused(message: &str) -> Problem {
+    let reason = if message.contains("exceeded quota") { Reason::QuotaExceeded } else { Reason::Forbidden };
+    let mend = "raise the namespace's ResourceQuota or change the admission policy that refuses it";
+    Problem::new(reason, format!("{message}: {mend}"))
 }
 
 fn starting(message: &str) -> Problem {
@@ -169,24 +194,26 @@ mod tests {
                 ": the volume is full (",
             ),
             (waiting("CrashLoopBackOff", &oom), Value::Null, Reason::CrashLooping, "relay.resources.limits"),
-            (
-                waiting("ContainerCreating", &Value::Null),
-                Value::Null,
-                Reason::RelayStarting,
-                "was restarted",
-            ),
+            (waiting("ContainerCreating", &Value::Null), Value::Null, Reason::RelayStarting, "was restarted"),
         ];
         for (pod, claim, reason, part) in cases {
-            let found = problem(&with(pod, claim), "bol", Timestamp::now()).expect(part);
+            let found = problem(&with(pod, claim), None, "bol", Timestamp::now()).expect(part);
             assert_eq!(found.reason, reason, "{found:?}");
             assert!(found.message.contains(part), "{found:?}");
         }
     }
 
     #[test]
+    fn a_pod_that_may_not_be_created_says_why() {
+        let refusal = Some("create Pod bol-relay-0 failed: exceeded quota: few");
+        let found = problem(&with(Value::Null, Value::Null), refusal, "bol", Timestamp::now());
+        assert_eq!(found.map(|problem| problem.reason), Some(Reason::QuotaExceeded));
+    }
+
+    #[test]
     fn a_ready_relay_has_no_problem() {
         let pod = json!({"metadata": {"name": "bol-relay-0"}, "status": {"containerStatuses": [{
             "name": "relay", "image": "relay:2", "imageID": "", "ready": true, "restartCount": 3}]}});
-        assert_eq!(problem(&with(pod, Value::Null), "bol", Timestamp::now()), None);
+        assert_eq!(problem(&with(pod, Value::Null), None, "bol", Timestamp::now()), None);
     }
 }

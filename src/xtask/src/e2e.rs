@@ -1,0 +1,56 @@
+//! `cargo xtask e2e`: the tests that need a whole cluster.
+
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use snafu::{ResultExt, ensure_whatever};
+
+use crate::{cluster, paths, progress::step, run::Result, stage, test::counted};
+
+const CLUSTER: &str = "e2e";
+/// Tests that run side by side; each has relays of its own.
+const SIDE_BY_SIDE: &str = "4";
+
+/// `cargo xtask e2e …`
+#[derive(Args)]
+pub struct Arguments {
+    /// Only tests whose names contain this.
+    filter: Option<String>,
+    /// Leave the cluster running, for a look at it or for another run.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs them; fails if one fails.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let (passed, failed) = tests(arguments.filter.as_deref(), arguments.keep)?;
+    println!("{passed} passed, {failed} failed");
+    ensure_whatever!(failed == 0, "{failed} failed");
+    Ok(())
+}
+
+/// Numbers of passed and failed tests.
+pub fn tests(filter: Option<&str>, keep: bool) -> Result<(u64, u64)> {
+    let result =
+        stage::local(CLUSTER).and_then(|kube| stage::up(&kube, stage::IMAGES)).and_then(|()| harness(filter));
+    if keep {
+        step(format!("the cluster stays: eval \"$(cargo xtask cluster env {CLUSTER})\""));
+    } else {
+        cluster::down(CLUSTER)?;
+    }
+    result
+}
+
+fn harness(filter: Option<&str>) -> Result<(u64, u64)> {
+    step("e2e tests");
+    let mut cargo = Command::new(env!("CARGO"));
+    // Of the whole workspace, so that dependencies have the features that they were built with.
+    cargo.args(["test", "--workspace", "--test", "e2e", "--"]).args(filter);
+    cargo.arg(format!("--test-threads={SIDE_BY_SIDE}"));
+    cargo.env("MARKETRELAY_E2E_CLUSTER", CLUSTER).current_dir(paths::checkout()).stderr(Stdio::inherit());
+    let out = cargo.output().whatever_context("can't run cargo test")?;
+    let text = String::from_utf8_lossy(&out.stdout);
+    print!("{text}");
+    let (passed, failed) = counted(&text);
+    Ok((passed, if out.status.success() { failed } else { failed.max(1) }))
+}

@@ -1,0 +1,79 @@
+//! What the demo and the e2e tests play on: a cluster with our images, the simulators, the operator.
+
+use crate::{
+    cluster::{self, Authority},
+    images,
+    kube::Kube,
+    paths,
+    progress::step,
+    run::{Result, output},
+};
+
+/// Where the operator is installed.
+pub const SYSTEM: &str = "marketrelay-system";
+/// Where the simulators are.
+pub const SANDBOX: &str = "marketrelay-sandbox";
+/// Before the names of images that were built here.
+pub const IMAGES: &str = "marketrelay.dev";
+
+/// A local cluster with images of this checkout.
+pub fn local(cluster: &str) -> Result<Kube> {
+    let access = cluster::up(cluster)?;
+    for image in images::build(IMAGES, false)? {
+        cluster::load(cluster, &image.archive)?;
+    }
+    Ok(Kube::local(&access))
+}
+
+/// Simulators and operator.
+pub fn up(kube: &Kube, prefix: &str) -> Result<()> {
+    let authority = sandbox(kube, prefix)?;
+    install(kube, prefix, &authority)
+}
+
+/// The simulators, with a certificate of their own; gives the authority that signed it.
+fn sandbox(kube: &Kube, prefix: &str) -> Result<String> {
+    step("sandbox: simulators of the three marketplaces and of the customer's system");
+    let manifests = paths::checkout().join("manifests/sandbox");
+    let text = output(&mut kube.kubectl(&["kustomize", &manifests.to_string_lossy()]))?;
+    kube.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SANDBOX}}}\n"))?;
+    let authority = certificate(kube)?;
+    kube.apply(&text.replace(&format!("{IMAGES}/"), &format!("{prefix}/")))?;
+    kube.get(&["rollout", "status", "deployment/sandbox", "--namespace", SANDBOX, "--timeout=120s"])?;
+    Ok(authority)
+}
+
+/// Kept once made, so that running twice changes nothing.
+fn certificate(kube: &Kube) -> Result<String> {
+    let path = "--output=go-template={{index .data \"ca.crt\" | base64decode}}";
+    if let Ok(authority) = kube.get(&["get", "secret", "sandbox-tls", "--namespace", SANDBOX, path]) {
+        return Ok(authority);
+    }
+    let authority = Authority::new()?;
+    let host = format!("sandbox.{SANDBOX}.svc");
+    let identity = authority.issue("marketrelay sandbox", None, &[host])?;
+    let secret = serde_json::json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "sandbox-tls", "namespace": SANDBOX},
+        "stringData": {"tls.crt": identity.certificate, "tls.key": identity.key, "ca.crt": authority.pem()},
+    });
+    kube.apply(&secret.to_string())?;
+    Ok(authority.pem().to_owned())
+}
+
+fn install(kube: &Kube, prefix: &str, authority: &str) -> Result<()> {
+    step("helm: the operator and its CustomResourceDefinitions");
+    let checkout = paths::checkout();
+    let file = paths::target().join("demo-authority.pem");
+    crate::run::write(&file, authority)?;
+    let chart = checkout.join("charts/marketrelay").display().to_string();
+    let values = checkout.join("manifests/samples/values-demo.yaml").display().to_string();
+    let authority = format!("egress.extraCaCertificates={}", file.display());
+    let images =
+        [format!("image.repository={prefix}/operator"), format!("relay.image.repository={prefix}/relay")];
+    let mut helm = kube.helm(&["upgrade", "--install", "marketrelay", &chart, "--namespace", SYSTEM]);
+    helm.args(["--create-namespace", "--values", &values, "--set-file", &authority]);
+    helm.args(["--set", &images[0], "--set", &images[1], "--wait", "--timeout=180s"]);
+    output(&mut helm)?;
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! What a platform engineer sees on a whole cluster: YAML in, orders out, faults survived. `cargo xtask e2e` makes the
+//! cluster and runs this.
+
+mod cluster;
+mod connections;
+mod failures;
+mod isolation;
+mod lifecycle;
+mod operator;
+mod outages;
+mod relaying;
+mod rollout;
+mod sandbox;
+mod steady;
+mod tenant;

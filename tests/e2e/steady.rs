@@ -1,0 +1,77 @@
+//! The operator writes nothing when nothing changes, and uses exactly the rights that it has.
+
+use std::{
+    fs,
+    io::{Read, Seek, SeekFrom},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    cluster::{SYSTEM, alone, audit_log, kube, wait_for},
+    operator::leader,
+    tenant::{SOON, with_tenant},
+};
+
+const OPERATOR: &str = "system:serviceaccount:marketrelay-system:marketrelay";
+
+/// The operator's requests since a position in the log, and the position after them.
+fn requests(from: u64) -> (Vec<Value>, u64) {
+    let mut file = fs::File::open(audit_log()).expect("the audit log");
+    file.seek(SeekFrom::Start(from)).expect("a position");
+    let mut text = String::new();
+    let read = file.read_to_string(&mut text).expect("text");
+    let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ours =
+        events.filter(|event| event["user"]["username"] == OPERATOR && event["stage"] == "ResponseComplete");
+    (ours.collect(), from + read as u64)
+}
+
+fn is_write(event: &Value) -> bool {
+    let verb = event["verb"].as_str().unwrap_or_default();
+    ["create", "update", "patch", "delete"].contains(&verb) && event["objectRef"]["resource"] != "leases"
+}
+
+#[tokio::test]
+async fn nothing_is_written_in_a_minute_of_steady_state_nor_after_a_restart() {
+    let _alone = alone().await;
+    with_tenant("steady", async |tenant| {
+        for marketplace in ["ebay", "bol"] {
+            tenant.connect(marketplace, 10).await;
+            tenant.all_arrived(marketplace).await;
+        }
+        // Namespaces of earlier tests are still being emptied; their objects are none of ours.
+        let space = tenant.name.clone();
+        let ours = |events: &[Value]| -> Vec<String> {
+            let events = events
+                .iter()
+                .filter(|event| is_write(event) && event["objectRef"]["namespace"] == space.as_str());
+            events.map(|event| format!("{} {}", event["verb"], event["objectRef"])).collect()
+        };
+        let (_, quiet) = requests(0);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let (events, position) = requests(quiet);
+        assert_eq!(ours(&events), Vec::<String>::new());
+        let before = leader(&tenant.client).await.expect("a leader");
+        kube()
+            .get(&["rollout", "restart", "deployment/marketrelay", "--namespace", SYSTEM])
+            .expect("restarted");
+        kube()
+            .get(&["rollout", "status", "deployment/marketrelay", "--namespace", SYSTEM, "--timeout=120s"])
+            .expect("rolled out");
+        wait_for("a new leader", SOON, async || {
+            let now = leader(&tenant.client).await?;
+            if now == before { Err(now) } else { Ok(()) }
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(45)).await;
+        let (events, _) = requests(position);
+        assert!(
+            events.iter().any(|event| event["verb"] == "watch" || event["objectRef"]["resource"] == "leases")
+        );
+        assert_eq!(ours(&events), Vec::<String>::new());
+        tenant.ready("bol").await;
+    })
+    .await;
+}
