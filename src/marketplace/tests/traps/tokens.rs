@@ -36,7 +36,7 @@ async fn a_token_is_renewed_before_it_expires() {
             return ok(token(&format!("{}", issued.len()), 1));
         }
         let n: usize = call.header("authorization").trim_start_matches("Bearer ").parse().expect("a token");
-        if issued[n - 1].elapsed() < Duration::from_secs(1) { empty() } else { failed(401) }
+        if issued[n - 1].elapsed() < Duration::from_millis(900) { empty() } else { failed(401) }
     })
     .await;
     let (mut client, start) = (client(&server), Instant::now());
