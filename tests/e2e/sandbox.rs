@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use http::Request;
+use http::{Method, Request};
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -15,12 +15,13 @@ pub struct Sandbox(pub Client);
 impl Sandbox {
     async fn ask(
         &self,
-        request: http::request::Builder,
+        method: Method,
         path: &str,
         body: Vec<u8>,
     ) -> Result<String, kube::Error> {
         let separator = if path.contains('?') { '&' } else { '?' };
-        let request = request
+        let request = Request::builder()
+            .method(method)
             .uri(format!("{CONTROL}/{path}{separator}token=demo"))
             .header("content-type", "application/json")
             .body(body)
@@ -30,14 +31,14 @@ impl Sandbox {
 
     /// GET.
     pub async fn get(&self, path: &str) -> Value {
-        let text = self.ask(Request::get(""), path, Vec::new()).await.expect(path);
+        let text = self.ask(Method::GET, path, Vec::new()).await.expect(path);
         serde_json::from_str(&text).expect(path)
     }
 
     /// POST.
     pub async fn post(&self, path: &str, body: &Value) {
         let body = body.to_string().into_bytes();
-        self.ask(Request::post(""), path, body).await.expect(path);
+        self.ask(Method::POST, path, body).await.expect(path);
     }
 
     /// The next calls of a target fail like this, or all until [`Sandbox::heal`].
