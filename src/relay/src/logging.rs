@@ -1,17 +1,20 @@
 //! The log: JSON lines on standard output, without anything that identifies a person.
 
-use tracing::{Level, Metadata};
+use std::env;
+
+use tracing::{Level, Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{FilterExt, filter_fn},
+    Layer,
+    filter::{FilterExt, Targets, filter_fn},
     fmt,
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
 
-/// Starts logging, as much as `RUST_LOG` says.
+/// Starts logging, as much as `RUST_LOG` says: a level, or levels of targets (`warn,marketrelay_relay=debug`).
 pub fn start() {
-    let chosen = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let chosen = env::var("RUST_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let chosen = chosen.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     let layer = fmt::layer().json().with_filter(chosen.and(filter_fn(harmless)));
     tracing_subscriber::registry().with(layer).init();
 }

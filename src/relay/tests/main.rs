@@ -8,6 +8,7 @@ mod delivering;
 mod ending;
 mod killing;
 mod misconfigured;
+mod refusing;
 mod relaying;
 mod rotating;
 mod silence;

@@ -9,11 +9,14 @@ use zeroize::Zeroizing;
 
 use super::{OtherConnectionSnafu, OtherDigestKeySnafu, Result};
 
-/// KiB of pages that a connection keeps.
-const CACHE: &str = "PRAGMA cache_size = -1024;";
+/// KiB of pages that a connection keeps: room for what a page of orders changes, since a page of the database that is
+/// pushed out before the commit is encrypted twice.
+const WRITER_CACHE: u32 = 4096;
+const READER_CACHE: u32 = 512;
 
 pub(super) fn writer(path: &Path, key: &SecretKey) -> Result<Connection> {
-    let connection = open(path, key, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = open(path, key, flags, WRITER_CACHE)?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
@@ -24,10 +27,10 @@ pub(super) fn writer(path: &Path, key: &SecretKey) -> Result<Connection> {
 }
 
 pub(super) fn reader(path: &Path, key: &SecretKey) -> Result<Connection> {
-    open(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    open(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE)
 }
 
-fn open(path: &Path, key: &SecretKey, flags: OpenFlags) -> Result<Connection> {
+fn open(path: &Path, key: &SecretKey, flags: OpenFlags, cache: u32) -> Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     let mut pragma = Zeroizing::new(String::with_capacity(96));
     pragma.push_str("PRAGMA key = \"x'");
@@ -41,7 +44,7 @@ fn open(path: &Path, key: &SecretKey, flags: OpenFlags) -> Result<Connection> {
     connection.execute_batch(
         "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 5000;",
     )?;
-    connection.execute_batch(CACHE)?;
+    connection.execute_batch(&format!("PRAGMA cache_size = -{cache};"))?;
     // The first read shows whether the key is the right one.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)

@@ -7,6 +7,7 @@ mod destination;
 mod mounts;
 mod orders;
 mod process;
+mod waiting;
 
 pub use authority::Authority;
 pub use control::{Control, sandbox, sandbox_with};
@@ -15,6 +16,7 @@ pub use destination::{Answer, Destination, Request};
 pub use mounts::{CLIENT, ID, Mounts, SECRET, amazon, bol, ebay, write};
 pub use orders::{any_order, order};
 pub use process::Process;
+pub use waiting::{SOON, backing_off, drained, reason, requests};
 
 use std::{
     future::Future,

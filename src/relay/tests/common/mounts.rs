@@ -39,63 +39,71 @@ pub fn write(root: &Path, path: &str, bytes: impl AsRef<[u8]>) {
     fs::write(path, bytes).expect("a file");
 }
 
+fn config(sandbox: &Sandbox, marketplace: MarketplaceSettings) -> RelayConfig {
+    let url = |path: &str| format!("{}{path}", sandbox.url).parse().expect("a URL");
+    let token = match marketplace {
+        MarketplaceSettings::Amazon(_) => "/auth/o2/token",
+        MarketplaceSettings::Ebay(_) => "/identity/v1/oauth2/token",
+        MarketplaceSettings::Bol(_) => "/token",
+    };
+    let networks = ["127.0.0.0/8", "::1/128"];
+    RelayConfig {
+        connection_id: ID.to_owned(),
+        namespace: "acme".to_owned(),
+        name: "shop".to_owned(),
+        marketplace,
+        endpoints: Some(MarketplaceEndpoints { api: url(""), token: url(token) }),
+        poll_interval_seconds: 1,
+        lookback_seconds: 7 * 86_400,
+        destination: WebhookConfig {
+            url: url("/customers/acme/orders"),
+            batch: BatchLimits { max_events: 100, max_bytes: 1 << 20 },
+        },
+        retention: Retention {
+            anonymize_after_seconds: 90 * 86_400,
+            delete_after_shipment_seconds: 30 * 86_400,
+            key_epoch_seconds: 86_400,
+        },
+        egress: Egress {
+            allowed_networks: networks.iter().map(|text| text.parse().expect("a network")).collect(),
+            extra_ca_certificates: sandbox.ca.clone(),
+        },
+        suspend: false,
+    }
+}
+
+fn write_keys(root: &Path) {
+    let id: ConnectionId = ID.parse().expect("an id");
+    let (now, day) = (Timestamp::now(), SignedDuration::from_hours(24));
+    let mut keyring = Keyring::generate(id.clone()).expect("a keyring");
+    keyring.extend(Grid::new(&id, day), now, now + day * 91).expect("keys");
+    for (name, bytes) in keyring.entries() {
+        write(root, &format!("{}/{name}", paths::KEYRING), bytes);
+    }
+    for path in [format!("{}/digest-key", paths::DIGEST), format!("{}/database-key", paths::DATABASE_KEY)] {
+        write(root, &path, SecretKey::generate().expect("a key").expose());
+    }
+}
+
 impl Mounts {
+    /// Of a relay that collects from the sandbox and delivers to its customer.
     pub fn new(sandbox: &Sandbox, marketplace: MarketplaceSettings) -> Self {
         let folder = TempDir::new().expect("a folder");
         let root = folder.path();
-        let (client, token) = match marketplace {
-            MarketplaceSettings::Amazon(_) => ("client-amazon", "/auth/o2/token"),
-            MarketplaceSettings::Ebay(_) => ("client-ebay", "/identity/v1/oauth2/token"),
-            MarketplaceSettings::Bol(_) => (CLIENT, "/token"),
+        let client = match marketplace {
+            MarketplaceSettings::Amazon(_) => "client-amazon",
+            MarketplaceSettings::Ebay(_) => "client-ebay",
+            MarketplaceSettings::Bol(_) => CLIENT,
         };
-        let url = |path: &str| format!("{}{path}", sandbox.url).parse().expect("a URL");
-        let config = RelayConfig {
-            connection_id: ID.to_owned(),
-            namespace: "acme".to_owned(),
-            name: "shop".to_owned(),
-            marketplace,
-            endpoints: Some(MarketplaceEndpoints { api: url(""), token: url(token) }),
-            poll_interval_seconds: 1,
-            lookback_seconds: 7 * 86_400,
-            destination: WebhookConfig {
-                url: url("/customers/acme/orders"),
-                batch: BatchLimits { max_events: 100, max_bytes: 1 << 20 },
-            },
-            retention: Retention {
-                anonymize_after_seconds: 90 * 86_400,
-                delete_after_shipment_seconds: 30 * 86_400,
-                key_epoch_seconds: 86_400,
-            },
-            egress: Egress {
-                allowed_networks: vec![
-                    "127.0.0.0/8".parse().expect("a network"),
-                    "::1/128".parse().expect("a network"),
-                ],
-                extra_ca_certificates: sandbox.ca.clone(),
-            },
-            suspend: false,
-        };
-        let id: ConnectionId = ID.parse().expect("an id");
-        let now = Timestamp::now();
-        let mut keyring = Keyring::generate(id.clone()).expect("a keyring");
-        let grid = Grid::new(&id, SignedDuration::from_hours(24));
-        keyring.extend(grid, now, now + SignedDuration::from_hours(24 * 91)).expect("keys");
-        for (name, bytes) in keyring.entries() {
-            write(root, &format!("{}/{name}", paths::KEYRING), bytes);
-        }
-        write(root, &format!("{}/digest-key", paths::DIGEST), SecretKey::generate().expect("a key").expose());
-        write(
-            root,
-            &format!("{}/database-key", paths::DATABASE_KEY),
-            SecretKey::generate().expect("a key").expose(),
-        );
+        write_keys(root);
         for (name, text) in [("clientId", client), ("clientSecret", "secret"), ("refreshToken", "refresh")] {
             write(root, &format!("{}/{name}", paths::CREDENTIALS), text);
         }
         write(root, &format!("{}/signingSecret", paths::SIGNING), SECRET);
-        fs::create_dir_all(root.join(paths::TLS.trim_start_matches('/'))).expect("a folder");
-        fs::create_dir_all(root.join(paths::DATA.trim_start_matches('/'))).expect("a folder");
-        let mounts = Self { folder, config };
+        for path in [paths::TLS, paths::DATA] {
+            fs::create_dir_all(root.join(path.trim_start_matches('/'))).expect("a folder");
+        }
+        let mounts = Self { folder, config: config(sandbox, marketplace) };
         mounts.write_config();
         mounts
     }

@@ -12,21 +12,8 @@ fn euros(minor: i64) -> Money {
     Money { currency: "EUR".to_owned(), minor }
 }
 
-/// An order of two lines that was placed an hour ago.
-pub fn order(number: &str) -> Order {
-    let placed_at = Timestamp::now() - SignedDuration::from_hours(1);
-    let line = |sku: &str| OrderLine {
-        sku: sku.to_owned(),
-        title: Some("Kettle, 1.7 l".to_owned()),
-        product_id: Some("8710000000001".to_owned()),
-        quantity: 2,
-        quantity_shipped: 0,
-        quantity_cancelled: 0,
-        unit_price: Some(euros(1_250)),
-        total: Some(euros(2_500)),
-        tax: Some(euros(434)),
-    };
-    let identified = |id: &str| LinePii { id: format!("{number}-{id}"), ..LinePii::default() };
+/// Who bought it, and where it goes.
+fn person(number: &str) -> OrderPii {
     let address = Address {
         name: "Zoë Müller".to_owned(),
         lines: vec!["Königstraße 7".to_owned()],
@@ -37,22 +24,39 @@ pub fn order(number: &str) -> Order {
         email: "zoe@buyer.example".to_owned(),
         ..Address::default()
     };
-    let pii = OrderPii {
+    let buyer = Buyer { name: address.name.clone(), email: address.email.clone(), ..Buyer::default() };
+    let line = |id: &str| LinePii { id: format!("{number}-{id}"), ..LinePii::default() };
+    OrderPii {
         number: number.to_owned(),
-        buyer: Buyer {
-            name: "Zoë Müller".to_owned(),
-            email: "zoe@buyer.example".to_owned(),
-            ..Buyer::default()
-        },
+        buyer,
         ship_to: Some(address.clone()),
         bill_to: Some(address),
-        lines: vec![identified("1"), identified("2")],
+        lines: vec![line("1"), line("2")],
         shipments: Vec::new(),
         notes: "ring twice".to_owned(),
-    };
+    }
+}
+
+fn line(sku: &str) -> OrderLine {
+    OrderLine {
+        sku: sku.to_owned(),
+        title: Some("Kettle, 1.7 l".to_owned()),
+        product_id: Some("8710000000001".to_owned()),
+        quantity: 2,
+        quantity_shipped: 0,
+        quantity_cancelled: 0,
+        unit_price: Some(euros(1_250)),
+        total: Some(euros(2_500)),
+        tax: Some(euros(434)),
+    }
+}
+
+/// An order of two lines that was placed an hour ago.
+pub fn order(number: &str) -> Order {
+    let placed_at = Timestamp::now() - SignedDuration::from_hours(1);
     Order {
         marketplace: Marketplace::Bol,
-        pii: Pii::new(pii),
+        pii: Pii::new(person(number)),
         placed_at,
         updated_at: placed_at,
         first_shipped_at: None,
