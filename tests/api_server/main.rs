@@ -5,6 +5,7 @@ mod accepted;
 mod changes;
 mod kubectl;
 mod merging;
+mod operator;
 mod refused;
 mod samples;
 mod status;

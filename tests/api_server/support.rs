@@ -23,19 +23,23 @@ use tokio::{sync::OnceCell, task::LocalSet};
 use xtask::cluster::ControlPlane;
 
 /// Ends with the test process, however that ends.
-static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| ControlPlane::start().expect("a control plane"));
+pub static PLANE: LazyLock<ControlPlane> = LazyLock::new(|| ControlPlane::start().expect("a control plane"));
 static DEFINITIONS: OnceCell<()> = OnceCell::const_new();
 const MANAGER: &str = "api-server-tests";
 
 /// An administrator's client to the control plane, with the CustomResourceDefinitions in place. Every test needs its
 /// own: connections belong to the runtime that made them.
 pub async fn client() -> Client {
-    let kubeconfig = Kubeconfig::read_from(&PLANE.kubeconfig).expect("a kubeconfig");
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a client configuration");
-    let client = Client::try_from(config).expect("a client");
+    let client = Client::try_from(configuration(&PLANE).await).expect("a client");
     DEFINITIONS.get_or_init(|| install(client.clone())).await;
     client
+}
+
+/// An administrator's access to a control plane.
+pub async fn configuration(plane: &ControlPlane) -> Config {
+    let kubeconfig = Kubeconfig::read_from(&plane.kubeconfig).expect("a kubeconfig");
+    let options = KubeConfigOptions::default();
+    Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a client configuration")
 }
 
 async fn install(client: Client) {
@@ -59,6 +63,29 @@ pub struct Space {
 }
 
 impl Space {
+    /// A new namespace.
+    pub async fn make(client: Client) -> Self {
+        let namespaces = Api::<Namespace>::all(client.clone());
+        let mut namespace = Namespace::default();
+        namespace.metadata.generate_name = Some("test-".to_owned());
+        let made = namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
+        Self { client, name: made.name_any() }
+    }
+
+    /// No controller empties a namespace here: that is done by hand, and then its finalizer is taken away.
+    pub async fn remove(&self) {
+        delete_all::<MarketplaceConnection>(self).await;
+        delete_all::<RetentionPolicy>(self).await;
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        namespaces.delete(&self.name, &DeleteParams::default()).await.expect("the namespace is deleted");
+        let mut last = namespaces.get(&self.name).await.expect("the namespace until it is finalized");
+        last.spec = None;
+        namespaces
+            .replace_subresource("finalize", &self.name, &PostParams::default(), &last)
+            .await
+            .expect("finalized");
+    }
+
     /// Of a kind in this namespace.
     pub fn api<K>(&self) -> Api<K>
     where
@@ -95,36 +122,17 @@ pub fn text(output: &Output) -> String {
 
 /// Runs a test in a namespace of its own and removes that afterwards, also when the test fails.
 pub async fn with_namespace<F: Future<Output = ()> + 'static>(test: impl FnOnce(Space) -> F) {
-    let client = client().await;
-    let namespaces = Api::<Namespace>::all(client.clone());
-    let mut namespace = Namespace::default();
-    namespace.metadata.generate_name = Some("test-".to_owned());
-    let made = namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
-    let space = Space { client, name: made.name_any() };
+    let space = Space::make(client().await).await;
     let local = LocalSet::new();
     let test = local.spawn_local(test(space.clone()));
     let outcome = local.run_until(test).await;
     if outcome.is_err() {
         eprintln!("what is in the namespace {}:\n{}", space.name, space.shown());
     }
-    remove(&space).await;
+    space.remove().await;
     if let Err(failed) = outcome {
         resume_unwind(failed.into_panic());
     }
-}
-
-/// No controller empties a namespace here: that is done by hand, and then its finalizer is taken away.
-async fn remove(space: &Space) {
-    delete_all::<MarketplaceConnection>(space).await;
-    delete_all::<RetentionPolicy>(space).await;
-    let namespaces = Api::<Namespace>::all(space.client.clone());
-    namespaces.delete(&space.name, &DeleteParams::default()).await.expect("the namespace is deleted");
-    let mut last = namespaces.get(&space.name).await.expect("the namespace until it is finalized");
-    last.spec = None;
-    namespaces
-        .replace_subresource("finalize", &space.name, &PostParams::default(), &last)
-        .await
-        .expect("finalized");
 }
 
 async fn delete_all<K>(space: &Space)
@@ -138,7 +146,7 @@ where
 
 /// Asks until there is an answer; after the deadline it fails and shows what is in the namespace.
 pub async fn wait_for<T>(space: &Space, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
-    const LIMIT: Duration = Duration::from_secs(30);
+    const LIMIT: Duration = Duration::from_mins(1);
     let start = Instant::now();
     loop {
         if let Some(answer) = ask().await {

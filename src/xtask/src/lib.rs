@@ -1,5 +1,6 @@
 //! The development commands, and the local clusters that the tests use.
 
+pub mod bench;
 pub mod cluster;
 pub mod demo;
 pub mod deny;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{cluster, demo, e2e, generate, images, progress, test};
+use xtask::{bench, cluster, demo, e2e, generate, images, progress, test};
 
 /// marketrelay's development commands.
 #[derive(Parser)]
@@ -33,6 +33,11 @@ enum Command {
     Generate(generate::Arguments),
     /// Run the tests that need a whole cluster, in a cluster of their own.
     E2e(e2e::Arguments),
+    /// Measure what docs/benchmarks.md shows; without a name everything.
+    Bench {
+        /// One figure.
+        figure: Option<bench::Figure>,
+    },
     /// Run every check and test; what CI runs.
     Test,
 }
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
         Command::Images { prefix, release } => images::build(&prefix, release).map(drop),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::E2e(arguments) => e2e::run(&arguments),
+        Command::Bench { figure } => bench::run(figure),
         Command::Test => test::run(),
     };
     match result {

@@ -30,13 +30,15 @@ pub struct Addresses {
     pub service_ip: String,
 }
 
-/// Writes requests to `audit.log`: who wrote what, without bodies.
+/// Writes requests to `audit.log`, without bodies: everybody's writes, and of ServiceAccounts their reads too.
 const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - level: Metadata
   verbs: [create, update, patch, delete, deletecollection]
+- level: Metadata
+  userGroups: [system:serviceaccounts]
 ";
 
 /// Makes the certificates and kubeconfigs of a new cluster.
@@ -79,6 +81,8 @@ pub fn start(dir: &Path, bin: &Path, processes: &Processes, at: &Addresses, with
             ]
             .map(str::to_owned),
         );
+    } else {
+        api.push("--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned());
     }
     processes.start("kube-apiserver", &api)?;
     let kubectl = bin.join("kubectl");
@@ -172,6 +176,11 @@ impl ControlPlane {
         };
         plane.keeper = Some(keep(&plane, &dir)?);
         Ok(plane)
+    }
+
+    /// Stops the API server without ending it, or lets it go on.
+    pub fn pause(&self, paused: bool) {
+        self.processes.signal("kube-apiserver", if paused { "-STOP" } else { "-CONT" });
     }
 
     /// kubectl as the administrator.

@@ -73,6 +73,13 @@ impl Processes {
         self.dir.join("log").join(format!("{name}.log"))
     }
 
+    /// Sends a signal to one that runs.
+    pub fn signal(&self, name: &str, signal: &str) {
+        if let Some(pid) = self.pid(name) {
+            kill(signal, pid);
+        }
+    }
+
     /// Kills every process: what they would still write goes with the cluster.
     pub fn stop(&self) -> Result<()> {
         let recorded = || self.names().into_iter().filter_map(|name| self.pid(&name));

@@ -2,14 +2,16 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use k8s_openapi::{NamespaceResourceScope, api::core::v1::Secret};
+use k8s_openapi::{
+    NamespaceResourceScope, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
 };
 use marketrelay_api::{Reason, labels};
 use serde::{Serialize, de::DeserializeOwned};
-use snafu::{ResultExt, Snafu};
+use snafu::{ResultExt, Snafu, ensure};
 
 use super::children::{Children, Prepared};
 use crate::{compare::holds, problem::Problem};
@@ -19,13 +21,17 @@ use crate::{compare::holds, problem::Problem};
 pub enum ApplyError {
     #[snafu(display("{kind} {name}: {source}"))]
     Api { kind: String, name: String, source: kube::Error },
+    #[snafu(display("{kind} {name} belongs to somebody else"))]
+    Taken { kind: String, name: String },
 }
 
 impl ApplyError {
     /// For the condition.
     pub fn problem(&self) -> Problem {
-        let Self::Api { kind, name, source } = self;
-        api_problem(kind, name, source)
+        match self {
+            Self::Api { kind, name, source } => api_problem(kind, name, source),
+            Self::Taken { kind, name } => taken(kind, name),
+        }
     }
 }
 
@@ -47,17 +53,21 @@ pub fn api_problem(kind: &str, name: &str, error: &kube::Error) -> Problem {
                 "{kind} {name}: {said}: compare the operator's RBAC with the chart's and look at admission policies"
             ),
         ),
-        409 => (
-            Reason::NameConflict,
-            format!(
-                "{kind} {name} exists and belongs to somebody else ({said}): delete or rename it, or choose another \
-                 name for the connection"
-            ),
-        ),
         _ => (Reason::ApplyFailed, format!("{kind} {name} isn't accepted: {said}")),
     };
     Problem::new(reason, message)
 }
+
+fn taken(kind: &str, name: &str) -> Problem {
+    let message = format!(
+        "{kind} {name} exists and belongs to somebody else: delete or rename it, or choose another name for the \
+         connection"
+    );
+    Problem::new(Reason::NameConflict, message)
+}
+
+/// The version of no object: an apply with it creates, and conflicts with whatever is there.
+const NEW: &str = "1";
 
 /// How many children were written.
 #[derive(Debug, Default)]
@@ -82,7 +92,8 @@ pub async fn apply(client: &Client, prepared: Prepared, existing: &Children) -> 
     applied.ensure(client, &service_account, existing.service_account.as_ref()).await?;
     applied.ensure(client, &config_map, existing.config_map.as_ref()).await?;
     if let Some(tls) = tls {
-        applied.write(client, &tls, existing.tls.is_some()).await?;
+        let ours = existing.tls.as_ref().is_some_and(|existing| is_ours(existing.as_ref(), &tls));
+        applied.write(client, &tls, ours).await?;
         wipe(tls);
     }
     applied.ensure(client, &claim, existing.claim.as_ref()).await?;
@@ -115,7 +126,7 @@ impl Applied {
         if same { Ok(()) } else { self.write(client, wanted, existing.is_some()).await }
     }
 
-    /// Takes over fields that others changed, but never an object that isn't known to be ours.
+    /// Takes over fields that others changed, but never an object that isn't ours.
     async fn write<K>(&mut self, client: &Client, wanted: &K, ours: bool) -> Result<(), ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -123,15 +134,49 @@ impl Applied {
     {
         let namespace = wanted.namespace().unwrap_or_default();
         let name = wanted.name_any();
-        let params = PatchParams { force: ours, ..PatchParams::apply(labels::OPERATOR) };
         let api = Api::<K>::namespaced(client.clone(), &namespace);
         let kind = K::kind(&()).into_owned();
         tracing::info!(namespace, %kind, name, "applying");
-        let result = api.patch(&name, &params, &Patch::Apply(wanted)).await;
+        let mut result = if ours { force(&api, wanted).await } else { make(&api, wanted).await };
+        if !ours && is_conflict(&result) {
+            let existing = api.get_metadata(&name).await;
+            let existing = existing.with_context(|_| ApiSnafu { kind: kind.clone(), name: name.clone() })?;
+            ensure!(is_ours(&existing, wanted), TakenSnafu { kind, name });
+            result = force(&api, wanted).await;
+        }
         result.context(ApiSnafu { kind, name })?;
         self.written += 1;
         Ok(())
     }
+}
+
+async fn force<K>(api: &Api<K>, wanted: &K) -> kube::Result<()>
+where
+    K: Serialize + DeserializeOwned + Clone + Debug + ResourceExt,
+{
+    let params = PatchParams::apply(labels::OPERATOR).force();
+    api.patch(&wanted.name_any(), &params, &Patch::Apply(wanted)).await.map(drop)
+}
+
+async fn make<K>(api: &Api<K>, wanted: &K) -> kube::Result<()>
+where
+    K: Serialize + DeserializeOwned + Clone + Debug + ResourceExt,
+{
+    let mut new = wanted.clone();
+    new.meta_mut().resource_version = Some(NEW.to_owned());
+    api.patch(&wanted.name_any(), &PatchParams::apply(labels::OPERATOR), &Patch::Apply(&new)).await.map(drop)
+}
+
+fn is_conflict(result: &kube::Result<()>) -> bool {
+    matches!(result, Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists())
+}
+
+/// Made before the stores have seen it, or stripped of the label that they go by.
+fn is_ours(existing: &impl ResourceExt, wanted: &impl ResourceExt) -> bool {
+    let carries = |label| existing.labels().get(label) == wanted.labels().get(label);
+    let applied = |entry: &ManagedFieldsEntry| entry.manager.as_deref() == Some(labels::OPERATOR);
+    carries(labels::MANAGED_BY) && carries(labels::CONNECTION)
+        || existing.managed_fields().iter().any(applied)
 }
 
 /// Somebody deleted it and it isn't gone yet; it is made anew afterwards.

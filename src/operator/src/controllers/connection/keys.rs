@@ -5,6 +5,7 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, ResourceExt,
     api::{ObjectMeta, PostParams},
+    runtime::reflector::ObjectRef,
 };
 use marketrelay_api::{Reason, labels, relay::Retention};
 use marketrelay_keyring::{
@@ -77,15 +78,30 @@ pub fn mismatch(connection: &str) -> Problem {
     Problem::new(Reason::KeyringLost, message)
 }
 
-/// Looks for them.
-pub async fn find(context: &Context, namespace: &str, names: Names<'_>) -> kube::Result<Found> {
+/// Looks for them. Before a connection is `initialised`, those that the stores don't know are taken to be missing:
+/// creating them tells if they aren't.
+pub async fn find(
+    context: &Context,
+    namespace: &str,
+    names: Names<'_>,
+    initialised: bool,
+) -> kube::Result<Found> {
     let (client, secrets) = (&context.client, &context.stores.secrets);
-    let keyring = context.keyrings.get(client, secrets, namespace, &names.keyring(), judge_keyring).await?;
-    let database = |secret: &_| judge_key(secret, DATABASE_KEY_ENTRY);
-    let database =
-        context.single_keys.get(client, secrets, namespace, &names.database_key(), database).await?;
-    let digest = |secret: &_| judge_key(secret, DIGEST_KEY_ENTRY);
-    let digest = context.single_keys.get(client, secrets, namespace, DIGEST_KEY, digest).await?;
+    let missing = |name: &str| !initialised && secrets.get(&ObjectRef::new(name).within(namespace)).is_none();
+    let (keyring, database_key) = (names.keyring(), names.database_key());
+    let keyring = match &keyring {
+        name if missing(name) => None,
+        name => context.keyrings.get(client, secrets, namespace, name, judge_keyring).await?,
+    };
+    let key = async |name: &str, entry: &str| {
+        let judge = |secret: &_| judge_key(secret, entry);
+        match name {
+            name if missing(name) => Ok(None),
+            name => context.single_keys.get(client, secrets, namespace, name, judge).await,
+        }
+    };
+    let database = key(&database_key, DATABASE_KEY_ENTRY).await?;
+    let digest = key(DIGEST_KEY, DIGEST_KEY_ENTRY).await?;
     Ok(Found { keyring, database, digest })
 }
 
@@ -164,12 +180,14 @@ pub async fn ensure(
     }
     let api = Api::namespaced(context.client.clone(), &validated.namespace);
     if found.digest.is_none() {
-        create(&api, key_secret(DIGEST_KEY, DIGEST_KEY_ENTRY, &SecretKey::generate()?, None)).await?;
+        let key = key_secret(DIGEST_KEY, DIGEST_KEY_ENTRY, &SecretKey::generate()?, None);
+        kept(&api, key, DIGEST_KEY_ENTRY).await?;
     }
     if found.database.is_none() {
         let owner = Some(validated.name.as_str());
         let key = SecretKey::generate()?;
-        create(&api, key_secret(&names.database_key(), DATABASE_KEY_ENTRY, &key, owner)).await?;
+        let key = key_secret(&names.database_key(), DATABASE_KEY_ENTRY, &key, owner);
+        kept(&api, key, DATABASE_KEY_ENTRY).await?;
     }
     let facts = match found.keyring {
         Some(judgement) => judgement.map_err(|problem| KeysError::Lost { problem })?,
@@ -211,8 +229,10 @@ async fn new_keyring(
         data: Some(keyring.entries().into_iter().map(|(name, bytes)| (name, ByteString(bytes))).collect()),
         ..Secret::default()
     };
-    let kept = create(api, secret).await?;
-    judge_keyring(&kept).map_err(|problem| KeysError::Lost { problem })
+    let mut kept = create(api, secret).await?;
+    let judgement = judge_keyring(&kept);
+    wipe(&mut kept);
+    judgement.map_err(|problem| KeysError::Lost { problem })
 }
 
 /// Adds keys to the newest version; a concurrent change makes the replace fail, and the next reconcile tries again.
@@ -228,9 +248,11 @@ async fn extend(api: &Api<Secret>, validated: &Validated, now: Timestamp) -> Res
         Some(keyring.entries().into_iter().map(|(name, bytes)| (name, ByteString(bytes))).collect());
     let replaced = api.replace(&name, &PostParams::default(), &secret).await;
     wipe(&mut secret);
-    let replaced = replaced.context(ApiSnafu { name })?;
+    let mut replaced = replaced.context(ApiSnafu { name })?;
+    let judgement = judge_keyring(&replaced);
+    wipe(&mut replaced);
     tracing::info!(namespace = validated.namespace, connection = validated.name, added, "keyring extended");
-    judge_keyring(&replaced).map_err(|problem| KeysError::Lost { problem })
+    judgement.map_err(|problem| KeysError::Lost { problem })
 }
 
 /// Creates, or gives what somebody else has created in the meantime.
@@ -244,6 +266,13 @@ async fn create(api: &Api<Secret>, mut secret: Secret) -> Result<Secret, KeysErr
         }
         created => created.context(ApiSnafu { name }),
     }
+}
+
+async fn kept(api: &Api<Secret>, key: Secret, entry: &str) -> Result<(), KeysError> {
+    let mut kept = create(api, key).await?;
+    let judgement = judge_key(&kept, entry);
+    wipe(&mut kept);
+    judgement.map_err(|problem| KeysError::Lost { problem })
 }
 
 fn key_secret(name: &str, entry: &str, key: &SecretKey, connection: Option<&str>) -> Secret {

@@ -62,9 +62,17 @@ pub async fn load(connection: Arc<MarketplaceConnection>, context: &Context) -> 
     let signing =
         context.signing.get(&context.client, &stores.secrets, &namespace, name, judge_signing).await?;
     let children = Children::load(stores, &namespace, Names(&connection.name_any()));
-    let keys = keys::find(context, &namespace, Names(&connection.name_any())).await?;
+    let name = connection.name_any();
+    let names = Names(&name);
+    let keys = keys::find(context, &namespace, names, is_initialised(&connection, &children)).await?;
     let class = class(&connection, &children, context);
     Ok(Loaded { connection, policy, credentials, signing, class, children, keys })
+}
+
+/// Whether the connection has had keys, as its status or its volume show.
+pub fn is_initialised(connection: &MarketplaceConnection, children: &Children) -> bool {
+    connection.status.as_ref().is_some_and(|status| status.connection_id.is_some())
+        || children.claim.is_some()
 }
 
 fn class(connection: &MarketplaceConnection, children: &Children, context: &Context) -> Class {

@@ -110,7 +110,7 @@ pub async fn reconcile(
     let encrypted = validation.encrypted.clone();
     let effective = validation.effective.clone();
     let (children, built) = Box::pin(build(&context, loaded, validation, now)).await?;
-    let refusal = observe::refusal(&context.client, &children).await.context(LoadSnafu)?;
+    let refusal = observe::refusal(&context.client, &children, now).await.context(LoadSnafu)?;
     let relay = ask(&context, &connection, children.pod.as_deref()).await;
     let found = Found {
         connection: &connection,
@@ -150,8 +150,7 @@ async fn build(
         Ok(validated) => validated,
         Err(blocked) => return Ok((children, Built { blocked, keyring: known, ..Built::default() })),
     };
-    let initialised = connection.status.as_ref().is_some_and(|status| status.connection_id.is_some())
-        || children.claim.is_some();
+    let initialised = load::is_initialised(&connection, &children);
     let keyring = match keys::ensure(context, &validated, keys, initialised, now).await {
         Ok(keys) => keys.keyring,
         Err(error) => {

@@ -10,6 +10,8 @@ use crate::{names::Names, problem::Problem};
 
 /// A claim that waits this long for its volume says so; a provisioner needs some seconds.
 const PROVISIONING: SignedDuration = SignedDuration::from_secs(15);
+/// A StatefulSet without a pod is asked for the reason after this time; its controller needs a moment.
+const POD_CREATION: SignedDuration = SignedDuration::from_secs(3);
 /// The longest part of a relay's last words that is shown.
 const LAST_WORDS: usize = 400;
 
@@ -34,9 +36,13 @@ pub fn problem(
     unscheduled(pod).map(|problem| claim.clone().unwrap_or(problem)).or(claim).or_else(|| container(pod))
 }
 
-/// The newest reason why the StatefulSet's controller could not create the pod, if there is no pod.
-pub async fn refusal(client: &Client, children: &Children) -> kube::Result<Option<String>> {
+/// The newest reason why the StatefulSet's controller could not create the pod, if there is still no pod.
+pub async fn refusal(client: &Client, children: &Children, now: Timestamp) -> kube::Result<Option<String>> {
     let (Some(set), None) = (&children.stateful_set, &children.pod) else { return Ok(None) };
+    let age = set.creation_timestamp().map(|created| now.duration_since(created.0));
+    if age.is_none_or(|age| age < POD_CREATION) {
+        return Ok(None);
+    }
     let (namespace, name) = (set.namespace().unwrap_or_default(), set.name_any());
     let fields = format!("involvedObject.kind=StatefulSet,involvedObject.name={name},reason=FailedCreate");
     let events = Api::<Event>::namespaced(client.clone(), &namespace);

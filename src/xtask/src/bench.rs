@@ -1,0 +1,48 @@
+//! `cargo xtask bench`: the figures of docs/benchmarks.md.
+
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use crate::{
+    paths,
+    progress::step,
+    run::{Result, inherit},
+};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Figure {
+    /// Orders per second of a relay, against bare SQLite.
+    Ingest,
+    /// Resident memory of an idle relay.
+    Idle,
+    /// 200 connections' children, against a bare client.
+    Convergence,
+    /// Resident memory of the operator.
+    Memory,
+}
+
+/// Measures one or all, with programs built as they are published.
+pub fn run(figure: Option<Figure>) -> Result<()> {
+    let wanted = |figures: &[Figure]| figure.is_none_or(|figure| figures.contains(&figure));
+    step("release build");
+    cargo(&["build", "--release", "--workspace", "--bins"])?;
+    if wanted(&[Figure::Ingest]) {
+        cargo(&["bench", "--package", "marketrelay-relay", "--bench", "ingest"])?;
+    }
+    if wanted(&[Figure::Idle]) {
+        cargo(&["bench", "--package", "marketrelay-relay", "--bench", "idle"])?;
+    }
+    for (figure, name) in [(Figure::Convergence, "convergence"), (Figure::Memory, "memory")] {
+        if wanted(&[figure]) {
+            cargo(&["bench", "--workspace", "--bench", "operator", "--", name])?;
+        }
+    }
+    Ok(())
+}
+
+fn cargo(words: &[&str]) -> Result<()> {
+    step(format!("cargo {}", words.join(" ")));
+    inherit(Command::new(env!("CARGO")).args(words).current_dir(paths::checkout()))
+}
