@@ -23,9 +23,12 @@ async fn an_operator_killed_while_connections_come_up_is_followed_by_another_tha
             tenant.seller(marketplace, 5).await;
         }
         let pods = Api::<Pod>::namespaced(tenant.client.clone(), SYSTEM);
-        let first = leader(&tenant.client).await.expect("a leader");
-        let uid = pods.get(&first).await.expect("its pod").uid().unwrap_or_default();
-        let pid = process(&uid, "/marketrelay-operator").expect("its process");
+        let pid = wait_for("the leader's process", SOON, async || {
+            let first = leader(&tenant.client).await?;
+            let uid = pods.get(&first).await.map_err(|error| error.to_string())?.uid().unwrap_or_default();
+            process(&uid, "/marketrelay-operator").ok_or_else(|| format!("no process of {first}"))
+        })
+        .await;
         for marketplace in ["amazon", "ebay", "bol"] {
             tenant.apply(&tenant.connection(marketplace));
         }
@@ -46,8 +49,13 @@ async fn an_operator_killed_while_connections_come_up_is_followed_by_another_tha
 async fn a_leader_that_is_asked_to_end_hands_over_at_once() {
     let _alone = alone().await;
     with_tenant("handover", async |tenant| {
-        let first = wait_for("a leader", SOON, async || leader(&tenant.client).await).await;
         let pods = Api::<Pod>::namespaced(tenant.client.clone(), SYSTEM);
+        let first = wait_for("a leader that runs", SOON, async || {
+            let first = leader(&tenant.client).await?;
+            let pod = pods.get(&first).await.map_err(|error| error.to_string())?;
+            if pod.metadata.deletion_timestamp.is_none() { Ok(first) } else { Err("it ends".to_owned()) }
+        })
+        .await;
         let began = std::time::Instant::now();
         pods.delete(&first, &DeleteParams::default()).await.expect("deleted");
         wait_for("another leader", SOON, async || {

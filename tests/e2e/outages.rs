@@ -24,8 +24,15 @@ async fn a_marketplace_outage_of_minutes_leaves_no_gap() {
         tenant.condition("ebay", "Ready", "False", Some("MarketplaceUnavailable")).await;
         assert!(began.elapsed() > Duration::from_secs(60), "a short outage is no transition");
         tenant.order("ebay", 40).await;
-        tenant.sandbox.fail("ebay", &json!({"kind": "halfBody"}), Some(2)).await;
-        tenant.condition("ebay", "Collecting", "True", None).await;
+        tenant.sandbox.fail("ebay", &json!({"kind": "halfBody"}), Some(1)).await;
+        // The relay asks again every minute by now.
+        wait_for("Collecting again", 2 * SOON, async || {
+            let status = tenant.get("ebay").await?.status.ok_or("no status")?;
+            let collecting = status.conditions.into_iter().find(|condition| condition.type_ == "Collecting");
+            let collecting = collecting.ok_or("no condition")?;
+            if collecting.status == "True" { Ok(()) } else { Err(collecting.message) }
+        })
+        .await;
         tenant.all_arrived("ebay").await;
         tenant.ready("ebay").await;
         assert_eq!(tenant.summary().await["orders"], 110);

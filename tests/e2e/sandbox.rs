@@ -13,12 +13,7 @@ const CONTROL: &str = "/api/v1/namespaces/marketrelay-sandbox/services/https:san
 pub struct Sandbox(pub Client);
 
 impl Sandbox {
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<String, kube::Error> {
+    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<String, kube::Error> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let request = Request::builder()
             .method(method)

@@ -53,7 +53,7 @@ async fn nothing_is_written_in_a_minute_of_steady_state_nor_after_a_restart() {
         tokio::time::sleep(Duration::from_secs(60)).await;
         let (events, position) = requests(quiet);
         assert_eq!(ours(&events), Vec::<String>::new());
-        let before = leader(&tenant.client).await.expect("a leader");
+        let before = wait_for("a leader", SOON, async || leader(&tenant.client).await).await;
         kube()
             .get(&["rollout", "restart", "deployment/marketrelay", "--namespace", SYSTEM])
             .expect("restarted");

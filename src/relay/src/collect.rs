@@ -25,7 +25,7 @@ use crate::{
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// Even if the marketplace asks for less.
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_mins(5);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// Refused credentials wait for their Secret; the marketplace may change its mind too.
 const REFUSED_RETRY: Duration = Duration::from_mins(10);
 

@@ -17,7 +17,7 @@ use snafu::{ResultExt, ensure_whatever};
 use crate::{
     cluster, paths,
     progress::step,
-    run::{Result, output, read, write},
+    run::{Result, output, read, run, write},
 };
 
 /// Contents by their path in the checkout.
@@ -37,8 +37,13 @@ pub struct Arguments {
     check: bool,
 }
 
+/// Fails if a file differs.
+pub fn check() -> Result<()> {
+    generate(&Arguments { check: true })
+}
+
 /// Writes the files, or only compares them.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn generate(arguments: &Arguments) -> Result<()> {
     let files = files()?;
     let differing = differing(&paths::checkout(), &files)?;
     if !arguments.check {
@@ -82,10 +87,13 @@ fn files() -> Result<Files> {
     Ok(files)
 }
 
-/// Of the messages that customers receive. Only the relay knows them, and this tool doesn't depend on the relay.
+/// Of the messages that customers receive. Only the relay knows them, and this tool doesn't depend on the relay. Built
+/// with the whole workspace's features, so that dependencies are built once.
 fn orders_schema() -> Result<String> {
-    let example = ["run", "--quiet", "--package", "marketrelay-relay", "--example", "schema"];
-    output(std::process::Command::new(env!("CARGO")).args(example).current_dir(paths::checkout()))
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--workspace", "--example", "schema"]).current_dir(paths::checkout());
+    output(&mut cargo)?;
+    run(&[paths::target().join("x86_64-unknown-linux-gnu/debug/examples/schema")])
 }
 
 /// The schema's bounds are floating-point numbers; people and helm write 1 and not 1.0.

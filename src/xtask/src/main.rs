@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Command::Cluster(command) => cluster::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Images { prefix, release } => images::build(&prefix, release).map(drop),
-        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Generate(arguments) => generate::generate(&arguments),
         Command::E2e(arguments) => e2e::run(&arguments),
         Command::Bench { figure } => bench::run(figure),
         Command::Test => test::run(),

@@ -8,13 +8,10 @@ use std::{
 use snafu::{ResultExt, ensure_whatever};
 
 use crate::{
-    cluster, paths,
+    deny, e2e, generate, paths,
     progress::{seconds, step},
     run::{Result, inherit},
 };
-
-/// The local cluster that the last step makes and removes.
-const CLUSTER: &str = "test";
 
 #[derive(Default)]
 struct Counts {
@@ -30,8 +27,14 @@ pub fn run() -> Result<()> {
     let (passed, failed) = cargo_test()?;
     counts.passed += passed;
     counts.failed += failed;
-    counts
-        .add("a local cluster comes up, binds encrypted volumes and leaves nothing behind", cluster_lives());
+    step("tests on a whole cluster");
+    match e2e::tests(None, false) {
+        Ok((passed, failed)) => {
+            counts.passed += passed;
+            counts.failed += failed;
+        }
+        Err(error) => counts.add("a whole cluster", Err(error)),
+    }
     println!("{} passed, {} failed", counts.passed, counts.failed);
     ensure_whatever!(counts.failed == 0, "{} failed", counts.failed);
     Ok(())
@@ -40,6 +43,8 @@ pub fn run() -> Result<()> {
 fn checks(counts: &mut Counts) {
     let all = ["--workspace", "--all-targets", "--", "-D", "warnings"];
     counts.add("formatting", cargo(&["fmt", "--all", "--check"]));
+    counts.add("licences, sources, bans and vulnerabilities of dependencies", deny::check());
+    counts.add("generated files are up to date", generate::check());
     counts.add("lints", cargo(&[&["clippy", "--quiet"][..], &all].concat()));
 }
 
@@ -88,16 +93,6 @@ pub(crate) fn counted(output: &str) -> (u64, u64) {
     results.fold((0, 0), |(passed, failed), line| {
         (passed + number(line, "passed").unwrap_or(0), failed + number(line, "failed").unwrap_or(0))
     })
-}
-
-/// Up, a pod on both storage classes, down; what is left afterwards is a failure.
-fn cluster_lives() -> Result<()> {
-    let result = cluster::up(CLUSTER).and_then(|access| cluster::smoke(&access));
-    cluster::down(CLUSTER)?;
-    result?;
-    let left = cluster::left_behind(CLUSTER)?;
-    ensure_whatever!(left.is_empty(), "left behind: {}", left.join(", "));
-    Ok(())
 }
 
 #[cfg(test)]
