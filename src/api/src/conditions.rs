@@ -105,3 +105,24 @@ impl From<Reason> for String {
         reason.to_string()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// As this file lists them.
+    fn reasons() -> Vec<&'static str> {
+        let (_, variants) = include_str!("conditions.rs").split_once("pub enum Reason {").expect("the enum");
+        let (variants, _) = variants.split_once("\n}").expect("its end");
+        let lines = variants.lines().map(str::trim).filter(|line| !line.starts_with("///"));
+        lines.filter_map(|line| line.strip_suffix(',')).collect()
+    }
+
+    #[test]
+    fn every_reason_has_its_section_in_the_runbook() {
+        let reasons = reasons();
+        assert!(reasons.contains(&"Ready") && reasons.contains(&"NotRunning"), "{reasons:?}");
+        let runbook = include_str!("../../../docs/runbooks/conditions.md");
+        let sections: Vec<_> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+        let missing: Vec<_> = reasons.into_iter().filter(|reason| !sections.contains(reason)).collect();
+        assert!(missing.is_empty(), "docs/runbooks/conditions.md has no section for {missing:?}");
+    }
+}
