@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams, TypeMeta},
 };
 use marketrelay_api::MarketplaceConnection;
 
@@ -38,27 +38,31 @@ const LABEL: &str = "marketrelay.dev/connection";
 pub async fn taken_from(client: &Client, namespace: &str) -> Vec<Set> {
     let list = async |resource: &ApiResource| {
         let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, resource);
-        api.list(&ListParams::default()).await.expect("a list").items
+        let items = api.list(&ListParams::default()).await.expect("a list").items;
+        items.into_iter().map(|object| bare(object, resource)).collect::<Vec<_>>()
     };
     let mut sets: Vec<_> = list(&ApiResource::erase::<MarketplaceConnection>(&()))
         .await
         .into_iter()
         .filter(|connection| connection.name_any() != "first")
-        .map(|connection| Set { connection: bare(connection), children: Vec::new() })
+        .map(|connection| Set { connection, children: Vec::new() })
         .collect();
     for kind in kinds() {
         for object in list(&kind).await {
             let owner = object.labels().get(LABEL).cloned();
             let set = sets.iter_mut().find(|set| owner.as_deref() == Some(&set.connection.name_any()));
             if let Some(set) = set {
-                set.children.push((kind.clone(), bare(object)));
+                set.children.push((kind.clone(), object));
             }
         }
     }
     sets
 }
 
-fn bare(mut object: DynamicObject) -> DynamicObject {
+/// Items of a list don't say what they are.
+fn bare(mut object: DynamicObject, resource: &ApiResource) -> DynamicObject {
+    let (api_version, kind) = (resource.api_version.clone(), resource.kind.clone());
+    object.types = Some(TypeMeta { api_version, kind });
     let metadata = &mut object.metadata;
     (metadata.uid, metadata.resource_version, metadata.managed_fields) = (None, None, None);
     (metadata.creation_timestamp, metadata.generation, metadata.namespace) = (None, None, None);
