@@ -95,6 +95,7 @@ impl Relay {
     fn start(&self, tasks: &TaskTracker, listener: TcpListener) -> Result<(), Whatever> {
         let address = listener.local_addr().whatever_context("the admin API has no address")?;
         self.serve(tasks, listener);
+        self.end_on_new_configuration(tasks);
         tracing::info!(%address, "the admin API listens");
         if self.settings.config.suspend {
             tracing::info!("suspended: nothing is collected or delivered");
@@ -115,6 +116,21 @@ impl Relay {
         };
         let tls = self.follow(paths::TLS, admin::server_config);
         tasks.spawn(marketrelay_mtls::serve(listener, tls, admin::router(admin), self.stop.clone()));
+    }
+
+    /// The operator replaces the pod when the configuration changes, but the new pod's mount may still hold the old one:
+    /// the relay ends when its file changes, and the kubelet starts it with the new one.
+    fn end_on_new_configuration(&self, tasks: &TaskTracker) {
+        let mut mounted = self.follow(paths::CONFIG_FOLDER, settings::mounted_digest);
+        let (running, stop) = (self.settings.digest.clone(), self.stop.clone());
+        let is_new =
+            move |mounted: &Mounted<String>| mounted.as_ref().is_ok_and(|digest| **digest != running);
+        tasks.spawn(async move {
+            if let Some(Ok(_)) = stop.run_until_cancelled(mounted.wait_for(is_new)).await {
+                tracing::info!("ends to start with the new configuration");
+                stop.cancel();
+            }
+        });
     }
 
     fn work(&self, tasks: &TaskTracker) -> Result<(), Whatever> {

@@ -41,9 +41,7 @@ impl Settings {
             .connection_id
             .parse()
             .with_whatever_context(|error| format!("{} can't be used: {error}", path.display()))?;
-        let hash = digest::digest(&digest::SHA256, text.as_bytes());
-        let digest = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { config, id, digest })
+        Ok(Self { config, id, digest: hex_digest(text.as_bytes()) })
     }
 
     /// Which marketplace.
@@ -121,6 +119,17 @@ fn check(config: &RelayConfig) -> Result<(), Whatever> {
         ensure_whatever!(url.scheme() == "https", "{field} must begin with https://");
     }
     Ok(())
+}
+
+/// [`Settings::digest`] of the file that is mounted now.
+pub fn mounted_digest(entries: &Entries) -> Result<String, String> {
+    let file = entries.get("relay.yaml").ok_or("the ConfigMap has no entry \"relay.yaml\"")?;
+    Ok(hex_digest(file))
+}
+
+fn hex_digest(bytes: &[u8]) -> String {
+    let hash = digest::digest(&digest::SHA256, bytes);
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The marketplace's credentials from their Secret's entries.

@@ -42,6 +42,22 @@ async fn rotated_credentials_are_taken_from_the_mount_and_no_order_is_lost() {
 }
 
 #[tokio::test]
+async fn a_changed_configuration_ends_the_relay_so_that_it_starts_with_the_new_one() {
+    let sandbox = sandbox(3).await;
+    let control = Control::new(&sandbox);
+    let mut mounts = Mounts::new(&sandbox, ebay());
+    let relay = mounts.spawn();
+    control.all_received(ACCOUNT, Timestamp::MAX).await;
+    mounts.config.poll_interval_seconds = 2;
+    mounts.replace(paths::CONFIG, serde_yaml::to_string(&mounts.config).expect("YAML"));
+    assert!(relay.ended(SOON).await.success());
+    let relay = mounts.spawn();
+    add(&control, 2).await;
+    control.all_received(ACCOUNT, Timestamp::MAX).await;
+    assert!(relay.terminate(SOON).await.success());
+}
+
+#[tokio::test]
 async fn a_rotated_signing_secret_never_makes_a_bad_signature_and_no_order_is_lost() {
     let sandbox = sandbox(10).await;
     let control = Control::new(&sandbox);

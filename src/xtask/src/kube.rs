@@ -48,7 +48,8 @@ impl Kube {
         let path = self.bin.as_ref().map_or_else(|| PathBuf::from(name), |bin| bin.join(name));
         let mut command = Command::new(path);
         if let Some(kubeconfig) = &self.kubeconfig {
-            command.env("KUBECONFIG", kubeconfig);
+            // Discovery of a former cluster with the same address would be taken from the shared cache for hours.
+            command.env("KUBECONFIG", kubeconfig).env("KUBECACHEDIR", kubeconfig.with_file_name("kubectl"));
         }
         command.arg(context_flag).arg(&self.context);
         command

@@ -1,5 +1,7 @@
 //! Where the relay's pod finds what the operator mounts, and what its volume holds.
 
+/// The ConfigMap's entries.
+pub const CONFIG_FOLDER: &str = "/etc/marketrelay/config";
 /// The configuration file, from the ConfigMap's entry `relay.yaml`.
 pub const CONFIG: &str = "/etc/marketrelay/config/relay.yaml";
 /// The keyring Secret's entries.

@@ -100,11 +100,9 @@ fn probe(path: &str, period: i32, failures: i32) -> Probe {
     }
 }
 
-const CONFIG_FOLDER: &str = "/etc/marketrelay/config";
-
 fn mounts() -> Vec<VolumeMount> {
     let folders = [
-        ("config", CONFIG_FOLDER),
+        ("config", paths::CONFIG_FOLDER),
         ("keyring", paths::KEYRING),
         ("digest", paths::DIGEST),
         ("database", paths::DATABASE_KEY),
