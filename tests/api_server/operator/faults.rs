@@ -122,10 +122,11 @@ async fn an_exhausted_quota_is_said_and_tried_again_without_haste() {
         let settled = attempts(&space) + 2;
         wait_for(&space, "it is tried again", async || (attempts(&space) >= settled).then_some(())).await;
         let (began, before) = (Instant::now(), audit::requests(&space).len());
-        wait_for(&space, "four more", async || (attempts(&space) >= settled + 4).then_some(())).await;
-        assert!(began.elapsed() >= Duration::from_secs(13), "four attempts within {:?}", began.elapsed());
+        wait_for(&space, "eight more", async || (attempts(&space) >= settled + 8).then_some(())).await;
+        // It may look every 5 s, and whenever another test makes a StorageClass; a hot loop needs 2 s for eight.
+        assert!(began.elapsed() >= Duration::from_secs(8), "eight attempts within {:?}", began.elapsed());
         let requests = audit::requests(&space).len() - before;
-        assert!(requests < 60, "{requests} requests for four attempts");
+        assert!(requests < 120, "{requests} requests for eight attempts");
         quota(&space, 5).await;
         reason(&space, "bol", "RelayStarting").await;
     })
