@@ -52,7 +52,7 @@ async fn rejected_credentials_are_told() {
 }
 
 #[tokio::test]
-async fn a_missing_policy_is_named_and_a_short_one_allowed_only_by_the_operator() {
+async fn a_missing_policy_is_named() {
     let _company = together().await;
     with_tenant("policies", async |tenant| {
         tenant.seller("bol", 1).await;
@@ -166,7 +166,6 @@ async fn a_destination_inside_the_cluster_that_is_not_allowed_is_refused() {
         let mut connection = tenant.connection("bol");
         connection["spec"]["destination"]["webhook"]["url"] = json!("https://169.254.169.254/latest");
         tenant.apply(&connection);
-        let message = tenant.condition("bol", "Ready", "False", None).await;
         wait_for("the reason names the allow-list", SOON, async || {
             let status = tenant.get("bol").await?.status.ok_or("no status")?;
             let ready =
@@ -174,7 +173,6 @@ async fn a_destination_inside_the_cluster_that_is_not_allowed_is_refused() {
             if ready.message.contains("egress.allowedNetworks") { Ok(()) } else { Err(ready.message.clone()) }
         })
         .await;
-        drop(message);
     })
     .await;
 }

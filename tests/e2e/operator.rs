@@ -16,7 +16,7 @@ pub async fn leader(client: &Client) -> Result<String, String> {
 }
 
 #[tokio::test]
-async fn an_operator_killed_while_connections_come_up_is_followed_by_another_that_finishes() {
+async fn an_operator_killed_while_connections_come_up_finishes_after_its_restart() {
     let _alone = alone().await;
     with_tenant("crash", async |tenant| {
         for marketplace in ["amazon", "ebay", "bol"] {

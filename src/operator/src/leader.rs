@@ -15,7 +15,6 @@ use kube::{
 use rustix::time::{ClockId, clock_gettime};
 use snafu::Snafu;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
 
 use crate::names;
 
@@ -126,29 +125,30 @@ pub struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    /// Renews until `stop`, then hands over at once: work must have ended before.
-    pub async fn hold(&mut self, stop: &CancellationToken) -> Result<(), Lost> {
+    /// Renews until leadership is lost.
+    pub async fn hold(&mut self) -> Lost {
         loop {
-            if stop.run_until_cancelled(sleep(RENEW)).await.is_none() {
-                return Ok(());
+            sleep(RENEW).await;
+            let left = EXPIRY.saturating_sub(since_boot().saturating_sub(self.renewed));
+            match timeout(left, self.renew()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(lost)) => return lost,
+                Err(_) => {
+                    return LostSnafu { why: format!("not renewed within {} s", EXPIRY.as_secs()) }.build();
+                }
             }
-            self.renew().await?;
         }
     }
 
     async fn renew(&mut self) -> Result<(), Lost> {
         loop {
             let began = since_boot();
-            if began.saturating_sub(self.renewed) > EXPIRY {
-                return LostSnafu { why: format!("not renewed within {} s", EXPIRY.as_secs()) }.fail();
-            }
             let mut lease = self.lease.clone();
             if let Some(spec) = &mut lease.spec {
                 spec.renew_time = Some(MicroTime(Timestamp::now()));
             }
-            match timeout(CALL, self.candidate.api.replace(names::LEASE, &PostParams::default(), &lease))
-                .await
-            {
+            let params = PostParams::default();
+            match timeout(CALL, self.candidate.api.replace(names::LEASE, &params, &lease)).await {
                 Ok(Ok(lease)) => {
                     (self.lease, self.renewed) = (lease, began);
                     return Ok(());
@@ -174,6 +174,10 @@ impl Leader<'_> {
 
     /// Lets the next candidate lead at once.
     pub async fn release(mut self) {
+        // A renewal that was cut off may have landed.
+        if self.reread().await.is_err() {
+            return;
+        }
         if let Some(spec) = &mut self.lease.spec {
             spec.holder_identity = Some(String::new());
             spec.renew_time = Some(MicroTime(Timestamp::now()));

@@ -35,13 +35,13 @@ struct Arguments {
     identity: String,
 }
 
-/// The API server answers within this time, or the call is tried again.
-const CALL: Duration = Duration::from_secs(30);
+/// The longest silence of the API server: watches are quiet for up to 290 s.
+const SILENCE: Duration = Duration::from_secs(330);
 
 async fn clients() -> Result<Clients, Whatever> {
     let mut config = Config::infer().await.whatever_context("no access to an API server")?;
     config.connect_timeout = Some(Duration::from_secs(5));
-    config.write_timeout = Some(CALL);
+    config.read_timeout = Some(SILENCE);
     let mut lease = config.clone();
     lease.default_retry = false;
     let client = |config| Client::try_from(config).whatever_context("the API server's client can't be made");

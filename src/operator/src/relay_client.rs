@@ -19,6 +19,8 @@ use crate::{
 
 /// For a whole call; a slow relay must not hold up the others.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Relays on a lost node must not use up the workers.
+const CONNECT: Duration = Duration::from_secs(1);
 /// A status is about a kilobyte.
 const LARGEST_ANSWER: usize = 64 * 1024;
 
@@ -114,6 +116,7 @@ fn client(authority: &Authority, now: Timestamp) -> Result<(Client, Timestamp), 
         .https_only(true)
         .http1_only()
         .pool_max_idle_per_host(0)
+        .connect_timeout(CONNECT)
         .timeout(TIMEOUT)
         .build()?;
     Ok((http, issued.renew_after))

@@ -2,13 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use kube::ResourceExt;
+use kube::{ResourceExt, runtime::reflector::Store};
 use marketrelay_api::{labels, operator_config::Rollout};
 
 use crate::controllers::connection::children::Image;
@@ -25,18 +25,38 @@ pub struct Decision {
     pub halted_by: Option<String>,
 }
 
-/// Places in the current wave that the stores don't show yet.
+/// The StatefulSets of all scopes, and the places in the current wave that the stores don't show yet.
 #[derive(Default)]
 pub struct Waves {
+    stores: RwLock<Vec<Store<StatefulSet>>>,
     claims: Mutex<HashMap<String, Instant>>,
 }
 
 impl Waves {
-    /// Decides for one connection, and holds its place.
+    /// Waves go through these.
+    pub fn watch(&self, stores: Vec<Store<StatefulSet>>) {
+        *self.stores.write().unwrap_or_else(PoisonError::into_inner) = stores;
+    }
+
+    /// Decides for one connection, and holds its place. One that is `broken` anyhow takes the new image at once.
     pub fn decide(
         &self,
         this: Option<&StatefulSet>,
+        broken: bool,
+        wanted: &str,
+        rollout: &Rollout,
+        now: Timestamp,
+    ) -> Decision {
+        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let all: Vec<_> = stores.iter().flat_map(Store::state).collect();
+        self.decide_among(&all, this, broken, wanted, rollout, now)
+    }
+
+    fn decide_among(
+        &self,
         all: &[Arc<StatefulSet>],
+        this: Option<&StatefulSet>,
+        broken: bool,
         wanted: &str,
         rollout: &Rollout,
         now: Timestamp,
@@ -46,7 +66,7 @@ impl Waves {
         for set in all.iter().filter(|set| image(set) == wanted) {
             claims.remove(&key(set));
         }
-        let decision = decide(this, all, wanted, rollout, claims.len(), now);
+        let decision = decide(this, broken, all, wanted, rollout, claims.len(), now);
         if let Some(this) = this.filter(|_| decision.image.since == Some(now)) {
             claims.insert(key(this), Instant::now());
         }
@@ -56,6 +76,7 @@ impl Waves {
 
 fn decide(
     this: Option<&StatefulSet>,
+    broken: bool,
     all: &[Arc<StatefulSet>],
     wanted: &str,
     rollout: &Rollout,
@@ -67,7 +88,7 @@ fn decide(
     if image(this) == wanted {
         return take(updating_since(this).filter(|_| !is_ready(this)));
     }
-    if !is_ready(this) {
+    if broken {
         return take(None);
     }
     let updating = all.iter().filter(|set| image(set) == wanted && !is_ready(set));
@@ -137,7 +158,8 @@ mod tests {
 
     fn ask(waves: &Waves, name: &str, all: &[Arc<StatefulSet>], max: u32) -> Decision {
         let this = all.iter().find(|set| set.labels()[labels::CONNECTION] == name).map(AsRef::as_ref);
-        waves.decide(this, all, "relay:2", &rollout(max), NOW)
+        let broken = this.is_some_and(|set| !is_ready(set));
+        waves.decide_among(all, this, broken, "relay:2", &rollout(max), NOW)
     }
 
     #[test]

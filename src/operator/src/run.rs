@@ -38,6 +38,8 @@ use crate::{
 
 /// Changes of one object that come together are worked on together.
 const DEBOUNCE: Duration = Duration::from_millis(250);
+/// A reconcile that the API server holds up longer is tried again later.
+const RECONCILE: Duration = Duration::from_mins(1);
 /// Reconciles that are under way when the operator is asked to end have this long.
 const LAST_RECONCILES: Duration = Duration::from_secs(20);
 
@@ -106,15 +108,10 @@ pub async fn run(
     tracing::info!("waiting for leadership");
     let Some(mut leader) = stop.run_until_cancelled(candidate.acquire()).await else { return Ok(()) };
     tracing::info!("leads");
-    let ended = CancellationToken::new();
-    let work = async {
-        lead(&shared, stop).await;
-        ended.cancel();
-    };
     tokio::select! {
         // Work stops where it is: somebody else may already have begun.
-        lost = leader.hold(&ended) => lost.whatever_context("can't go on")?,
-        () = work => {}
+        lost = leader.hold() => return Err(lost).whatever_context("can't go on"),
+        () = lead(&shared, stop) => {}
     }
     leader.release().await;
     Ok(())
@@ -128,6 +125,7 @@ async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
         all.push(watches.stores.clone());
         tasks.spawn(work(shared.clone(), watches, changes, stop.clone()));
     }
+    shared.waves.watch(all.iter().map(|stores| stores.stateful_sets.clone()).collect());
     shared.metrics.leads(all);
     let metrics_client = keep_metrics_client(shared);
     tokio::pin!(metrics_client);
@@ -230,7 +228,8 @@ async fn controller<K, F>(
             let reference = ObjectRef::from_obj(object.as_ref());
             let running = context.metrics.begin(kind);
             let began = std::time::Instant::now();
-            let result = reconcile(object, context.clone()).await;
+            let result = tokio::time::timeout(RECONCILE, reconcile(object, context.clone())).await;
+            let result = result.unwrap_or_else(|_| Err(("timeout", "not done in time".to_owned())));
             drop(running);
             let category = result.as_ref().err().map(|(category, _)| *category);
             context.metrics.ended(kind, began.elapsed(), category);

@@ -93,7 +93,7 @@ impl Relay {
         let id: ConnectionId = "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse()?;
         let mut keyring = Keyring::generate(id.clone())?;
         keyring.extend(Grid::new(&id, DAY), now, now + DAY * 91)?;
-        let limits = Limits { anonymize_after: DAY * 90, delete_after_shipment: DAY * 30 };
+        let limits = Limits { anonymize_after: DAY * 90, delete_after_shipment: DAY * 30, key_epoch: DAY };
         let digest_key = DigestKey::new(&SecretKey::generate()?);
         Ok(Self { id, key: SecretKey::generate()?, digest_key, keyring: Arc::new(keyring), limits })
     }

@@ -70,6 +70,7 @@ impl Settings {
             delete_after_shipment: SignedDuration::from_secs(
                 self.config.retention.delete_after_shipment_seconds,
             ),
+            key_epoch: SignedDuration::from_secs(self.config.retention.key_epoch_seconds),
         }
     }
 

@@ -122,18 +122,22 @@ fn down(arguments: &Arguments) -> Result<()> {
     let kube = Kube::existing(context);
     step("removing the customer, the operator, the sandbox and the CustomResourceDefinitions");
     let ignore = "--ignore-not-found";
+    let definitions = ["marketplaceconnections.marketrelay.dev", "retentionpolicies.marketrelay.dev"];
     kube.get(&["delete", "namespace", CUSTOMER, ignore])?;
+    let installed = kube
+        .get(&[&["get", "customresourcedefinition", ignore, "--output=name"], &definitions[..]].concat())?;
+    if !installed.trim().is_empty() {
+        let all = ["get", "marketplaceconnections,retentionpolicies", "--all-namespaces", "--output=name"];
+        let left = kube.get(&all)?;
+        ensure_whatever!(
+            left.trim().is_empty(),
+            "other connections or policies exist, so the operator and the CustomResourceDefinitions stay:\n{left}"
+        );
+    }
     let listed = output(&mut kube.helm(&["list", "--namespace", SYSTEM, "--short"]))?;
     if listed.lines().any(|name| name == "marketrelay") {
         output(&mut kube.helm(&["uninstall", "marketrelay", "--namespace", SYSTEM, "--wait"]))?;
     }
-    let left =
-        kube.get(&["get", "marketplaceconnections,retentionpolicies", "--all-namespaces", "--output=name"]);
-    ensure_whatever!(
-        left.as_deref().unwrap_or_default().trim().is_empty(),
-        "other connections or policies exist: the CustomResourceDefinitions stay"
-    );
-    let definitions = ["marketplaceconnections.marketrelay.dev", "retentionpolicies.marketrelay.dev"];
     kube.get(&[&["delete", "customresourcedefinition", ignore], &definitions[..]].concat())?;
     kube.get(&["delete", "namespace", SYSTEM, SANDBOX, ignore])
         .whatever_context("can't delete the namespaces")?;

@@ -20,8 +20,8 @@ use crate::{
     stores::users,
 };
 
-/// Watches tell of every change; this mends what a lost one would leave.
-const AGAIN: Duration = Duration::from_mins(10);
+/// A connection that refers to another policy now rings for that one alone; looking again costs no request.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// Counts, judges, writes what changed.
 pub async fn reconcile(policy: Arc<RetentionPolicy>, context: Arc<Context>) -> kube::Result<Action> {

@@ -21,6 +21,9 @@ use crate::stores::Stores;
 /// Looked at this often even if nothing rings.
 const INTERVAL: Duration = Duration::from_mins(1);
 
+/// For one call; the next look tries again.
+const CALL: Duration = Duration::from_secs(30);
+
 /// Runs until dropped.
 pub async fn run(client: Client, stores: Arc<Stores>, bell: Arc<Notify>) {
     loop {
@@ -51,11 +54,17 @@ where
         return;
     }
     let label = retained.then_some("true");
-    let patch = json!({"metadata": {"labels": {labels::RETAINED: label}}});
+    let patch = Patch::Merge(json!({"metadata": {"labels": {labels::RETAINED: label}}}));
     let name = object.name_any();
     let api = Api::<K>::namespaced(client.clone(), &namespace);
     let kind = K::kind(&());
-    match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+    let params = PatchParams::default();
+    let patching = tokio::time::timeout(CALL, api.patch(&name, &params, &patch));
+    let Ok(patched) = patching.await else {
+        tracing::warn!(%kind, namespace, name, "can't be marked as retained in time");
+        return;
+    };
+    match patched {
         Ok(_) if retained => {
             tracing::info!(%kind, namespace, name, connection, "retained: its connection is deleted");
         }

@@ -109,7 +109,11 @@ fn store(
     let shipped = first_shipped_at.and_then(|at| Timestamp::from_millisecond(at).ok());
     let deadline = deadline(order.columns.placed_at, shipped, known_until, limits);
     ensure!(deadline <= now || keyring.reaches(deadline), KeyringTooShortSnafu);
-    let Some(destroy_at) = keyring.name_for(deadline, now) else { return Ok(Change::Dropped) };
+    let Some(destroy_at) = keyring.name_for(deadline, now) else {
+        // A later deadline has a key, unless the keyring is still the one of a coarser epoch.
+        ensure!(deadline.duration_since(now) < limits.key_epoch, KeyringTooShortSnafu);
+        return Ok(Change::Dropped);
+    };
     let revision = match &existing {
         Some(row) if row.content_digest == *order.content_digest.as_bytes() => return Ok(Change::None),
         Some(row) if row.updated_at > order.columns.updated_at.as_millisecond() => return Ok(Change::None),

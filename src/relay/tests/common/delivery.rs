@@ -34,6 +34,7 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 pub const LIMITS: Limits = Limits {
     anonymize_after: SignedDuration::from_hours(24 * 90),
     delete_after_shipment: SignedDuration::from_hours(24 * 30),
+    key_epoch: SignedDuration::from_hours(24),
 };
 
 pub struct Delivery {

@@ -25,7 +25,20 @@ pub enum ApplyError {
     Taken { kind: String, name: String },
 }
 
+/// Another try may succeed: a concurrent change, a busy or absent API server.
+pub fn is_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 409 | 429 | 500..=599),
+        _ => true,
+    }
+}
+
 impl ApplyError {
+    /// Another try may succeed: nothing is wrong with what the user wrote.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if is_passing(source))
+    }
+
     /// For the condition.
     pub fn problem(&self) -> Problem {
         match self {
@@ -76,8 +89,14 @@ pub struct Applied {
     pub written: usize,
 }
 
-/// Applies what differs, the pod's needs before the pod.
-pub async fn apply(client: &Client, prepared: Prepared, existing: &Children) -> Result<Applied, ApplyError> {
+/// Applies what differs, the pod's needs before the pod. A relay that `waits` for its place in a roll-out keeps its
+/// configuration and its pod: an older image need not understand newer ones.
+pub async fn apply(
+    client: &Client,
+    prepared: Prepared,
+    existing: &Children,
+    waits: bool,
+) -> Result<Applied, ApplyError> {
     let Prepared {
         service_account,
         config_map,
@@ -90,7 +109,9 @@ pub async fn apply(client: &Client, prepared: Prepared, existing: &Children) -> 
     } = prepared;
     let mut applied = Applied::default();
     applied.ensure(client, &service_account, existing.service_account.as_ref()).await?;
-    applied.ensure(client, &config_map, existing.config_map.as_ref()).await?;
+    if !waits {
+        applied.ensure(client, &config_map, existing.config_map.as_ref()).await?;
+    }
     if let Some(tls) = tls {
         let ours = existing.tls.as_ref().is_some_and(|existing| is_ours(existing.as_ref(), &tls));
         applied.write(client, &tls, ours).await?;
@@ -99,7 +120,9 @@ pub async fn apply(client: &Client, prepared: Prepared, existing: &Children) -> 
     applied.ensure(client, &claim, existing.claim.as_ref()).await?;
     applied.ensure(client, &service, existing.service.as_ref()).await?;
     applied.ensure(client, &network_policy, existing.network_policy.as_ref()).await?;
-    applied.ensure(client, &stateful_set, existing.stateful_set.as_ref()).await?;
+    if !waits {
+        applied.ensure(client, &stateful_set, existing.stateful_set.as_ref()).await?;
+    }
     Ok(applied)
 }
 

@@ -14,7 +14,11 @@ use marketrelay_keyring::{
 use snafu::{ResultExt, Snafu};
 use zeroize::Zeroize;
 
-use super::{Context, apply::api_problem, validate::Validated};
+use super::{
+    Context,
+    apply::{api_problem, is_passing},
+    validate::Validated,
+};
 use crate::{
     names::{DATABASE_KEY_ENTRY, DIGEST_KEY, Names},
     problem::Problem,
@@ -54,6 +58,11 @@ pub enum KeysError {
 }
 
 impl KeysError {
+    /// Another try may succeed: nothing is wrong with what the user wrote.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if is_passing(source))
+    }
+
     /// For the condition.
     pub fn problem(&self) -> Problem {
         match self {
@@ -78,30 +87,39 @@ pub fn mismatch(connection: &str) -> Problem {
     Problem::new(Reason::KeyringLost, message)
 }
 
-/// Looks for them. Before a connection is `initialised`, those that the stores don't know are taken to be missing:
-/// creating them tells if they aren't.
+/// Who has had keys before, so that missing ones are lost and never made anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Initialised {
+    /// This connection.
+    pub connection: bool,
+    /// Any connection of the namespace: they share the digest key.
+    pub namespace: bool,
+}
+
+/// Looks for them. Those that nobody has had and that the stores don't know are taken to be missing: creating them
+/// tells if they aren't.
 pub async fn find(
     context: &Context,
     namespace: &str,
     names: Names<'_>,
-    initialised: bool,
+    initialised: Initialised,
 ) -> kube::Result<Found> {
     let (client, secrets) = (&context.client, &context.stores.secrets);
-    let missing = |name: &str| !initialised && secrets.get(&ObjectRef::new(name).within(namespace)).is_none();
+    let unknown = |name: &str| secrets.get(&ObjectRef::new(name).within(namespace)).is_none();
     let (keyring, database_key) = (names.keyring(), names.database_key());
     let keyring = match &keyring {
-        name if missing(name) => None,
+        name if !initialised.connection && unknown(name) => None,
         name => context.keyrings.get(client, secrets, namespace, name, judge_keyring).await?,
     };
-    let key = async |name: &str, entry: &str| {
+    let key = async |name: &str, entry: &str, initialised: bool| {
         let judge = |secret: &_| judge_key(secret, entry);
         match name {
-            name if missing(name) => Ok(None),
+            name if !initialised && unknown(name) => Ok(None),
             name => context.single_keys.get(client, secrets, namespace, name, judge).await,
         }
     };
-    let database = key(&database_key, DATABASE_KEY_ENTRY).await?;
-    let digest = key(DIGEST_KEY, DIGEST_KEY_ENTRY).await?;
+    let database = key(&database_key, DATABASE_KEY_ENTRY, initialised.connection).await?;
+    let digest = key(DIGEST_KEY, DIGEST_KEY_ENTRY, initialised.namespace).await?;
     Ok(Found { keyring, database, digest })
 }
 
@@ -140,7 +158,7 @@ fn lost(name: &str, why: &str) -> Problem {
         Reason::KeyringLost,
         format!(
             "key Secret {name} can't be used: {why}. What is stored can't be opened without it; restore the Secret from \
-             where it was kept, or delete the connection together with its volume claim and key Secrets to start anew"
+             where it was kept (with keyProtection.enabled=false in the operator's values meanwhile), or delete the connection together with its volume claim and key Secrets to start anew"
         ),
     )
 }
@@ -150,29 +168,21 @@ fn parse(secret: &Secret) -> Result<Keyring, KeyringError> {
     Keyring::from_entries(entries.map(|(name, bytes)| (name.as_str(), bytes.0.as_slice())))
 }
 
-/// Keys that are complete, or the first problem.
-pub struct Keys {
-    /// What the keyring holds now.
-    pub keyring: KeyringFacts,
-}
-
 /// Makes what was never there, extends the keyring, and says what was lost.
-///
-/// `initialised`: the connection has had keys before, so that missing ones are lost.
 pub async fn ensure(
     context: &Context,
     validated: &Validated,
     found: Found,
-    initialised: bool,
+    initialised: Initialised,
     now: Timestamp,
-) -> Result<Keys, KeysError> {
+) -> Result<KeyringFacts, KeysError> {
     let names = Names(&validated.name);
     let missing = [
-        (found.keyring.is_none(), names.keyring()),
-        (found.database.is_none(), names.database_key()),
-        (found.digest.is_none(), DIGEST_KEY.to_owned()),
+        (found.keyring.is_none() && initialised.connection, names.keyring()),
+        (found.database.is_none() && initialised.connection, names.database_key()),
+        (found.digest.is_none() && initialised.namespace, DIGEST_KEY.to_owned()),
     ];
-    if let Some((_, name)) = missing.iter().find(|(missing, _)| *missing && initialised) {
+    if let Some((_, name)) = missing.iter().find(|(missing, _)| *missing) {
         return LostSnafu { problem: lost(name, "it doesn't exist any more") }.fail();
     }
     for judgement in [found.database.as_ref(), found.digest.as_ref()].into_iter().flatten() {
@@ -193,9 +203,12 @@ pub async fn ensure(
         Some(judgement) => judgement.map_err(|problem| KeysError::Lost { problem })?,
         None => new_keyring(&api, validated, now).await?,
     };
-    let keyring =
-        if reaches(&facts, &validated.retention, now) { facts } else { extend(&api, validated, now).await? };
-    Ok(Keys { keyring })
+    let keyring = if reaches(&facts, &validated.retention, now) {
+        facts
+    } else {
+        extend(&api, &validated.name, &validated.retention, now).await?
+    };
+    Ok(keyring)
 }
 
 /// The last deadline that an order of now could have.
@@ -204,11 +217,12 @@ fn horizon(retention: &Retention, now: Timestamp) -> Timestamp {
     now + SignedDuration::from_secs(longest)
 }
 
-/// Half of the reserve that [`Keyring::extend`] makes is left.
-fn reaches(facts: &KeyringFacts, retention: &Retention, now: Timestamp) -> bool {
-    let reserve = retention.key_epoch_seconds.max(300);
-    let needed = horizon(retention, now).as_second() + reserve;
-    facts.destroy_at.last().is_some_and(|last| last.as_second() >= needed)
+/// Every deadline until the horizon has its key on the grid of the present epoch, and half of the reserve that
+/// [`Keyring::extend`] makes is left. Keys of a coarser epoch that reach further would have orders dropped.
+pub fn reaches(facts: &KeyringFacts, retention: &Retention, now: Timestamp) -> bool {
+    let reserve = SignedDuration::from_secs(retention.key_epoch_seconds.max(300));
+    let mut needed = grid(&facts.id, retention).points(now, horizon(retention, now) + reserve);
+    needed.all(|at| facts.destroy_at.binary_search(&at).is_ok())
 }
 
 fn grid(id: &ConnectionId, retention: &Retention) -> Grid {
@@ -236,13 +250,17 @@ async fn new_keyring(
 }
 
 /// Adds keys to the newest version; a concurrent change makes the replace fail, and the next reconcile tries again.
-async fn extend(api: &Api<Secret>, validated: &Validated, now: Timestamp) -> Result<KeyringFacts, KeysError> {
-    let name = Names(&validated.name).keyring();
+pub async fn extend(
+    api: &Api<Secret>,
+    connection: &str,
+    retention: &Retention,
+    now: Timestamp,
+) -> Result<KeyringFacts, KeysError> {
+    let name = Names(connection).keyring();
     let mut secret = api.get(&name).await.context(ApiSnafu { name: name.clone() })?;
     judge_keyring(&secret).map_err(|problem| KeysError::Lost { problem })?;
     let mut keyring = parse(&secret)?;
-    let grid = grid(keyring.connection_id(), &validated.retention);
-    let added = keyring.extend(grid, now, horizon(&validated.retention, now))?;
+    let added = keyring.extend(grid(keyring.connection_id(), retention), now, horizon(retention, now))?;
     wipe(&mut secret);
     secret.data =
         Some(keyring.entries().into_iter().map(|(name, bytes)| (name, ByteString(bytes))).collect());
@@ -251,7 +269,7 @@ async fn extend(api: &Api<Secret>, validated: &Validated, now: Timestamp) -> Res
     let mut replaced = replaced.context(ApiSnafu { name })?;
     let judgement = judge_keyring(&replaced);
     wipe(&mut replaced);
-    tracing::info!(namespace = validated.namespace, connection = validated.name, added, "keyring extended");
+    tracing::info!(connection, added, "keyring extended");
     judgement.map_err(|problem| KeysError::Lost { problem })
 }
 
@@ -297,5 +315,42 @@ fn metadata(name: &str, connection: Option<&str>, id: Option<&str>) -> ObjectMet
         name: Some(name.to_owned()),
         labels: Some(all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
         ..ObjectMeta::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    fn retention(delete_after: i64, epoch: i64) -> Retention {
+        Retention {
+            anonymize_after_seconds: 90 * DAY,
+            delete_after_shipment_seconds: delete_after * DAY,
+            key_epoch_seconds: epoch * DAY,
+        }
+    }
+
+    fn facts(retention: &Retention, now: Timestamp) -> KeyringFacts {
+        let id: ConnectionId = "3f6c0000-1111-4222-8333-444455556666".parse().expect("an id");
+        let mut keyring = Keyring::generate(id.clone()).expect("random bytes");
+        keyring.extend(grid(&id, retention), now, horizon(retention, now)).expect("random bytes");
+        KeyringFacts { destroy_at: keyring.live(Timestamp::MIN).collect(), id }
+    }
+
+    #[test]
+    fn a_keyring_suffices_until_half_of_its_reserve_is_used() {
+        let (now, daily) = (Timestamp::now(), retention(30, 1));
+        let facts = facts(&daily, now);
+        assert!(reaches(&facts, &daily, now));
+        assert!(!reaches(&facts, &daily, now + SignedDuration::from_hours(24 * 3)));
+    }
+
+    #[test]
+    fn a_finer_epoch_needs_new_keys_even_where_the_old_ones_reach_further() {
+        let now = Timestamp::now();
+        let facts = facts(&retention(30, 10), now);
+        assert!(!reaches(&facts, &retention(3, 1), now));
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     names::Names,
     problem::Problem,
     secrets::{judge_credentials, judge_signing},
+    stores::Stores,
 };
 
 /// What was read.
@@ -64,15 +65,22 @@ pub async fn load(connection: Arc<MarketplaceConnection>, context: &Context) -> 
     let children = Children::load(stores, &namespace, Names(&connection.name_any()));
     let name = connection.name_any();
     let names = Names(&name);
-    let keys = keys::find(context, &namespace, names, is_initialised(&connection, &children)).await?;
+    let keys = keys::find(context, &namespace, names, initialised(&connection, &children, stores)).await?;
     let class = class(&connection, &children, context);
     Ok(Loaded { connection, policy, credentials, signing, class, children, keys })
 }
 
-/// Whether the connection has had keys, as its status or its volume show.
-pub fn is_initialised(connection: &MarketplaceConnection, children: &Children) -> bool {
-    connection.status.as_ref().is_some_and(|status| status.connection_id.is_some())
-        || children.claim.is_some()
+/// Who has had keys, as statuses and volumes show.
+pub fn initialised(
+    connection: &MarketplaceConnection,
+    children: &Children,
+    stores: &Stores,
+) -> keys::Initialised {
+    let has_id = connection.status.as_ref().is_some_and(|status| status.connection_id.is_some());
+    let this = has_id || children.claim.is_some();
+    let namespace = connection.metadata.namespace.as_deref();
+    let has_claim = stores.claims.find(|claim| claim.metadata.namespace.as_deref() == namespace).is_some();
+    keys::Initialised { connection: this, namespace: this || has_claim }
 }
 
 fn class(connection: &MarketplaceConnection, children: &Children, context: &Context) -> Class {

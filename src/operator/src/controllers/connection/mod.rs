@@ -16,11 +16,12 @@ use std::{
 };
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Client, ResourceExt,
+    Api, Client, ResourceExt,
     runtime::{controller::Action, events::Recorder, reflector::ObjectRef},
 };
-use marketrelay_api::{MarketplaceConnection, OperatorConfig};
+use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason, relay::Retention};
 use rand::RngExt;
 use snafu::{ResultExt, Snafu};
 
@@ -63,7 +64,7 @@ pub struct Context {
     pub keyrings: Judged<Result<KeyringFacts, Problem>>,
     /// Judgements of database and digest keys.
     pub single_keys: Judged<Result<(), Problem>>,
-    /// Since when relays don't answer, and how often a reconcile failed in a row.
+    /// Since when relays don't answer.
     pub memory: Memory,
 }
 
@@ -83,6 +84,8 @@ pub enum ReconcileError {
     Pki { source: crate::pki::PkiError },
     #[snafu(display("writing the status: {source}"))]
     Status { source: kube::Error },
+    #[snafu(display("{message}"))]
+    Passing { message: String },
 }
 
 impl ReconcileError {
@@ -92,6 +95,7 @@ impl ReconcileError {
             Self::Load { .. } => "load",
             Self::Pki { .. } => "certificate",
             Self::Status { .. } => "status",
+            Self::Passing { .. } => "apply",
         }
     }
 }
@@ -148,29 +152,37 @@ async fn build(
     let known = keys.keyring.clone().and_then(Result::ok);
     let validated = match validation.result {
         Ok(validated) => validated,
-        Err(blocked) => return Ok((children, Built { blocked, keyring: known, ..Built::default() })),
+        Err(blocked) => {
+            let keyring = keep_up(context, &connection, validation.retention, known, now).await;
+            return Ok((children, Built { blocked, keyring, ..Built::default() }));
+        }
     };
-    let initialised = load::is_initialised(&connection, &children);
+    let initialised = load::initialised(&connection, &children, &context.stores);
     let keyring = match keys::ensure(context, &validated, keys, initialised, now).await {
-        Ok(keys) => keys.keyring,
+        Ok(keyring) => keyring,
+        Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => {
             let blocked = vec![error.problem()];
             return Ok((children, Built { blocked, keyring: known, ..Built::default() }));
         }
     };
     let mut built = Built { keyring: Some(keyring.clone()), ..Built::default() };
-    if children.claim.as_deref().is_some_and(|claim| validate::belongs_to_other(claim, keyring.id.as_str())) {
+    let claim = children.claim.as_deref();
+    if claim.is_some_and(|claim| validate::belongs_to_other(claim, keyring.id.as_str())) {
         built.blocked = vec![keys::mismatch(&validated.name)];
         return Ok((children, built));
     }
+    let broken = observe::problem(&children, None, &validated.name, now)
+        .is_some_and(|problem| problem.reason != Reason::RelayStarting);
     let rollout = context.waves.decide(
         children.stateful_set.as_deref(),
-        &context.stores.stateful_sets.state(),
+        broken,
         &context.config.relay.image,
         &context.config.rollout,
         now,
     );
     built.halted_by = rollout.halted_by;
+    let waits = rollout.image.reference != context.config.relay.image;
     let plan = children::Plan {
         validated: &validated,
         id: keyring.id.as_str(),
@@ -179,12 +191,36 @@ async fn build(
         operator_namespace: &context.namespace,
     };
     let prepared = children::prepare(&plan, &children, &context.authority, now)?;
-    built.config_digest = Some(prepared.config_digest.clone());
-    match Box::pin(apply::apply(&context.client, prepared, &children)).await {
+    built.config_digest = (!waits).then(|| prepared.config_digest.clone());
+    match Box::pin(apply::apply(&context.client, prepared, &children, waits)).await {
         Ok(applied) => context.metrics.applied(applied.written),
+        Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => built.blocked = vec![error.problem()],
     }
     Ok((children, built))
+}
+
+/// The keys of a connection that can't be built go on reaching ahead: its relay goes on, too.
+async fn keep_up(
+    context: &Context,
+    connection: &MarketplaceConnection,
+    retention: Option<Retention>,
+    known: Option<KeyringFacts>,
+    now: Timestamp,
+) -> Option<KeyringFacts> {
+    let (facts, retention) = (known?, retention);
+    let Some(retention) = retention.filter(|retention| !keys::reaches(&facts, retention, now)) else {
+        return Some(facts);
+    };
+    let namespace = connection.namespace().unwrap_or_default();
+    let api = Api::<Secret>::namespaced(context.client.clone(), &namespace);
+    match keys::extend(&api, &connection.name_any(), &retention, now).await {
+        Ok(extended) => Some(extended),
+        Err(error) => {
+            tracing::warn!(%error, "the keyring can't be extended");
+            Some(facts)
+        }
+    }
 }
 
 /// The relay's own word, if its pod runs.

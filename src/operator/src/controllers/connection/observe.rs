@@ -33,7 +33,13 @@ pub fn problem(
         return Some(starting(&format!("pod {} is being replaced", names.pod())));
     }
     let claim = children.claim.as_deref().and_then(|claim| pending(claim, now));
-    unscheduled(pod).map(|problem| claim.clone().unwrap_or(problem)).or(claim).or_else(|| container(pod))
+    // A claim may wait for a node that the scheduler doesn't find for other reasons.
+    let blames_volume = |problem: &Problem| problem.message.to_lowercase().contains("volume");
+    match (unscheduled(pod), claim) {
+        (Some(problem), Some(claim)) if blames_volume(&problem) => Some(claim),
+        (Some(problem), _) | (None, Some(problem)) => Some(problem),
+        (None, None) => container(pod),
+    }
 }
 
 /// The newest reason why the StatefulSet's controller could not create the pod, if there is still no pod.
@@ -44,11 +50,13 @@ pub async fn refusal(client: &Client, children: &Children, now: Timestamp) -> ku
         return Ok(None);
     }
     let (namespace, name) = (set.namespace().unwrap_or_default(), set.name_any());
-    let fields = format!("involvedObject.kind=StatefulSet,involvedObject.name={name},reason=FailedCreate");
+    let fields = format!("involvedObject.kind=StatefulSet,involvedObject.name={name}");
     let events = Api::<Event>::namespaced(client.clone(), &namespace);
     let list = events.list(&ListParams::default().fields(&fields)).await?;
     let newest = list.items.into_iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
-    Ok(newest.and_then(|event| event.message))
+    // An older refusal may be mended already: what came after it tells.
+    let refused = newest.filter(|event| event.reason.as_deref() == Some("FailedCreate"));
+    Ok(refused.and_then(|event| event.message))
 }
 
 fn refused(message: &str) -> Problem {
@@ -89,7 +97,8 @@ fn unscheduled(pod: &Pod) -> Option<Problem> {
 fn container(pod: &Pod) -> Option<Problem> {
     let name = pod.name_any();
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    let Some(container) = statuses.and_then(|statuses| statuses.first()) else {
+    let Some(container) = statuses.and_then(|statuses| statuses.iter().find(|status| status.name == "relay"))
+    else {
         return Some(starting(&format!("pod {name} is starting")));
     };
     if container.ready {
@@ -184,7 +193,7 @@ mod tests {
         let claim = json!({"metadata": {"name": "bol-data", "creationTimestamp": "2020-01-01T00:00:00Z"},
                            "spec": {"storageClassName": "fast"}, "status": {"phase": "Pending"}});
         let unscheduled = json!({"metadata": {"name": "bol-relay-0"}, "status": {"conditions": [
-            {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]}});
+            {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: unbound PersistentVolumeClaims"}]}});
         let line = r#"{"level":"ERROR","fields":{"message":"ended","error":"the volume is full"}}"#;
         let ended = |message: &str, reason: &str| json!({"terminated": {"exitCode": 1, "message": message, "reason": reason}});
         let oom = ended("", "OOMKilled");

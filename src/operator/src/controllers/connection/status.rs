@@ -114,14 +114,18 @@ fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: 
     }
     let relay = match &found.relay {
         Relay::Answered(relay) => relay,
+        Relay::Silent if is_about_another_spec(before, found) => {
+            let message = "the relay hasn't confirmed the newest configuration yet";
+            return Verdict::new(Status::False, Reason::ConfigurationPending, message);
+        }
         Relay::Silent => return unchanged(before, ConditionType::Ready),
         Relay::NotAsked => {
             return Verdict::new(Status::False, Reason::RelayStarting, "the relay isn't running yet");
         }
         Relay::Unreachable(why) => {
             let message = format!(
-                "the relay runs, but the operator can't read its status ({why}): look at NetworkPolicies and DNS \
-                 between the operator's namespace and this one"
+                "the relay runs, but the operator can't read its status ({why}): look at its node, and at \
+                 NetworkPolicies and DNS between the operator's namespace and this one"
             );
             return Verdict::new(Status::False, Reason::RelayUnreachable, message);
         }
@@ -146,6 +150,11 @@ fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: 
             ),
         ),
     }
+}
+
+fn is_about_another_spec(before: &[Condition], found: &Found<'_>) -> bool {
+    let observed = find(before, ConditionType::Ready).and_then(|old| old.observed_generation);
+    observed != found.connection.metadata.generation
 }
 
 /// Collecting or Delivering.
@@ -176,8 +185,24 @@ fn activity(found: &Found<'_>, kind: ConditionType, before: &[Condition], now: T
             Verdict::new(Status::Unknown, Reason::FirstRun, "the relay has just started")
         }
         None if activity.last_success.is_none() => unchanged(before, kind),
+        None if is_stalled(activity, found.connection.spec.poll_interval.as_secs(), now) => {
+            let reason = match kind {
+                ConditionType::Collecting => Reason::CollectingFails,
+                _ => Reason::DeliveringFails,
+            };
+            let message =
+                "nothing has succeeded for a while, and nothing has failed: look at the relay's log";
+            Verdict::new(Status::False, reason, message)
+        }
         None => Verdict::new(Status::True, reason, words),
     }
+}
+
+/// Both activities succeed at least once in their interval, or fail.
+fn is_stalled(activity: &Activity, poll_seconds: i64, now: Timestamp) -> bool {
+    let longest = SignedDuration::from_secs((3 * poll_seconds).max(900));
+    activity.failing_since.is_none()
+        && activity.last_success.is_some_and(|at| now.duration_since(at) > longest)
 }
 
 /// A failure that is worth a transition.

@@ -61,6 +61,8 @@ pub struct Validation {
     pub encrypted: Result<String, Problem>,
     /// The retention in effect.
     pub effective: EffectiveRetention,
+    /// The same for the keys; `None` if the policy can't be used.
+    pub retention: Option<Retention>,
 }
 
 /// Pure.
@@ -68,6 +70,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
     let connection = &loaded.connection;
     let mut problems = Vec::new();
     let policy = policy(loaded, config, &mut problems);
+    let policy_holds = problems.is_empty();
     let marketplace = marketplace(connection, &mut problems);
     secrets(loaded, &mut problems);
     let encrypted = encrypted(&loaded.class);
@@ -79,6 +82,11 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
     let webhook = webhook(connection, &mut problems);
     let kind = marketplace.as_ref().map_or(MarketplaceKind::Bol, |(kind, _)| *kind);
     let effective = policy.effective(kind);
+    let retention = Retention {
+        anonymize_after_seconds: effective.anonymize_after.as_secs(),
+        delete_after_shipment_seconds: effective.delete_after_shipment.as_secs(),
+        key_epoch_seconds: policy.key_epoch.as_secs(),
+    };
     let result = match (marketplace, webhook) {
         (Some((kind, marketplace)), Some(webhook)) if problems.is_empty() => Ok(Validated {
             namespace: connection.namespace().unwrap_or_default(),
@@ -90,11 +98,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
             credentials: connection.spec.credentials_secret_ref.name.clone(),
             signing: connection.spec.destination.webhook.signing_secret_ref.name.clone(),
             webhook,
-            retention: Retention {
-                anonymize_after_seconds: effective.anonymize_after.as_secs(),
-                delete_after_shipment_seconds: effective.delete_after_shipment.as_secs(),
-                key_epoch_seconds: policy.key_epoch.as_secs(),
-            },
+            retention,
             poll_interval_seconds: connection.spec.poll_interval.as_secs().unsigned_abs(),
             lookback_seconds: connection.spec.lookback.as_secs().unsigned_abs(),
             suspend: connection.spec.suspend,
@@ -103,7 +107,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
         }),
         _ => Err(problems),
     };
-    Validation { result, encrypted, effective }
+    Validation { result, encrypted, effective, retention: policy_holds.then_some(retention) }
 }
 
 fn policy(loaded: &Loaded, config: &OperatorConfig, problems: &mut Vec<Problem>) -> RetentionPolicySpec {
@@ -227,6 +231,19 @@ fn volume(
             format!(
                 "spec.storage.storageClassName is {name}, but volume claim {} is in class {existing} and holds this \
                  connection's data: set it to {existing}, or make a new connection",
+                claim.name_any()
+            ),
+        ));
+    }
+    let kind = connection.spec.marketplace().map(|kind| kind.to_string());
+    if let (Some(held), Some(kind)) = (claim.labels().get(labels::MARKETPLACE), kind)
+        && *held != kind
+    {
+        problems.push(Problem::new(
+            Reason::VolumeNotChangeable,
+            format!(
+                "volume claim {} holds the orders of an earlier {held} connection of this name: give this {kind} \
+                 connection another name, or delete the claim and its key Secrets",
                 claim.name_any()
             ),
         ));

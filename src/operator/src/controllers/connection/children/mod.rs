@@ -129,7 +129,11 @@ impl<'a> Plan<'a> {
 
     /// What selects the relay's pod.
     fn selector(&self) -> BTreeMap<String, String> {
-        strings(&[(labels::NAME, labels::APP), (labels::INSTANCE, &self.validated.name)])
+        strings(&[
+            (labels::NAME, labels::APP),
+            (labels::INSTANCE, &self.validated.name),
+            (labels::COMPONENT, labels::RELAY),
+        ])
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
