@@ -12,6 +12,14 @@ struct Driver {
     value: Option<&'static str>,
 }
 
+impl Driver {
+    /// A name that begins with a dot stands for every name that ends so.
+    fn serves(&self, provisioner: &str) -> bool {
+        let family = self.provisioner.starts_with('.') && provisioner.ends_with(self.provisioner);
+        family || self.provisioner == provisioner
+    }
+}
+
 /// Drivers whose documentation names the parameter. A class of another driver, or one that is encrypted outside the
 /// driver (LUKS below a local provisioner, a disk array), needs the annotation by the platform engineer.
 const DRIVERS: [Driver; 12] = [
@@ -26,7 +34,8 @@ const DRIVERS: [Driver; 12] = [
     Driver { provisioner: "driver.longhorn.io", parameter: "encrypted", value: Some("true") },
     // https://github.com/ceph/ceph-csi/blob/devel/docs/deploy-rbd.md
     Driver { provisioner: "rbd.csi.ceph.com", parameter: "encrypted", value: Some("true") },
-    Driver { provisioner: "rook-ceph.rbd.csi.ceph.com", parameter: "encrypted", value: Some("true") },
+    // Rook puts its operator's namespace before the driver's name.
+    Driver { provisioner: ".rbd.csi.ceph.com", parameter: "encrypted", value: Some("true") },
     // https://docs.portworx.com (CSI, encrypted volumes)
     Driver { provisioner: "pxd.portworx.com", parameter: "secure", value: Some("true") },
     Driver { provisioner: "kubernetes.io/portworx-volume", parameter: "secure", value: Some("true") },
@@ -65,7 +74,7 @@ pub fn check(class: &StorageClass) -> Result<String, String> {
         Some(parameter) => Ok(format!("StorageClass {name} has the parameter {parameter}")),
         None => Err(format!(
             "StorageClass {name} ({}) isn't known to encrypt its volumes at rest: use an encrypted class in \
-             spec.storage.storageClassName, or, if its volumes are encrypted below Kubernetes, let the cluster's \
+             spec.storage.storageClassName (delete the connection and apply it anew, the field can't be changed), or, if its volumes are encrypted below Kubernetes, let the cluster's \
              administrator annotate it: kubectl annotate storageclass {name} {}=true",
             class.provisioner,
             labels::ENCRYPTED
@@ -75,7 +84,7 @@ pub fn check(class: &StorageClass) -> Result<String, String> {
 
 fn declared(class: &StorageClass) -> Option<String> {
     let parameters = class.parameters.as_ref()?;
-    let driver = DRIVERS.iter().filter(|driver| driver.provisioner == class.provisioner);
+    let driver = DRIVERS.iter().filter(|driver| driver.serves(&class.provisioner));
     driver.into_iter().find_map(|driver| {
         // Drivers take parameter names and booleans in any case.
         let (name, value) =
@@ -114,6 +123,8 @@ mod tests {
             ("ebs.csi.aws.com", Some(("encrypted", "true")), Some("false"), false),
             ("pd.csi.storage.gke.io", Some(("disk-encryption-kms-key", "projects/p/k")), None, true),
             ("pd.csi.storage.gke.io", None, None, false),
+            ("storage.rbd.csi.ceph.com", Some(("encrypted", "true")), None, true),
+            ("rbd.csi.ceph.com.example", Some(("encrypted", "true")), None, false),
             ("rancher.io/local-path", Some(("encrypted", "true")), None, false),
             ("rancher.io/local-path", None, Some("true"), true),
             ("rancher.io/local-path", None, Some("yes"), false),

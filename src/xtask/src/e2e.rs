@@ -1,11 +1,11 @@
 //! `cargo xtask e2e`: the tests that need a whole cluster.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use clap::Args;
-use snafu::{ResultExt, ensure_whatever};
+use snafu::ensure_whatever;
 
-use crate::{cluster, paths, progress::step, run::Result, stage, test::counted};
+use crate::{cluster, progress::step, run::Result, stage, test::harness};
 
 const CLUSTER: &str = "e2e";
 /// Tests that run side by side; each has relays of its own.
@@ -31,8 +31,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Numbers of passed and failed tests.
 pub fn tests(filter: Option<&str>, keep: bool) -> Result<(u64, u64)> {
-    let result =
-        stage::local(CLUSTER).and_then(|kube| stage::up(&kube, stage::IMAGES)).and_then(|()| harness(filter));
+    let result = stage::local(CLUSTER)
+        .and_then(|kube| stage::up(&kube, stage::IMAGES))
+        .and_then(|()| run_tests(filter));
     if keep {
         step(format!("the cluster stays: eval \"$(cargo xtask cluster env {CLUSTER})\""));
     } else {
@@ -41,16 +42,11 @@ pub fn tests(filter: Option<&str>, keep: bool) -> Result<(u64, u64)> {
     result
 }
 
-fn harness(filter: Option<&str>) -> Result<(u64, u64)> {
+fn run_tests(filter: Option<&str>) -> Result<(u64, u64)> {
     step("e2e tests");
     let mut cargo = Command::new(env!("CARGO"));
     // Of the whole workspace, so that dependencies have the features that they were built with.
     cargo.args(["test", "--workspace", "--test", "e2e", "--"]).args(filter);
-    cargo.arg(format!("--test-threads={SIDE_BY_SIDE}"));
-    cargo.env("MARKETRELAY_E2E_CLUSTER", CLUSTER).current_dir(paths::checkout()).stderr(Stdio::inherit());
-    let out = cargo.output().whatever_context("can't run cargo test")?;
-    let text = String::from_utf8_lossy(&out.stdout);
-    print!("{text}");
-    let (passed, failed) = counted(&text);
-    Ok((passed, if out.status.success() { failed } else { failed.max(1) }))
+    cargo.arg(format!("--test-threads={SIDE_BY_SIDE}")).env("MARKETRELAY_E2E_CLUSTER", CLUSTER);
+    harness(&mut cargo)
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every tier, one closing line.
 
 use std::{
+    io::{BufRead, BufReader},
     process::{Command, Stdio},
     time::Instant,
 };
@@ -69,22 +70,30 @@ fn cargo(words: &[&str]) -> Result<()> {
     result
 }
 
-/// Counts what the test harnesses report; a crate that doesn't compile is a failure, not a zero.
 fn cargo_test() -> Result<(u64, u64)> {
     let mut command = Command::new(env!("CARGO"));
-    command
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .current_dir(paths::checkout())
-        .stderr(Stdio::inherit());
-    let out = command.output().whatever_context("can't run cargo test")?;
-    let text = String::from_utf8_lossy(&out.stdout);
-    print!("{text}");
+    harness(command.args(["test", "--workspace", "--no-fail-fast"]))
+}
+
+/// Runs test harnesses, shows what they print as it comes, and counts what they report. A crate that doesn't compile is
+/// a failure, not a zero.
+pub(crate) fn harness(cargo: &mut Command) -> Result<(u64, u64)> {
+    cargo.current_dir(paths::checkout()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = cargo.spawn().whatever_context("can't run cargo test")?;
+    let mut text = String::new();
+    for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+        let line = line.whatever_context("can't read what cargo test prints")?;
+        println!("{line}");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let status = child.wait().whatever_context("can't wait for cargo test")?;
     let (passed, failed) = counted(&text);
-    Ok((passed, if out.status.success() { failed } else { failed.max(1) }))
+    Ok((passed, if status.success() { failed } else { failed.max(1) }))
 }
 
 /// Sums the lines `test result: ok. 3 passed; 0 failed; …`.
-pub(crate) fn counted(output: &str) -> (u64, u64) {
+fn counted(output: &str) -> (u64, u64) {
     let results = output.lines().filter_map(|line| line.strip_prefix("test result: "));
     let number = |line: &str, word: &str| {
         let part = line.split("; ").find(|part| part.ends_with(word))?;

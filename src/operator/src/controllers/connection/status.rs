@@ -20,12 +20,14 @@ const FIGURES: SignedDuration = SignedDuration::from_mins(10);
 /// An outage that is shorter isn't worth a transition.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 /// Nothing but a change of a Secret or of the spec mends these.
-const LASTING: [&str; 5] = [
+const LASTING: [&str; 7] = [
     "CredentialsRejected",
     "CredentialsIncomplete",
     "SigningSecretInvalid",
     "DestinationDisabled",
-    "DestinationRefused",
+    "KeyringInvalid",
+    "DigestKeyInvalid",
+    "StorageFull",
 ];
 
 /// What was found.
@@ -105,8 +107,7 @@ fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: 
         return Verdict::new(Status::False, first.reason, all.join("; "));
     }
     if found.connection.spec.suspend {
-        let message = "spec.suspend is true: nothing is collected or delivered, and personal data is still deleted on \
-                       time; set it to false to go on";
+        let message = "spec.suspend is true: nothing is collected or delivered; set it to false to go on";
         return Verdict::new(Status::False, Reason::Suspended, message);
     }
     if let Some(problem) = &found.pod {

@@ -51,7 +51,7 @@ pub async fn write(
     Ok(())
 }
 
-/// An event for a new reason of Ready, and for what is new about the volume's encryption.
+/// An event for a new reason of Ready.
 fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnectionStatus) -> Option<Event> {
     let new = find(&after.conditions, ConditionType::Ready)?;
     let old = before.and_then(|status| find(&status.conditions, ConditionType::Ready));
@@ -60,6 +60,10 @@ fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnec
     }
     let passing = [Reason::RelayStarting, Reason::FirstRun, Reason::ConfigurationPending, Reason::Suspended];
     let calm = new.status == "True" || passing.iter().any(|reason| reason.to_string() == new.reason);
+    // That a new connection's relay starts is no news.
+    if old.is_none() && calm {
+        return None;
+    }
     Some(Event {
         type_: if calm { EventType::Normal } else { EventType::Warning },
         reason: new.reason.clone(),
