@@ -9,7 +9,7 @@ use crate::{
 use snafu::ensure_whatever;
 
 /// A file that shows that a package is there, and the package.
-const NEEDED: [(&str, &str); 12] = [
+const NEEDED: [(&str, &str); 14] = [
     ("/usr/bin/containerd", "containerd"),
     ("/usr/sbin/runc", "runc"),
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
@@ -22,6 +22,8 @@ const NEEDED: [(&str, &str); 12] = [
     ("/usr/sbin/mkfs.ext4", "e2fsprogs"),
     ("/usr/sbin/losetup", "mount"),
     ("/usr/bin/nsenter", "util-linux"),
+    ("/usr/bin/openssl", "openssl"),
+    ("/usr/bin/curl", "curl"),
 ];
 
 /// Installs the packages that are missing, once it's sure that they can help.
