@@ -39,7 +39,10 @@ impl Kube {
     /// The words that a person puts before a kubectl command to talk to the same cluster.
     pub fn hint(&self) -> String {
         match &self.kubeconfig {
-            Some(path) => format!("export KUBECONFIG={}", path.display()),
+            Some(_) => {
+                let name = self.context.strip_prefix("marketrelay-").unwrap_or(&self.context);
+                format!("eval \"$(cargo xtask cluster env {name})\"")
+            }
             None => format!("kubectl config use-context {}", self.context),
         }
     }
