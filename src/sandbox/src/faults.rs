@@ -116,7 +116,11 @@ pub(crate) async fn inject(State(shared): State<Shared>, request: Request, next:
     };
     match fault {
         None => keep(&shared, account, next.run(request).await).await,
-        Some(Kind::Status { status, retry_after, location }) => failed(&path, status, retry_after, location),
+        Some(Kind::Status { status, retry_after, location }) => {
+            // Who still sends doesn't see an answer: the connection closes over it.
+            let _whole = bytes(request.into_body()).await;
+            failed(&path, status, retry_after, location)
+        }
         Some(Kind::Timeout { seconds }) => {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             StatusCode::GATEWAY_TIMEOUT.into_response()
