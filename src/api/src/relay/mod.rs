@@ -8,4 +8,4 @@ pub use config::{
     AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, MarketplaceEndpoints,
     MarketplaceSettings, RelayConfig, Retention, WebhookConfig,
 };
-pub use status::{Activity, DeliveryState, RelayStatus};
+pub use status::{Activity, DeliveryState, KeyringUse, RelayStatus};

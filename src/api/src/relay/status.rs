@@ -29,6 +29,18 @@ pub struct RelayStatus {
     pub known_until: Option<Timestamp>,
     /// Orders that arrived past their deadline and were dropped.
     pub dropped_past_deadline: u64,
+    /// Orders that were reduced to what identifies nobody.
+    #[serde(default)]
+    pub anonymised: u64,
+    /// Orders that still have PII after their deadline: 0 unless something is wrong.
+    #[serde(default)]
+    pub overdue: u64,
+    /// Events that were given up because their orders' PII had to go first.
+    #[serde(default)]
+    pub given_up: u64,
+    /// How the mounted keyring is used; absent while it can't be used, and from relays that don't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyring: Option<KeyringUse>,
     /// Collecting.
     pub collecting: Activity,
     /// Delivering.
@@ -37,6 +49,21 @@ pub struct RelayStatus {
     pub delivery_state: DeliveryState,
     /// Resolved from the mounted files: hex SHA-256 over the configuration file.
     pub config_digest: String,
+}
+
+/// How the relay uses the keyring that it has mounted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyringUse {
+    /// The newest volume key's generation in the mount.
+    pub mounted_generation: u32,
+    /// The oldest volume key that a stored record is wrapped under, and that anything in the database's files still
+    /// needs; [`mounted_generation`](Self::mounted_generation) once nothing needs an older one.
+    pub oldest_generation: u32,
+    /// When the first epoch key dies that is still in the mount, whatever the relay's own clock says: in the past as
+    /// long as the kubelet hasn't brought the news of its destruction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_mounted: Option<Timestamp>,
 }
 
 /// How one of the relay's activities goes.
