@@ -13,6 +13,8 @@ pub enum ConditionType {
     Delivering,
     /// The volume's StorageClass encrypts at rest.
     StorageEncrypted,
+    /// What was asked for is done.
+    Complete,
 }
 
 impl fmt::Display for ConditionType {
@@ -92,6 +94,22 @@ pub enum Reason {
     FirstRun,
     /// What an other condition depends on isn't there.
     NotRunning,
+    /// The subject's personal data is erased everywhere.
+    Erased,
+    /// No connection holds anything of the subject.
+    SubjectUnknown,
+    /// The subject is known, and the relays are being asked.
+    Erasing,
+    /// A relay hasn't answered yet.
+    WaitingForRelay,
+    /// A deleted connection's volume may hold the subject's data, and no relay runs that could erase it.
+    VolumeRetained,
+    /// There is no connection in the namespace.
+    NoConnections,
+    /// A connection that the spec names doesn't exist.
+    ConnectionNotFound,
+    /// The namespace has no digest key yet.
+    DigestKeyMissing,
 }
 
 impl fmt::Display for Reason {

@@ -5,11 +5,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::{MarketplaceConnection, RetentionPolicy};
+use crate::{ErasureRequest, MarketplaceConnection, RetentionPolicy};
 
 /// Every kind's definition, as it is installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [MarketplaceConnection::crd(), RetentionPolicy::crd()].into_iter().map(published).collect()
+    [MarketplaceConnection::crd(), RetentionPolicy::crd(), ErasureRequest::crd()]
+        .into_iter()
+        .map(published)
+        .collect()
 }
 
 fn published(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {

@@ -3,7 +3,9 @@
 pub mod conditions;
 pub mod connection;
 pub mod crds;
+pub mod digest;
 pub mod duration;
+pub mod erasure;
 pub mod labels;
 pub mod operator_config;
 pub mod policy;
@@ -12,7 +14,9 @@ mod rules;
 
 pub use conditions::{ConditionType, Reason};
 pub use connection::{MarketplaceConnection, MarketplaceConnectionSpec, MarketplaceConnectionStatus};
+pub use digest::SubjectDigest;
 pub use duration::Duration;
+pub use erasure::{ErasureRequest, ErasureRequestSpec, ErasureRequestStatus};
 pub use operator_config::OperatorConfig;
 pub use policy::{RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus};
 

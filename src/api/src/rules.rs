@@ -6,7 +6,7 @@
 
 use kube::core::{Message, Rule};
 
-use crate::duration::PATTERN;
+use crate::{digest, duration::PATTERN};
 
 /// The name of an object: labels of letters, digits and `-`, separated by dots.
 const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
@@ -55,6 +55,22 @@ pub fn object_name(what: &str) -> Rule {
     Rule::new(format!("self.matches('{OBJECT_NAME}')")).message(Message::Message(format!(
         "must be the name of {what}: at most 253 lowercase letters, digits, '-' and '.'"
     )))
+}
+
+/// Every digest.
+pub fn subject_digest() -> Rule {
+    Rule::new(format!("self.matches('{}')", digest::PATTERN)).message(
+        "must be order: or buyer: and 64 lowercase hex digits; to name the subject in plain text, put it into a \
+         Secret and write subject.secretRef",
+    )
+}
+
+/// A list of connections' names.
+pub fn connection_names() -> Rule {
+    Rule::new(format!("self.all(name, name.matches('{OBJECT_NAME}'))")).message(
+        "connections must be names of MarketplaceConnections in the same namespace (kubectl get mconn); leave the \
+         list empty for all of them",
+    )
 }
 
 /// The names of the objects that a connection needs are its own with an ending.

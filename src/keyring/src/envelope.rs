@@ -16,12 +16,15 @@ const HKDF_INFO: &[u8] = b"marketrelay record key wrap v1";
 pub enum RecordKind {
     /// An order's PII.
     Order,
+    /// An erased order's number, until the destination knows.
+    ErasedOrder,
 }
 
 impl RecordKind {
     fn tag(self) -> u8 {
         match self {
             Self::Order => 1,
+            Self::ErasedOrder => 2,
         }
     }
 }

@@ -72,10 +72,14 @@ impl Metrics {
     /// A page was stored.
     pub fn ingested(&self, ingested: Ingested) {
         self.pages.with_label_values(&["ok"]).inc();
-        let Ingested { new, changed, unchanged, dropped } = ingested;
-        for (result, count) in
-            [("new", new), ("changed", changed), ("unchanged", unchanged), ("dropped", dropped)]
-        {
+        let Ingested { new, changed, unchanged, dropped, erased } = ingested;
+        for (result, count) in [
+            ("new", new),
+            ("changed", changed),
+            ("unchanged", unchanged),
+            ("dropped", dropped),
+            ("erased", erased),
+        ] {
             self.collected.with_label_values(&[result]).inc_by(count);
         }
     }

@@ -3,13 +3,17 @@
 use std::{path::PathBuf, sync::Arc};
 
 use marketrelay_api::relay::paths;
+use marketrelay_keyring::Keyring;
 use snafu::{ResultExt, Whatever, whatever};
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     activity::Reporter,
-    admin::{self, Admin},
+    admin::{self, Admin, Erasing},
     clock::Clock,
     collect::Collecting,
     deliver::{Deliverer, signature::Signer},
@@ -94,17 +98,24 @@ impl Relay {
 
     fn start(&self, tasks: &TaskTracker, listener: TcpListener) -> Result<(), Whatever> {
         let address = listener.local_addr().whatever_context("the admin API has no address")?;
-        self.serve(tasks, listener);
+        let keyring = self.keyring();
+        self.serve(tasks, listener, keyring.clone());
         self.end_on_new_configuration(tasks);
         tracing::info!(%address, "the admin API listens");
         if self.settings.config.suspend {
             tracing::info!("suspended: nothing is collected or delivered");
             return Ok(());
         }
-        self.work(tasks)
+        self.work(tasks, keyring)
     }
 
-    fn serve(&self, tasks: &TaskTracker, listener: TcpListener) {
+    fn keyring(&self) -> watch::Receiver<Mounted<Keyring>> {
+        let id = self.settings.id.clone();
+        let mounted = self.follow(paths::KEYRING, move |entries| keys::keyring(entries, &id));
+        keys::alive(mounted, self.clock.clone(), self.stop.clone())
+    }
+
+    fn serve(&self, tasks: &TaskTracker, listener: TcpListener, keyring: watch::Receiver<Mounted<Keyring>>) {
         let admin = Admin {
             store: self.store.clone(),
             connection_id: self.settings.id.to_string(),
@@ -113,6 +124,7 @@ impl Relay {
             delivering: self.delivering.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
+            erasing: Erasing { keyring, limits: self.settings.limits(), bell: self.bell.clone() },
         };
         let tls = self.follow(paths::TLS, admin::server_config);
         tasks.spawn(marketrelay_mtls::serve(listener, tls, admin::router(admin), self.stop.clone()));
@@ -133,7 +145,7 @@ impl Relay {
         });
     }
 
-    fn work(&self, tasks: &TaskTracker) -> Result<(), Whatever> {
+    fn work(&self, tasks: &TaskTracker, keyring: watch::Receiver<Mounted<Keyring>>) -> Result<(), Whatever> {
         let config = &self.settings.config;
         let egress = Egress::new(&config.egress.allowed_networks);
         let endpoints = self.settings.endpoints();
@@ -144,9 +156,7 @@ impl Relay {
         }
         let http = tls::http_client(&egress, &config.egress.extra_ca_certificates)?;
         let digest_key = self.follow(paths::DIGEST, keys::digest_key);
-        let (id, marketplace) = (self.settings.id.clone(), self.settings.marketplace());
-        let mounted = self.follow(paths::KEYRING, move |entries| keys::keyring(entries, &id));
-        let keyring = keys::alive(mounted, self.clock.clone(), self.stop.clone());
+        let marketplace = self.settings.marketplace();
         let credentials =
             self.follow(paths::CREDENTIALS, move |entries| settings::credentials(entries, marketplace));
         let collecting = Collecting {

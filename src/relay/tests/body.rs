@@ -4,7 +4,10 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use marketrelay_marketplace::Order;
-use marketrelay_relay::deliver::body::{self, OrderEvent};
+use marketrelay_relay::{
+    deliver::body::{self, Event},
+    store::outbox::Content,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -13,7 +16,8 @@ use crate::common::{Destination, ID, Mounts, amazon, any_order, bol, ebay, event
 
 fn message(orders: &[Order]) -> Zeroizing<Vec<u8>> {
     let events = orders.iter().enumerate().map(|(n, order)| {
-        OrderEvent::new(format!("evt_{n:032}"), n as u64 + 1, order).render().expect("JSON")
+        let content = Content::Order(Box::new(order.clone()));
+        Event::new(format!("evt_{n:032}"), n as u64 + 1, &content).render().expect("JSON")
     });
     let at = Timestamp::from_millisecond(1_800_000_000_123).expect("in range");
     body::render(ID, orders[0].marketplace, at, &events.collect::<Vec<_>>()).expect("JSON")

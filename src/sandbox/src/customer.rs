@@ -14,7 +14,7 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::state::Shared;
 
@@ -39,6 +39,7 @@ pub(crate) struct Inbox {
 struct Arrived {
     times: u64,
     newest: u64,
+    erased: bool,
 }
 
 #[derive(Default, Clone, Serialize)]
@@ -51,12 +52,15 @@ pub(crate) struct Summary {
     pub(crate) revisions_out_of_order: u64,
     pub(crate) bad_signatures: u64,
     pub(crate) unreadable: u64,
+    pub(crate) erased: u64,
 }
 
 /// One event, by its id.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Received {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
     pub(crate) connection_id: String,
     pub(crate) marketplace: String,
     pub(crate) number: String,
@@ -85,7 +89,11 @@ struct Event {
     id: String,
     revision: u64,
     order: Value,
+    #[serde(rename = "type")]
+    kind: String,
 }
+
+const ERASED: &str = "order.erased";
 
 impl Inbox {
     pub(crate) fn new(secrets: &[String]) -> Self {
@@ -100,13 +108,21 @@ impl Inbox {
         for event in message.data.events {
             self.summary.events += 1;
             let text = |name: &str| event.order[name].as_str().unwrap_or_default().to_owned();
-            let (number, status) = (text("number"), text("status"));
+            let (number, erased) = (text("number"), event.kind == ERASED);
+            let status = if erased { "erased".to_owned() } else { text("status") };
             let of_connection = self.orders.entry(message.data.connection_id.clone()).or_default();
             let arrived = of_connection.entry(number.clone()).or_default();
+            self.summary.erased += u64::from(erased && !arrived.erased);
+            arrived.erased |= erased;
+            let forget = arrived.erased;
             arrived.times += 1;
             self.summary.revisions_out_of_order += u64::from(arrived.newest > event.revision);
             arrived.newest = arrived.newest.max(event.revision);
+            if forget {
+                forget_order(&mut self.events, &message.data.connection_id, &number);
+            }
             let received = self.events.entry(event.id).or_insert_with(|| Received {
+                kind: event.kind,
                 connection_id: message.data.connection_id.clone(),
                 marketplace: message.data.marketplace.clone(),
                 status,
@@ -114,7 +130,7 @@ impl Inbox {
                 revision: event.revision,
                 times: 0,
                 at: now,
-                order: event.order,
+                order: if forget { json!({"number": event.order["number"]}) } else { event.order },
             });
             received.times += 1;
             self.summary.repeated_events += u64::from(received.times > 1);
@@ -139,6 +155,14 @@ impl Inbox {
             *numbers.entry(number.as_str()).or_default() += arrived.times;
         }
         numbers
+    }
+}
+
+/// As a customer's system should: of an erased order nothing is kept but its number.
+fn forget_order(events: &mut BTreeMap<String, Received>, connection: &str, number: &str) {
+    let of_order = |event: &&mut Received| event.connection_id == connection && event.number == number;
+    for event in events.values_mut().filter(of_order) {
+        event.order = json!({"number": number});
     }
 }
 
@@ -201,7 +225,8 @@ mod tests {
         let mut inbox = Inbox::new(&[]);
         let mut take = |message: &str, connection: &str, events: &[(&str, u64, &str)]| {
             let events = events.iter().map(|(id, revision, number)| {
-                json!({"id": id, "revision": revision, "order": {"number": number, "status": "shipped"}})
+                let order = json!({"number": number, "status": "shipped"});
+                json!({"id": id, "revision": revision, "order": order, "type": "order.upserted"})
             });
             let events: Vec<_> = events.collect();
             let data = json!({"data": {"connectionId": connection, "marketplace": "bol", "events": events}});
@@ -216,6 +241,26 @@ mod tests {
         let summary = &inbox.summary;
         let told = (summary.repeated_messages, summary.repeated_events, summary.revisions_out_of_order);
         assert_eq!(told, (1, 1, 1));
+    }
+
+    #[test]
+    fn of_an_erased_order_nothing_but_its_number_is_kept_also_if_an_old_event_comes_late() {
+        let mut inbox = Inbox::new(&[]);
+        let mut take = |id: &str, kind: &str, revision: u64, order: Value| {
+            let event = json!({"id": id, "revision": revision, "order": order, "type": kind});
+            let data = json!({"data": {"connectionId": "one", "marketplace": "bol", "events": [event]}});
+            inbox.take(id, serde_json::from_value(data).expect("a message"), Timestamp::UNIX_EPOCH);
+        };
+        take("e1", "order.upserted", 1, json!({"number": "A", "buyer": {"name": "Zoe"}}));
+        take("e2", "order.upserted", 1, json!({"number": "B", "buyer": {"name": "Max"}}));
+        for _ in 0..2 {
+            take("e3", "order.erased", 2, json!({"number": "A"}));
+        }
+        take("e4", "order.upserted", 1, json!({"number": "A", "buyer": {"name": "Zoe"}}));
+        let kept = json!(inbox.events.values().collect::<Vec<_>>()).to_string();
+        assert!(!kept.contains("Zoe") && kept.contains("Max"), "{kept}");
+        assert_eq!((inbox.summary.erased, inbox.summary.repeated_events), (1, 1));
+        assert_eq!(inbox.events["e3"].status, "erased");
     }
 
     /// The example of the Standard Webhooks specification.

@@ -1,6 +1,7 @@
-//! What operator and relay say to each other: the configuration file, the mounted paths, the admin API's status.
+//! What operator and relay say to each other: the configuration file, the mounted paths, the admin API.
 
 mod config;
+mod erasure;
 pub mod paths;
 mod status;
 
@@ -8,4 +9,5 @@ pub use config::{
     AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, MarketplaceEndpoints,
     MarketplaceSettings, RelayConfig, Retention, WebhookConfig,
 };
+pub use erasure::{Erasure, ErasureAnswer};
 pub use status::{Activity, DeliveryState, KeyringUse, RelayStatus};

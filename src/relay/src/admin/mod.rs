@@ -1,4 +1,6 @@
-//! The admin API: status, metrics and health on one port with mutual TLS.
+//! The admin API: status, erasures, metrics and health on one port with mutual TLS.
+
+mod erasures;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +14,8 @@ use axum::{
 use marketrelay_api::relay::{DeliveryState, RelayStatus};
 use marketrelay_mtls::{Pem, Role};
 use tokio::time::timeout;
+
+pub use erasures::Erasing;
 
 use crate::{
     activity::Reporter,
@@ -53,12 +57,15 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
+    /// For requests to erase.
+    pub erasing: Erasing,
 }
 
 /// The routes. Every path but the health ones needs a client certificate of its role.
 pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/status", get(show_status))
+        .route("/v1/erasures/{uid}", erasures::route())
         .route("/metrics", get(show_metrics))
         .route("/livez", get(live))
         .route("/readyz", get(live))
@@ -74,8 +81,8 @@ fn forbidden() -> Response {
 }
 
 fn unavailable(error: &dyn std::fmt::Display) -> Response {
-    tracing::warn!(%error, "the database doesn't answer");
-    (StatusCode::SERVICE_UNAVAILABLE, "the database doesn't answer\n").into_response()
+    tracing::warn!(%error, "the admin API can't answer");
+    (StatusCode::SERVICE_UNAVAILABLE, "not now; the relay's log says why\n").into_response()
 }
 
 async fn show_status(State(admin): State<Admin>, Extension(role): Extension<Role>) -> Response {

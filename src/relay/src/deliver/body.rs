@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use snafu::ResultExt;
 use zeroize::Zeroizing;
 
-use crate::store::{RenderSnafu, Result};
+use crate::store::{RenderSnafu, Result, outbox::Content};
 
 /// What is posted to the customer's endpoint.
 #[derive(Serialize, JsonSchema)]
@@ -30,7 +30,7 @@ pub struct OrdersMessage<'a, E> {
 #[derive(Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageType {
-    /// New and changed orders.
+    /// New, changed and erased orders.
     Orders,
 }
 
@@ -46,9 +46,18 @@ pub struct OrdersData<'a, E> {
     pub marketplace: Marketplace,
 }
 
+/// What happened to one order.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Event<'a> {
+    /// It is new or changed.
+    Upserted(OrderEvent<'a>),
+    /// Somebody in it asked to be forgotten.
+    Erased(ErasedEvent<'a>),
+}
+
 /// One order in its newest revision.
 #[derive(Serialize, JsonSchema)]
-#[schemars(title = "Event")]
 pub struct OrderEvent<'a> {
     /// The idempotency key: the same whenever this revision of this order is sent.
     pub id: String,
@@ -67,6 +76,36 @@ pub enum EventType {
     /// The order is new or changed.
     #[serde(rename = "order.upserted")]
     OrderUpserted,
+}
+
+/// An order whose personal data is to be erased, because somebody in it asked for that: erase it too, and whatever was
+/// made of it.
+#[derive(Serialize, JsonSchema)]
+pub struct ErasedEvent<'a> {
+    /// The idempotency key: the same whenever this event is sent.
+    pub id: String,
+    /// Which one.
+    pub order: ErasedOrder<'a>,
+    /// Higher than every earlier revision of the order; nothing follows it.
+    pub revision: u64,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub kind: ErasedEventType,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+pub enum ErasedEventType {
+    /// The order was erased.
+    #[serde(rename = "order.erased")]
+    OrderErased,
+}
+
+/// Which order was erased.
+#[derive(Serialize, JsonSchema)]
+pub struct ErasedOrder<'a> {
+    /// The marketplace's order number.
+    pub number: &'a str,
 }
 
 /// An order. Texts that the marketplace doesn't tell are empty, other values are absent.
@@ -154,10 +193,23 @@ pub struct DeliveredLine<'a> {
     pub unit_price: Option<&'a Money>,
 }
 
-impl<'a> OrderEvent<'a> {
-    /// The event of an opened order.
-    pub fn new(id: String, revision: u64, order: &'a Order) -> Self {
-        Self { id, order: DeliveredOrder::new(order), revision, kind: EventType::OrderUpserted }
+impl<'a> Event<'a> {
+    /// The event of what was opened.
+    pub fn new(id: String, revision: u64, content: &'a Content) -> Self {
+        match content {
+            Content::Order(order) => Self::Upserted(OrderEvent {
+                id,
+                order: DeliveredOrder::new(order),
+                revision,
+                kind: EventType::OrderUpserted,
+            }),
+            Content::Erased(number) => Self::Erased(ErasedEvent {
+                id,
+                order: ErasedOrder { number: number.expose() },
+                revision,
+                kind: ErasedEventType::OrderErased,
+            }),
+        }
     }
 
     /// As canonical JSON.
@@ -226,7 +278,7 @@ pub fn render(
 /// The published schema of a message.
 pub fn schema() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize();
-    settings.into_generator().into_root_schema_for::<OrdersMessage<'_, OrderEvent<'_>>>()
+    settings.into_generator().into_root_schema_for::<OrdersMessage<'_, Event<'_>>>()
 }
 
 /// The published schema as a file.

@@ -73,8 +73,8 @@ impl Deliverer {
     fn render(&self, events: &[Event], limit: usize) -> Result<Batch> {
         let (mut chosen, mut rendered, mut size) = (Vec::new(), Vec::new(), 0);
         for event in events {
-            let Ok(order) = &event.order else { continue };
-            let json = body::OrderEvent::new(event.id(&self.id), event.revision, order).render()?;
+            let Ok(content) = &event.content else { continue };
+            let json = body::Event::new(event.id(&self.id), event.revision, content).render()?;
             size += json.len() + 1;
             if size > limit && !rendered.is_empty() {
                 break;
@@ -95,7 +95,7 @@ fn whole_milliseconds(at: Timestamp) -> Timestamp {
 fn expired(events: &[Event], now: Timestamp) -> Result<Vec<i64>> {
     let mut expired = Vec::new();
     for event in events {
-        match &event.order {
+        match &event.content {
             Ok(_) => {}
             Err(OpenError::KeyGone { name }) if name.is_due(now) => expired.push(event.sequence),
             Err(error) => return UnreadableSnafu { reason: error.to_string() }.fail(),

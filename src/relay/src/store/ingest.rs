@@ -6,7 +6,7 @@ use marketrelay_marketplace::{Cursor, Money};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 use snafu::{ResultExt, ensure};
 
-use super::{KeyringTooShortSnafu, Prepared, Result, SealSnafu, outbox, prepared::Columns};
+use super::{KeyringTooShortSnafu, Prepared, Result, SealSnafu, erase, outbox, prepared::Columns};
 
 /// What one step of collecting brings.
 pub struct Page {
@@ -29,6 +29,8 @@ pub struct Ingested {
     pub unchanged: u64,
     /// Past their deadline: not stored.
     pub dropped: u64,
+    /// Erased on request: not stored.
+    pub erased: u64,
 }
 
 struct Existing {
@@ -55,8 +57,10 @@ pub fn ingest(
             Change::Changed => ingested.changed += 1,
             Change::None => ingested.unchanged += 1,
             Change::Dropped => ingested.dropped += 1,
+            Change::Erased => ingested.erased += 1,
         }
     }
+    erase::forget_ended(connection, now)?;
     connection
         .prepare_cached(
             "UPDATE relay SET cursor = ?1, known_until = coalesce(?2, known_until),
@@ -88,6 +92,7 @@ enum Change {
     Changed,
     None,
     Dropped,
+    Erased,
 }
 
 fn store(
@@ -108,6 +113,9 @@ fn store(
     .min();
     let shipped = first_shipped_at.and_then(|at| Timestamp::from_millisecond(at).ok());
     let deadline = deadline(order.columns.placed_at, shipped, known_until, limits);
+    if erase::is_erased(connection, order, deadline, limits)? {
+        return Ok(Change::Erased);
+    }
     ensure!(deadline <= now || keyring.reaches(deadline), KeyringTooShortSnafu);
     let Some(destroy_at) = keyring.name_for(deadline, now) else {
         // A later deadline has a key, unless the keyring is still the one of a coarser epoch.
@@ -133,6 +141,7 @@ fn store(
         None => connection.last_insert_rowid(),
     };
     write_lines(connection, id, &order.columns)?;
+    erase::write_people(connection, id, &order.other_buyer_digests)?;
     outbox::put(connection, id, revision, now)?;
     Ok(if existing.is_some() { Change::Changed } else { Change::New })
 }

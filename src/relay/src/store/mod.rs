@@ -1,10 +1,12 @@
 //! The relay's database: SQLCipher, one writer thread, one reader.
 
 pub mod delivery;
+pub mod erase;
 pub mod ingest;
 mod open;
 pub mod outbox;
 mod prepared;
+mod read_erased;
 mod read_order;
 mod schema;
 pub mod status;
@@ -55,6 +57,8 @@ pub enum StoreError {
          stored until the right one is back"
     ))]
     OtherDigestKey,
+    #[snafu(display("the database's write-ahead log is in use and can't be emptied"))]
+    LogInUse,
     #[snafu(display("the database's thread has ended"))]
     Ended,
 }

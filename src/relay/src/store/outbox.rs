@@ -1,11 +1,19 @@
 //! Events that wait for the destination, and the message that is being sent.
 
 use jiff::Timestamp;
-use marketrelay_keyring::{ConnectionId, Digest, Keyring, OpenError};
+use marketrelay_keyring::{ConnectionId, Digest, Keyring, OpenError, Pii};
 use marketrelay_marketplace::Order;
 use rusqlite::{Connection, params, params_from_iter};
 
-use super::{Result, delivery::DeliveryRow, read_order};
+use super::{Result, delivery::DeliveryRow, read_erased, read_order};
+
+/// What an event tells.
+pub enum Content {
+    /// The order as it is now.
+    Order(Box<Order>),
+    /// The number of an order that was erased.
+    Erased(Pii<String>),
+}
 
 /// An event with the order that it is about.
 pub struct Event {
@@ -15,8 +23,8 @@ pub struct Event {
     pub revision: u64,
     /// The keyed digest of the order's number.
     pub order_digest: Digest,
-    /// The order, opened; or why it can't be.
-    pub order: Result<Order, OpenError>,
+    /// What it tells, opened; or why it can't be.
+    pub content: Result<Content, OpenError>,
 }
 
 impl Event {
@@ -67,6 +75,14 @@ pub(super) fn put(connection: &Connection, order: i64, revision: u64, now: Times
     Ok(())
 }
 
+/// Notes that an order was erased.
+pub(super) fn put_erased(connection: &Connection, erased: i64, revision: u64, now: Timestamp) -> Result<()> {
+    connection
+        .prepare_cached("INSERT INTO outbox (erased_id, revision, recorded_at) VALUES (?1, ?2, ?3)")?
+        .execute(params![erased, revision, now.as_millisecond()])?;
+    Ok(())
+}
+
 /// The message that was begun is none any more; its events go with the next one.
 pub fn dissolve_message(connection: &Connection) -> Result<()> {
     connection.execute("UPDATE outbox SET in_message = 0 WHERE in_message = 1", [])?;
@@ -82,20 +98,31 @@ pub fn candidates(
     most: u32,
     now: Timestamp,
 ) -> Result<Vec<Event>> {
-    let begun = "SELECT sequence, revision, order_id FROM outbox WHERE in_message = 1 ORDER BY sequence";
-    let due = "SELECT sequence, revision, order_id FROM outbox WHERE next_attempt_at <= ?1 ORDER BY sequence LIMIT ?2";
-    let (sql, parameters) = match row.message {
+    let begun = "WHERE in_message = 1 ORDER BY sequence";
+    let due = "WHERE next_attempt_at <= ?1 ORDER BY sequence LIMIT ?2";
+    let (which, parameters) = match row.message {
         Some(_) => (begun, vec![]),
         None => (due, vec![now.as_millisecond(), most.into()]),
     };
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = format!("SELECT sequence, revision, order_id, erased_id FROM outbox {which}");
+    let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(params_from_iter(parameters), |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, u64>(1)?, row.get::<_, i64>(2)?))
+        Ok((row.get(0)?, row.get(1)?, row.get::<_, Option<i64>>(2)?, row.get::<_, Option<i64>>(3)?))
     })?;
     rows.map(|row| {
-        let (sequence, revision, id) = row?;
-        let (order_digest, order) = read_order::read(connection, id, keyring)?;
-        Ok(Event { sequence, revision, order_digest, order })
+        let (sequence, revision, order, erased) = row?;
+        let (order_digest, content) = match erased {
+            Some(id) => {
+                let (digest, number) = read_erased::read(connection, id, keyring)?;
+                (digest, number.map(Content::Erased))
+            }
+            None => {
+                let id = order.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+                let (digest, order) = read_order::read(connection, id, keyring)?;
+                (digest, order.map(|order| Content::Order(Box::new(order))))
+            }
+        };
+        Ok(Event { sequence, revision, order_digest, content })
     })
     .collect()
 }

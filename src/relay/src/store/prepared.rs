@@ -1,8 +1,10 @@
 //! An order on its way into the database: digests taken, PII serialised, nothing sealed yet.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use marketrelay_keyring::{Digest, DigestKey};
-use marketrelay_marketplace::{Fulfilment, Marketplace, Money, Order, OrderLine, OrderStatus};
+use marketrelay_marketplace::{Fulfilment, Marketplace, Money, Order, OrderLine, OrderPii, OrderStatus};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -10,6 +12,8 @@ use zeroize::Zeroizing;
 pub struct Prepared {
     pub(super) number_digest: Digest,
     pub(super) buyer_digest: Option<Digest>,
+    /// Whoever else is in the order, by what an erasure could name them.
+    pub(super) other_buyer_digests: Vec<Digest>,
     pub(super) content_digest: Digest,
     pub(super) pii: Zeroizing<Vec<u8>>,
     pub(super) columns: Columns,
@@ -68,17 +72,29 @@ impl Prepared {
         };
         let person = pii.expose();
         let buyer = [&person.buyer.email, &person.buyer.username].into_iter().find(|text| !text.is_empty());
+        let buyer_digest = buyer.map(|buyer| key.buyer(marketplace.as_str(), buyer));
+        let people = people(person).map(|text| key.buyer(marketplace.as_str(), text));
+        let others: BTreeSet<_> = people.filter(|digest| Some(*digest) != buyer_digest).collect();
         let json = Zeroizing::new(json(person));
         let mut content = Zeroizing::new(self::json(&columns));
         content.extend_from_slice(&json);
         Self {
             number_digest: key.order(marketplace.as_str(), &person.number),
-            buyer_digest: buyer.map(|buyer| key.buyer(marketplace.as_str(), buyer)),
+            buyer_digest,
+            other_buyer_digests: others.into_iter().collect(),
             content_digest: key.content(&content),
             pii: json,
             columns,
         }
     }
+}
+
+/// Whatever an erasure could name somebody by.
+fn people(pii: &OrderPii) -> impl Iterator<Item = &str> {
+    let addresses = [&pii.ship_to, &pii.bill_to].into_iter().flatten();
+    let texts =
+        [&pii.buyer.email, &pii.buyer.username].into_iter().chain(addresses.map(|address| &address.email));
+    texts.map(String::as_str).filter(|text| !text.is_empty())
 }
 
 /// Strings, numbers and times always have a JSON form.

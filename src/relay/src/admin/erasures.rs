@@ -1,0 +1,73 @@
+//! `PUT /v1/erasures/{uid}`.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::{DefaultBodyLimit, Path, State, rejection::JsonRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, put},
+};
+use marketrelay_api::relay::Erasure;
+use marketrelay_keyring::{Keyring, Limits};
+use marketrelay_mtls::Role;
+use tokio::sync::{Notify, watch};
+
+use super::{Admin, forbidden, unavailable};
+use crate::{mounts::Mounted, store::erase::Request};
+
+/// [`Erasure::MOST`] digests are about 22 KiB.
+const LARGEST_BODY: usize = 64 * 1024;
+/// A uid has 36 characters.
+const LONGEST_UID: usize = 64;
+
+/// What erasing needs.
+#[derive(Clone)]
+pub struct Erasing {
+    /// The mounted keyring: what the destination is told is sealed until then.
+    pub keyring: watch::Receiver<Mounted<Keyring>>,
+    /// The retention in effect.
+    pub limits: Limits,
+    /// Rung when the destination is to be told.
+    pub bell: Arc<Notify>,
+}
+
+pub(super) fn route() -> MethodRouter<Admin> {
+    put(erase).layer(DefaultBodyLimit::max(LARGEST_BODY))
+}
+
+async fn erase(
+    State(admin): State<Admin>,
+    Extension(role): Extension<Role>,
+    Path(uid): Path<String>,
+    body: Result<Json<Erasure>, JsonRejection>,
+) -> Response {
+    if role != Role::Operator {
+        return forbidden();
+    }
+    // A rejection's own text could repeat what was sent.
+    let Ok(Json(Erasure { subject })) = body else {
+        return bad_request("the body isn't {\"subject\": [digests]}\n");
+    };
+    if subject.is_empty() || subject.len() > Erasure::MOST || uid.len() > LONGEST_UID {
+        return bad_request("too few or too many digests, or too long a uid\n");
+    }
+    let keyring = match admin.erasing.keyring.borrow().clone() {
+        Ok(keyring) => keyring,
+        Err(reason) => return unavailable(&reason),
+    };
+    let request = Request { uid, subject, keyring, limits: admin.erasing.limits, now: admin.clock.now() };
+    match admin.store.erase(request).await {
+        Ok(answer) => {
+            tracing::info!(matched = answer.matched, erased = answer.erased, "erased on request");
+            admin.erasing.bell.notify_one();
+            Json(answer).into_response()
+        }
+        Err(error) => unavailable(&error),
+    }
+}
+
+fn bad_request(why: &'static str) -> Response {
+    (StatusCode::BAD_REQUEST, why).into_response()
+}

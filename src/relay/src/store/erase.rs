@@ -1,0 +1,258 @@
+//! Erasing on request: orders lose their personal data, stay away when they are collected again, and the destination is
+//! told.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::{SubjectDigest, relay::ErasureAnswer};
+use marketrelay_keyring::{DestroyAt, Digest, Keyring, Limits, OpenError, RecordKind, RecordRef, Sealed};
+use marketrelay_marketplace::Order;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use snafu::{ResultExt, ensure};
+
+use super::{LogInUseSnafu, Prepared, Result, SealSnafu, Store, UnreadableSnafu, outbox, read_order};
+
+/// A request's answer is kept this long at least.
+const REPEATED: SignedDuration = SignedDuration::from_hours(24 * 30);
+
+/// A request, with what it needs.
+pub struct Request {
+    /// The same answer to the same one.
+    pub uid: String,
+    /// Whom or what to erase.
+    pub subject: Vec<SubjectDigest>,
+    /// To seal what the destination is told.
+    pub keyring: Arc<Keyring>,
+    /// The retention in effect.
+    pub limits: Limits,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl Store {
+    /// Erases in one transaction, and makes sure that the write-ahead log holds nothing of it any more.
+    pub async fn erase(&self, request: Request) -> Result<ErasureAnswer> {
+        self.writer
+            .run(move |connection| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let answer = erase(&transaction, &request)?;
+                transaction.commit()?;
+                empty_log(connection)?;
+                Ok(answer)
+            })
+            .await
+    }
+}
+
+/// Pages as they were before are in the log until it is emptied; in the database they are overwritten.
+fn empty_log(connection: &Connection) -> Result<()> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    ensure!(!busy, LogInUseSnafu);
+    Ok(())
+}
+
+fn erase(connection: &Connection, request: &Request) -> Result<ErasureAnswer> {
+    if let Some(answer) = answered(connection, &request.uid)? {
+        return Ok(answer);
+    }
+    let orders = find(connection, &request.subject)?;
+    let mut sealed_until = None;
+    for id in &orders {
+        let destroy_at = erase_order(connection, *id, request)?;
+        sealed_until = sealed_until.max(Some(destroy_at.as_second()));
+    }
+    let answer = ErasureAnswer {
+        matched: orders.len() as u64,
+        erased: orders.len() as u64,
+        sealed_until: sealed_until.and_then(|at| Timestamp::from_second(at).ok()),
+    };
+    note(connection, request, &answer)?;
+    Ok(answer)
+}
+
+fn answered(connection: &Connection, uid: &str) -> Result<Option<ErasureAnswer>> {
+    let mut statement =
+        connection.prepare_cached("SELECT matched, erased, sealed_until FROM erasures WHERE uid = ?1")?;
+    let answer = statement.query_row([uid], |row| {
+        let until: Option<i64> = row.get(2)?;
+        Ok(ErasureAnswer {
+            matched: row.get(0)?,
+            erased: row.get(1)?,
+            sealed_until: until.and_then(|at| Timestamp::from_second(at).ok()),
+        })
+    });
+    Ok(answer.optional()?)
+}
+
+fn note(connection: &Connection, request: &Request, answer: &ErasureAnswer) -> Result<()> {
+    let forget_at = (request.now + REPEATED).max(answer.sealed_until.unwrap_or(Timestamp::MIN));
+    connection.execute(
+        "INSERT INTO erasures (uid, matched, erased, sealed_until, forget_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            request.uid,
+            answer.matched,
+            answer.erased,
+            answer.sealed_until.map(Timestamp::as_second),
+            forget_at.as_millisecond()
+        ],
+    )?;
+    Ok(())
+}
+
+/// The orders with the subject in them.
+fn find(connection: &Connection, subject: &[SubjectDigest]) -> Result<BTreeSet<i64>> {
+    let mut by_number = connection.prepare_cached("SELECT id FROM orders WHERE number_digest = ?1")?;
+    let mut by_buyer = connection.prepare_cached(
+        "SELECT id FROM orders WHERE buyer_digest = ?1
+         UNION SELECT order_id FROM other_buyer_digests WHERE digest = ?1",
+    )?;
+    let mut found = BTreeSet::new();
+    for digest in subject {
+        let (statement, bytes) = match digest {
+            SubjectDigest::Order(bytes) => (&mut by_number, bytes),
+            SubjectDigest::Buyer(bytes) => (&mut by_buyer, bytes),
+        };
+        for id in statement.query_map([bytes], |row| row.get(0))? {
+            found.insert(id?);
+        }
+    }
+    Ok(found)
+}
+
+struct Row {
+    number_digest: [u8; 32],
+    revision: u64,
+    placed_at: i64,
+    deadline: i64,
+    shipped: bool,
+    destroy_at: DestroyAt,
+}
+
+/// Takes an order away, keeps it away, and puts the event for the destination into the outbox. Says when the last key of
+/// a copy of it dies.
+fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<DestroyAt> {
+    let row = row(connection, id)?;
+    let number = number(connection, id, request)?;
+    outbox::supersede(connection, id)?;
+    connection.prepare_cached("DELETE FROM orders WHERE id = ?1")?.execute([id])?;
+    let until = natural_end(row.deadline, row.shipped, row.placed_at, request.limits);
+    keep_away(connection, &row.number_digest, until)?;
+    match number {
+        Some(order) => tell(connection, &row, &order.pii.expose().number, request)?,
+        None => {
+            connection.execute("UPDATE relay SET given_up = given_up + 1", [])?;
+        }
+    }
+    Ok(row.destroy_at)
+}
+
+fn row(connection: &Connection, id: i64) -> Result<Row> {
+    let mut statement = connection.prepare_cached(
+        "SELECT number_digest, revision, placed_at, deadline, first_shipped_at IS NOT NULL, destroy_at
+         FROM orders WHERE id = ?1",
+    )?;
+    let row = statement.query_row([id], |row| {
+        Ok(Row {
+            number_digest: row.get(0)?,
+            revision: row.get(1)?,
+            placed_at: row.get(2)?,
+            deadline: row.get(3)?,
+            shipped: row.get(4)?,
+            destroy_at: DestroyAt::from_second(row.get(5)?),
+        })
+    })?;
+    Ok(row)
+}
+
+/// The order with its number, to tell the destination of it; nothing once its key has died on time.
+fn number(connection: &Connection, id: i64, request: &Request) -> Result<Option<Order>> {
+    match read_order::read(connection, id, &request.keyring)?.1 {
+        Ok(order) => Ok(Some(order)),
+        Err(OpenError::KeyGone { name }) if name.is_due(request.now) => Ok(None),
+        Err(error) => UnreadableSnafu { reason: error.to_string() }.fail(),
+    }
+}
+
+fn tell(connection: &Connection, row: &Row, number: &str, request: &Request) -> Result<()> {
+    let revision = row.revision + 1;
+    let record = RecordRef { kind: RecordKind::ErasedOrder, revision, destroy_at: row.destroy_at };
+    let Sealed { body, wrapped_key, volume_generation } =
+        request.keyring.seal(record, number.as_bytes()).context(SealSnafu)?;
+    connection.execute(
+        "INSERT INTO erased_orders (number_digest, revision, destroy_at, pii, pii_key, volume_generation)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![
+            row.number_digest,
+            revision,
+            row.destroy_at.as_second(),
+            body,
+            wrapped_key,
+            volume_generation
+        ],
+    )?;
+    outbox::put_erased(connection, connection.last_insert_rowid(), revision, request.now)
+}
+
+/// When the marketplace's telling the order again can't matter any more. The deadline of an order that hasn't shipped
+/// moves with what is known, up to its age limit.
+fn natural_end(deadline: i64, shipped: bool, placed_at: i64, limits: Limits) -> i64 {
+    let oldest =
+        placed_at.saturating_add(i64::try_from(limits.anonymize_after.as_millis()).unwrap_or(i64::MAX));
+    if shipped { deadline } else { deadline.max(oldest) }
+}
+
+fn keep_away(connection: &Connection, number_digest: &[u8; 32], until: i64) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO erasure_journal (number_digest, until) VALUES (?1, ?2)
+             ON CONFLICT (number_digest) DO UPDATE SET until = max(until, excluded.until)",
+        )?
+        .execute(params![number_digest, until])?;
+    Ok(())
+}
+
+/// Whether an order that the marketplace tells was erased. Its entry then lasts as long as what is told now says.
+pub(super) fn is_erased(
+    connection: &Connection,
+    order: &Prepared,
+    deadline: Timestamp,
+    limits: Limits,
+) -> Result<bool> {
+    let digest = order.number_digest.as_bytes();
+    let known = connection
+        .prepare_cached("SELECT 1 FROM erasure_journal WHERE number_digest = ?1")?
+        .exists([digest])?;
+    if known {
+        let (placed, shipped) = (order.columns.placed_at, order.columns.first_shipped_at.is_some());
+        let until = natural_end(deadline.as_millisecond(), shipped, placed.as_millisecond(), limits);
+        keep_away(connection, digest, until)?;
+    }
+    Ok(known)
+}
+
+/// Who else is in an order, in place of who was.
+pub(super) fn write_people(connection: &Connection, order: i64, others: &[Digest]) -> Result<()> {
+    connection.prepare_cached("DELETE FROM other_buyer_digests WHERE order_id = ?1")?.execute([order])?;
+    let mut statement =
+        connection.prepare_cached("INSERT INTO other_buyer_digests (order_id, digest) VALUES (?1, ?2)")?;
+    for digest in others {
+        statement.execute(params![order, digest.as_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Forgets what has ended: entries of the journal, answers, and events whose key is dead.
+pub(super) fn forget_ended(connection: &Connection, now: Timestamp) -> Result<()> {
+    let millisecond = now.as_millisecond();
+    connection.prepare_cached("DELETE FROM erasure_journal WHERE until <= ?1")?.execute([millisecond])?;
+    connection.prepare_cached("DELETE FROM erasures WHERE forget_at <= ?1")?.execute([millisecond])?;
+    let untold = "SELECT id FROM erased_orders WHERE destroy_at <= ?1";
+    let ended = connection
+        .prepare_cached(&format!("DELETE FROM outbox WHERE erased_id IN ({untold})"))?
+        .execute([now.as_second()])?;
+    if ended > 0 {
+        outbox::dissolve_message(connection)?;
+        connection.execute("UPDATE relay SET given_up = given_up + ?1", [ended])?;
+    }
+    Ok(())
+}
