@@ -80,12 +80,31 @@ async fn policies_at_the_edges_are_accepted() {
 }
 
 #[tokio::test]
+async fn erasures_at_the_edges_are_accepted() {
+    all_are_accepted(Kind::Erasure, &[
+        ("the shortest", "{}"),
+        (
+            "both kinds of digests",
+            "spec: {subject: {secretRef: null, digests: ['order:0000000000000000000000000000000000000000000000000000000000000000', 'buyer:0000000000000000000000000000000000000000000000000000000000000000']}}",
+        ),
+        ("some connections", "spec: {connections: [bol, ebay-2]}"),
+        ("a second", "spec: {ttlAfterCompletion: 1s}"),
+        ("years", "spec: {ttlAfterCompletion: 3650d}"),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn defaults_are_visible() {
     with_namespace(|space| async move {
         let policy = create(&space, Kind::Policy, "{}").await;
         let defaults =
             "{anonymizeAfter: 90d, amazon: {anonymizeAfter: 30d}, deleteAfterShipment: 30d, keyEpoch: 1d}";
         assert_eq!(policy.data["spec"], yaml(defaults));
+
+        let erasure = create(&space, Kind::Erasure, "{}").await;
+        let defaults = "{subject: {secretRef: {name: case-4711}}, connections: [], ttlAfterCompletion: 30d}";
+        assert_eq!(erasure.data["spec"], yaml(defaults));
 
         let connection = create(&space, Kind::Connection, "{}").await;
         let defaults = "

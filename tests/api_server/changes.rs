@@ -100,3 +100,23 @@ async fn all_else_may_change() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn an_erasure_stays_as_it_was_made() {
+    with_namespace(|space| async move {
+        create(&space, Kind::Erasure, "{}").await;
+        let part =
+            "spec: Invalid value: a request can't be changed once it is made: delete it and make a new one";
+        let mut differences = Differences::default();
+        for (promise, change, part) in [
+            ("another Secret", "spec: {subject: {secretRef: {name: case-4712}}}", Some(part)),
+            ("fewer connections", "spec: {connections: [bol]}", Some(part)),
+            ("another end", "spec: {ttlAfterCompletion: 1d}", Some(part)),
+            ("a label", "metadata: {labels: {case: '4711'}}", None),
+        ] {
+            differences.note(promise, part, try_change(&space, Kind::Erasure, "sample", change).await);
+        }
+        differences.none();
+    })
+    .await;
+}

@@ -29,6 +29,8 @@ async fn explain_says_what_a_field_means() {
             ("mconn.status.conditions", "each with a reason and a message that says"),
             ("retpol.spec", "from the data and from every backup"),
             ("retpol.spec.keyEpoch", "How finely keys are destroyed"),
+            ("erasure.spec.subject.secretRef", "turns into digests and deletes at once"),
+            ("erasure.status", "Until when a copy of a volume could still hold what was erased"),
         ] {
             let explained = explained(&space, path).await;
             assert!(explained.contains(part), "{path}: {explained}");
@@ -73,6 +75,12 @@ async fn columns_answer_what_is_asked_first() {
             connections: 3
             conditions: [{type: Ready, status: 'True', reason: Ready, message: good, lastTransitionTime: 2026-01-01T00:00:00Z}]";
         set_status(&space, Kind::Policy, &policy, status).await.expect("a status");
+        let request = create(&space, Kind::Erasure, "{}").await;
+        let status = "
+            matched: 3
+            erased: 3
+            conditions: [{type: Complete, status: 'True', reason: Erased, message: done, lastTransitionTime: 2026-01-01T00:00:00Z}]";
+        set_status(&space, Kind::Erasure, &request, status).await.expect("a status");
         let words = |what: &[&str]| {
             let table = text(&space.kubectl(what));
             let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -86,6 +94,9 @@ async fn columns_answer_what_is_asked_first() {
         let rows = words(&["get", "retpol"]);
         assert_eq!(rows[0], "NAME ANONYMIZE AMAZON SHIPPED CONNECTIONS READY REASON AGE");
         assert!(rows[1].starts_with("sample 90d 30d 30d 3 True Ready "), "{rows:?}");
+        let rows = words(&["get", "erasure"]);
+        assert_eq!(rows[0], "NAME COMPLETE REASON MATCHED ERASED AGE");
+        assert!(rows[1].starts_with("sample True Erased 3 3 "), "{rows:?}");
     })
     .await;
 }
@@ -95,9 +106,10 @@ async fn all_of_ours_is_listed_by_one_word() {
     with_namespace(|space| async move {
         create(&space, Kind::Connection, "{}").await;
         create(&space, Kind::Policy, "{}").await;
+        create(&space, Kind::Erasure, "{}").await;
         let listed = text(&space.kubectl(&["get", "marketrelay", "--output=name"]));
-        let expected =
-            "marketplaceconnection.marketrelay.dev/sample\nretentionpolicy.marketrelay.dev/sample\n";
+        let expected = "erasurerequest.marketrelay.dev/sample\n\
+            marketplaceconnection.marketrelay.dev/sample\nretentionpolicy.marketrelay.dev/sample\n";
         assert_eq!(listed, expected);
     })
     .await;

@@ -307,3 +307,65 @@ async fn a_policys_durations_are_a_manageable_number_of_keys() {
     ])
     .await;
 }
+
+const ONE_WAY: &str = "spec.subject: Invalid value: name the subject in exactly one way: digests or secretRef; a name, an address or an order number never belongs into this object";
+const DIGEST: &str = "Invalid value: must be order: or buyer: and 64 lowercase hex digits; to name the subject in plain text, put it into a Secret and write subject.secretRef";
+
+#[tokio::test]
+async fn an_erasure_names_its_subject_in_one_way_and_never_in_plain_text() {
+    all_are_refused(Kind::Erasure, &[
+        ("no subject", "spec: {subject: null}", "spec.subject: Required value"),
+        ("an empty one", "spec: {subject: {secretRef: null}}", ONE_WAY),
+        (
+            "both",
+            "spec: {subject: {digests: ['order:0000000000000000000000000000000000000000000000000000000000000000']}}",
+            ONE_WAY,
+        ),
+        ("no digest", "spec: {subject: {secretRef: null, digests: []}}", "spec.subject.digests in body should have at least 1 items"),
+        ("an address", "spec: {subject: {secretRef: null, digests: [zoe@buyer.example]}}", DIGEST),
+        (
+            "a digest without a kind",
+            "spec: {subject: {secretRef: null, digests: ['0000000000000000000000000000000000000000000000000000000000000000']}}",
+            DIGEST,
+        ),
+        (
+            "capital digits",
+            "spec: {subject: {secretRef: null, digests: ['buyer:ABCD000000000000000000000000000000000000000000000000000000000000']}}",
+            DIGEST,
+        ),
+        (
+            "a digest twice",
+            "spec: {subject: {secretRef: null, digests: ['order:0000000000000000000000000000000000000000000000000000000000000000', 'order:0000000000000000000000000000000000000000000000000000000000000000']}}",
+            "spec.subject.digests[1]: Duplicate value",
+        ),
+        (
+            "another namespace's Secret",
+            "spec: {subject: {secretRef: {name: other/case}}}",
+            "spec.subject.secretRef.name: Invalid value: must be the name of a Secret in the same namespace",
+        ),
+        (
+            "no name of a connection",
+            "spec: {connections: [acme/bol]}",
+            "spec.connections: Invalid value: connections must be names of MarketplaceConnections in the same namespace (kubectl get mconn); leave the list empty for all of them",
+        ),
+        ("a connection twice", "spec: {connections: [bol, bol]}", "spec.connections[1]: Duplicate value"),
+        ("no time at all", "spec: {ttlAfterCompletion: 0d}", DURATION),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn an_erasure_has_at_most_a_hundred_digests() {
+    with_namespace(|space| async move {
+        let digests: Vec<_> = (0..101).map(|n| format!("'buyer:{n:064}'")).collect();
+        let change = |list: &[String]| {
+            format!("spec: {{subject: {{secretRef: null, digests: [{}]}}}}", list.join(", "))
+        };
+        let mut differences = Differences::default();
+        let part = "spec.subject.digests: Too many: 101: must have at most 100 items";
+        differences.note("101", Some(part), try_create(&space, Kind::Erasure, &change(&digests)).await);
+        differences.note("100", None, try_create(&space, Kind::Erasure, &change(&digests[1..])).await);
+        differences.none();
+    })
+    .await;
+}

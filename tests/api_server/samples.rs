@@ -4,7 +4,7 @@ use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
 };
-use marketrelay_api::{MarketplaceConnection, RetentionPolicy};
+use marketrelay_api::{ErasureRequest, MarketplaceConnection, RetentionPolicy};
 use serde_json::{Value, json};
 
 use crate::support::Space;
@@ -14,6 +14,7 @@ use crate::support::Space;
 pub enum Kind {
     Connection,
     Policy,
+    Erasure,
 }
 
 impl Kind {
@@ -25,6 +26,7 @@ impl Kind {
         match self {
             Self::Connection => ApiResource::erase::<MarketplaceConnection>(&()),
             Self::Policy => ApiResource::erase::<RetentionPolicy>(&()),
+            Self::Erasure => ApiResource::erase::<ErasureRequest>(&()),
         }
     }
 
@@ -40,6 +42,7 @@ impl Kind {
                 }},
             }),
             Self::Policy => json!({}),
+            Self::Erasure => json!({"subject": {"secretRef": {"name": "case-4711"}}}),
         };
         json!({"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": "sample"}, "spec": spec})
     }

@@ -13,7 +13,7 @@ use crate::{
 #[tokio::test]
 async fn only_the_status_subresource_writes_the_status() {
     with_namespace(|space| async move {
-        for kind in [Kind::Connection, Kind::Policy] {
+        for kind in [Kind::Connection, Kind::Policy, Kind::Erasure] {
             let made = create(&space, kind, "status: {observedGeneration: 5}").await;
             assert!(made.data.get("status").is_none(), "{kind:?}");
             let both =

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod connections;
+mod erasure;
 mod failures;
 mod isolation;
 mod lifecycle;

@@ -15,6 +15,17 @@ pub async fn leader(client: &Client) -> Result<String, String> {
     if holder.is_empty() { Err("nobody leads".to_owned()) } else { Ok(holder) }
 }
 
+/// The leader's process on this machine.
+pub async fn leader_process(client: &Client) -> u32 {
+    let pods = Api::<Pod>::namespaced(client.clone(), SYSTEM);
+    wait_for("the leader's process", SOON, async || {
+        let first = leader(client).await?;
+        let uid = pods.get(&first).await.map_err(|error| error.to_string())?.uid().unwrap_or_default();
+        process(&uid, "/marketrelay-operator").ok_or_else(|| format!("no process of {first}"))
+    })
+    .await
+}
+
 #[tokio::test]
 async fn an_operator_killed_while_connections_come_up_finishes_after_its_restart() {
     let _alone = alone().await;
@@ -22,13 +33,7 @@ async fn an_operator_killed_while_connections_come_up_finishes_after_its_restart
         for marketplace in ["amazon", "ebay", "bol"] {
             tenant.seller(marketplace, 5).await;
         }
-        let pods = Api::<Pod>::namespaced(tenant.client.clone(), SYSTEM);
-        let pid = wait_for("the leader's process", SOON, async || {
-            let first = leader(&tenant.client).await?;
-            let uid = pods.get(&first).await.map_err(|error| error.to_string())?.uid().unwrap_or_default();
-            process(&uid, "/marketrelay-operator").ok_or_else(|| format!("no process of {first}"))
-        })
-        .await;
+        let pid = leader_process(&tenant.client).await;
         for marketplace in ["amazon", "ebay", "bol"] {
             tenant.apply(&tenant.connection(marketplace));
         }

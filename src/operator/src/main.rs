@@ -70,7 +70,8 @@ async fn serve(arguments: Arguments) -> Result<(), Whatever> {
     if scopes.is_empty() {
         scopes.push(Scope::All);
     }
-    let settings = Settings { config, namespace: arguments.namespace, identity: arguments.identity, scopes };
+    let Arguments { namespace, identity, .. } = arguments;
+    let settings = Settings { config, namespace, identity, scopes, addresses: None };
     run(settings, clients().await?, listener, stop).await
 }
 

@@ -25,6 +25,7 @@ pub struct Metrics {
     leader: IntGauge,
     conditions: IntGaugeVec,
     backlog: IntGaugeVec,
+    erasures: IntGaugeVec,
     stores: RwLock<Vec<Arc<Stores>>>,
 }
 
@@ -64,9 +65,14 @@ impl Metrics {
                 "Events that waited for the destination when the status was last written.",
                 &["namespace", "connection"],
             )?,
+            erasures: gauges(
+                "marketrelay_erasure_requests",
+                "Erasure requests by the reason of their condition Complete.",
+                &["namespace", "status", "reason"],
+            )?,
             stores: RwLock::default(),
         };
-        let all: [Box<dyn prometheus::core::Collector>; 9] = [
+        let all: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.durations.clone()),
             Box::new(metrics.errors.clone()),
@@ -76,6 +82,7 @@ impl Metrics {
             Box::new(metrics.leader.clone()),
             Box::new(metrics.conditions.clone()),
             Box::new(metrics.backlog.clone()),
+            Box::new(metrics.erasures.clone()),
         ];
         all.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
         Ok(metrics)
@@ -130,11 +137,24 @@ impl Metrics {
                 self.backlog.with_label_values(&[&namespace, &name]).set(relay.backlog);
             }
         }
+        self.show_erasures(&stores);
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics can't be written");
         }
         text
+    }
+}
+
+impl Metrics {
+    fn show_erasures(&self, stores: &[Arc<Stores>]) {
+        self.erasures.reset();
+        for request in stores.iter().flat_map(|stores| stores.erasures.state()) {
+            let namespace = request.namespace().unwrap_or_default();
+            for complete in request.status.iter().flat_map(|status| &status.conditions) {
+                self.erasures.with_label_values(&[&namespace, &complete.status, &complete.reason]).inc();
+            }
+        }
     }
 }
 

@@ -22,13 +22,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     controllers::{
         connection::{self, Context, Memory},
-        policy, retained,
+        erasure, policy, retained,
     },
     failures::Failures,
     leader::Candidate,
     metrics::Metrics,
     pki::{self, Authority},
-    relay_client::RelayClient,
+    relay_client::{Addresses, RelayClient},
     rollout::Waves,
     scope::Scope,
     secrets::Judged,
@@ -53,6 +53,8 @@ pub struct Settings {
     pub identity: String,
     /// What is worked on.
     pub scopes: Vec<Scope>,
+    /// Where relays are; without it the cluster's DNS says so.
+    pub addresses: Option<Addresses>,
 }
 
 /// Clients of the API server.
@@ -83,8 +85,8 @@ pub async fn run(
 ) -> Result<(), Whatever> {
     let authority = pki::load_or_create(&clients.work, &settings.namespace).await;
     let authority = Arc::new(authority.whatever_context("the certificate authority can't be had")?);
-    let relays =
-        RelayClient::new(authority.clone(), Timestamp::now()).whatever_context("client certificate")?;
+    let relays = RelayClient::new(authority.clone(), settings.addresses.clone(), Timestamp::now());
+    let relays = relays.whatever_context("client certificate")?;
     let metrics = Arc::new(Metrics::new().whatever_context("metrics")?);
     let host = format!("marketrelay-operator.{}.svc", settings.namespace);
     let serving = CancellationToken::new();
@@ -190,14 +192,25 @@ async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: Can
         "RetentionPolicy",
         stores.policies.clone(),
         changes.policies,
-        context,
+        context.clone(),
         stop.clone(),
         |object, context| async move {
             policy::reconcile(object, context).await.map_err(|error| ("status", error.to_string()))
         },
     );
+    let erasures = controller(
+        "ErasureRequest",
+        stores.erasures.clone(),
+        changes.erasures,
+        context,
+        stop.clone(),
+        |object, context| async move {
+            let reconciled = Box::pin(erasure::reconcile(object, context)).await;
+            reconciled.map_err(|error| (error.category(), error.to_string()))
+        },
+    );
     let retained = retained::run(shared.client.clone(), watches.stores.clone(), changes.retained);
-    tokio::join!(connections, policies, stop.run_until_cancelled(retained));
+    tokio::join!(connections, policies, erasures, stop.run_until_cancelled(retained));
 }
 
 /// A failed reconcile: its category, and what happened.

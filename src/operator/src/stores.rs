@@ -18,7 +18,7 @@ use kube::{
         watcher::{self, watcher},
     },
 };
-use marketrelay_api::{MarketplaceConnection, RetentionPolicy, labels};
+use marketrelay_api::{ErasureRequest, MarketplaceConnection, RetentionPolicy, labels};
 use serde::de::DeserializeOwned;
 use tokio::{sync::Notify, task::JoinSet};
 
@@ -30,6 +30,8 @@ pub struct Stores {
     pub connections: Store<MarketplaceConnection>,
     /// Policies.
     pub policies: Store<RetentionPolicy>,
+    /// Erasure requests.
+    pub erasures: Store<ErasureRequest>,
     /// Metadata of every Secret.
     pub secrets: Store<PartialObjectMeta<Secret>>,
     /// Storage classes.
@@ -56,6 +58,8 @@ pub struct Changes {
     pub connections: mpsc::UnboundedReceiver<ObjectRef<MarketplaceConnection>>,
     /// Policies to reconcile.
     pub policies: mpsc::UnboundedReceiver<ObjectRef<RetentionPolicy>>,
+    /// Erasure requests to reconcile.
+    pub erasures: mpsc::UnboundedReceiver<ObjectRef<ErasureRequest>>,
     /// Rung when something came or went that may have to be marked as retained.
     pub retained: Arc<Notify>,
 }
@@ -71,6 +75,7 @@ pub struct Watches {
 struct Senders {
     connections: mpsc::UnboundedSender<ObjectRef<MarketplaceConnection>>,
     policies: mpsc::UnboundedSender<ObjectRef<RetentionPolicy>>,
+    erasures: mpsc::UnboundedSender<ObjectRef<ErasureRequest>>,
     retained: Arc<Notify>,
 }
 
@@ -84,6 +89,10 @@ impl Senders {
     fn policy(&self, namespace: Option<String>, name: &str) {
         let reference = ObjectRef::new(name).within(&namespace.unwrap_or_default());
         let _ended = self.policies.unbounded_send(reference);
+    }
+
+    fn erasure(&self, request: &ErasureRequest) {
+        let _ended = self.erasures.unbounded_send(ObjectRef::from_obj(request));
     }
 
     /// The connection that an object of ours belongs to.
@@ -154,11 +163,17 @@ fn bare(secret: &mut PartialObjectMeta<Secret>) {
 pub fn watch(client: &Client, scope: &Scope) -> (Watches, Changes) {
     let (connections, connection_changes) = mpsc::unbounded();
     let (policies, policy_changes) = mpsc::unbounded();
+    let (erasures, erasure_changes) = mpsc::unbounded();
     let retained = Arc::new(Notify::new());
-    let senders = Senders { connections, policies, retained: retained.clone() };
+    let senders = Senders { connections, policies, erasures, retained: retained.clone() };
     let mut plan = Plan { tasks: JoinSet::new() };
     let stores = Arc::new(stores(client, scope, &senders, &mut plan));
-    let changes = Changes { connections: connection_changes, policies: policy_changes, retained };
+    let changes = Changes {
+        connections: connection_changes,
+        policies: policy_changes,
+        erasures: erasure_changes,
+        retained,
+    };
     (Watches { stores, tasks: plan.tasks }, changes)
 }
 
@@ -183,8 +198,12 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
             }
         }
     });
+    let erasures = plan.watch(watcher(scope.api(client), config()), without_managed_fields, {
+        let senders = senders.clone();
+        move |request: &ErasureRequest| senders.erasure(request)
+    });
     let secrets = plan.watch(watcher(scope.api::<PartialObjectMeta<Secret>>(client), config()), bare, {
-        let (senders, connections) = (senders.clone(), connections.clone());
+        let (senders, connections, erasures) = (senders.clone(), connections.clone(), erasures.clone());
         move |secret: &PartialObjectMeta<Secret>| {
             senders.owner(secret);
             let (namespace, name) = (secret.namespace(), secret.name_any());
@@ -193,6 +212,11 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
             }) {
                 senders.connection(connection.namespace(), &connection.name_any());
             }
+            let subject = |request: &ErasureRequest| {
+                let named = request.spec.subject.secret_ref.as_ref();
+                request.namespace() == namespace && named.is_some_and(|secret| secret.name == name)
+            };
+            erasures.state_filter(subject).iter().for_each(|request| senders.erasure(request));
             if secret.labels().contains_key(labels::CONNECTION) {
                 senders.retained.notify_one();
             }
@@ -210,6 +234,7 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
     Stores {
         connections,
         policies,
+        erasures,
         secrets,
         classes,
         stateful_sets: plan.ours(scope.api(client), without_managed_fields, senders),
@@ -247,6 +272,7 @@ impl Watches {
         let _never_dropped = tokio::join!(
             stores.connections.wait_until_ready(),
             stores.policies.wait_until_ready(),
+            stores.erasures.wait_until_ready(),
             stores.secrets.wait_until_ready(),
             stores.classes.wait_until_ready(),
             stores.stateful_sets.wait_until_ready(),

@@ -6,6 +6,7 @@ mod collecting;
 mod common;
 mod delivering;
 mod ending;
+mod erasing;
 mod killing;
 mod misconfigured;
 mod refusing;

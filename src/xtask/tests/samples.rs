@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use marketrelay_api::{MarketplaceConnection, RetentionPolicySpec};
+use marketrelay_api::{Duration, ErasureRequest, MarketplaceConnection, RetentionPolicySpec};
 use serde_yaml::Value;
 use xtask::paths;
 
@@ -58,4 +58,13 @@ fn the_sample_policy_shows_the_defaults() {
     let policy = documents("samples/policy.yaml").remove(0);
     let spec: RetentionPolicySpec = serde_yaml::from_value(policy["spec"].clone()).expect("a policy");
     assert_eq!(spec, RetentionPolicySpec::default());
+}
+
+#[test]
+fn the_sample_erasure_names_its_secret_and_shows_the_defaults() {
+    let [secret, request]: [Value; 2] = documents("samples/erasure.yaml").try_into().expect("two documents");
+    let request: ErasureRequest = serde_yaml::from_value(request).expect("a request");
+    let named = request.spec.subject.secret_ref.expect("a Secret").name;
+    assert_eq!(secret["metadata"]["name"], named.as_str());
+    assert_eq!((request.spec.connections.len(), request.spec.ttl_after_completion), (0, Duration::days(30)));
 }

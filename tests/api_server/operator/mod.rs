@@ -7,7 +7,9 @@ mod conflicts;
 mod converging;
 mod drift;
 mod election;
+mod erasures;
 mod faults;
+mod kubelet;
 mod rights;
 mod steady;
 mod waves;
@@ -78,6 +80,7 @@ impl Operator {
             namespace: home.name.clone(),
             identity: identity.to_owned(),
             scopes: vec![Scope::Namespace(space.name.clone())],
+            addresses: Some(std::sync::Arc::new(kubelet::address)),
         };
         let mut work = access;
         work.auth_info = AuthInfo { token: Some(token(home).await.into()), ..AuthInfo::default() };

@@ -11,7 +11,7 @@ use kube::{
     Api, ResourceExt,
     api::{DynamicObject, PostParams},
 };
-use marketrelay_api::{MarketplaceConnection, RetentionPolicy};
+use marketrelay_api::{ErasureRequest, MarketplaceConnection, RetentionPolicy};
 use serde_json::json;
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
     connect, connected, delete, furnish, grant, reason, rights,
 };
 use crate::{
-    samples::{Kind, create},
+    samples::{Kind, create, set_status},
     support::{PLANE, Space, configuration, wait_for, with_namespace},
 };
 
@@ -66,11 +66,30 @@ async fn live(space: &Space) {
         change::<MarketplaceConnection>(space, "bol", &format!("{{spec: {{suspend: {suspend}}}}}")).await;
         reason(space, "bol", if suspend { "Suspended" } else { "RelayStarting" }).await;
     }
+    be_forgotten(space).await;
     take_names(space).await;
     delete::<MarketplaceConnection>(space, "bol").await;
     wait_for(space, "retained", async || {
         let claim = space.api::<PersistentVolumeClaim>().get("bol-data").await.expect("a claim");
         claim.labels().get("marketrelay.dev/retained").cloned()
+    })
+    .await;
+}
+
+/// Two requests: one whose Secret is consumed, one that was finished long ago.
+async fn be_forgotten(space: &Space) {
+    let case = json!({"metadata": {"name": "case-4711"}, "stringData": {"orderNumbers": "A1"}});
+    apply::<Secret>(space.api(), case).await;
+    create(space, Kind::Erasure, "{}").await;
+    wait_for(space, "the subject's Secret goes", async || {
+        space.api::<Secret>().get_opt("case-4711").await.expect("an answer").is_none().then_some(())
+    })
+    .await;
+    let old = create(space, Kind::Erasure, "{metadata: {name: old}, spec: {ttlAfterCompletion: 1d}}").await;
+    let done = "completedAt: 2020-01-01T00:00:00Z";
+    set_status(space, Kind::Erasure, &old, done).await.expect("a status");
+    wait_for(space, "the finished request goes", async || {
+        space.api::<ErasureRequest>().get_opt("old").await.expect("an answer").is_none().then_some(())
     })
     .await;
 }

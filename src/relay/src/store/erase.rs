@@ -133,8 +133,7 @@ struct Row {
 fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<DestroyAt> {
     let row = row(connection, id)?;
     let number = number(connection, id, request)?;
-    outbox::supersede(connection, id)?;
-    connection.prepare_cached("DELETE FROM orders WHERE id = ?1")?.execute([id])?;
+    take_away(connection, id)?;
     let until = natural_end(row.deadline, row.shipped, row.placed_at, request.limits);
     keep_away(connection, &row.number_digest, until)?;
     match number {
@@ -144,6 +143,14 @@ fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<De
         }
     }
     Ok(row.destroy_at)
+}
+
+/// The order with its lines, digests and waiting event.
+fn take_away(connection: &Connection, id: i64) -> Result<()> {
+    outbox::supersede(connection, id)?;
+    connection.prepare_cached("DELETE FROM outbox WHERE order_id = ?1")?.execute([id])?;
+    connection.prepare_cached("DELETE FROM orders WHERE id = ?1")?.execute([id])?;
+    Ok(())
 }
 
 fn row(connection: &Connection, id: i64) -> Result<Row> {

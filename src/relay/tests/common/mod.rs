@@ -6,6 +6,7 @@ mod delivery;
 mod destination;
 mod mounts;
 mod orders;
+mod pages;
 mod process;
 mod waiting;
 
@@ -15,6 +16,7 @@ pub use delivery::{Delivery, LIMITS};
 pub use destination::{Answer, Destination, Request};
 pub use mounts::{CLIENT, ID, Mounts, SECRET, amazon, bol, ebay, write};
 pub use orders::{any_order, order};
+pub use pages::decrypted;
 pub use process::Process;
 pub use waiting::{SOON, backing_off, drained, reason, requests};
 

@@ -1,0 +1,106 @@
+//! Erasure requests: from a subject to the confirmation of every relay.
+
+mod apply;
+mod load;
+mod status;
+mod subject;
+mod validate;
+mod write;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::{Api, ResourceExt, api::DeleteParams, api::Preconditions, runtime::controller::Action};
+use marketrelay_api::{ErasureRequest, ErasureRequestStatus};
+use rand::RngExt;
+use snafu::{ResultExt, Snafu};
+
+use super::connection::Context;
+
+/// What is finished is looked at this often, for its end.
+const LONGEST: Duration = Duration::from_hours(24);
+
+/// Why a reconcile could not end; it is tried again.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(super)))]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum ErasureError {
+    #[snafu(display("reading: {source}"))]
+    Load { source: kube::Error },
+    #[snafu(display("writing the status: {source}"))]
+    Status { source: kube::Error },
+    #[snafu(display("deleting the subject's Secret: {source}"))]
+    Consume { source: kube::Error },
+    #[snafu(display("the subject's Secret changed while it was read"))]
+    Changed,
+    #[snafu(display("deleting the finished request: {source}"))]
+    Expire { source: kube::Error },
+}
+
+impl ErasureError {
+    /// A bounded name for the metric.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Load { .. } => "load",
+            Self::Status { .. } => "status",
+            Self::Consume { .. } | Self::Changed | Self::Expire { .. } => "apply",
+        }
+    }
+}
+
+/// Load, validate, consume the Secret, ask, status.
+pub async fn reconcile(request: Arc<ErasureRequest>, context: Arc<Context>) -> Result<Action, ErasureError> {
+    if request.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let now = Timestamp::now();
+    let before = request.status.clone().unwrap_or_default();
+    if let Some(wait) = remaining(&request, &before, now) {
+        return expire(&request, &context, wait).await;
+    }
+    let loaded = load::load(&request, &before, &context).await.context(LoadSnafu)?;
+    let validated = match validate::validate(&request, &before, &loaded) {
+        Ok(validated) => validated,
+        Err(problem) => {
+            let refused = status::refused(&request, before.clone(), problem, now);
+            write::write(&context, &request, &before, &refused).await.context(StatusSnafu)?;
+            return Ok(Action::requeue(interval(&context)));
+        }
+    };
+    let known = apply::consume(&context, &request, before, &validated, now).await?;
+    let answers = apply::ask(&context, &request, &known, &validated).await;
+    let after = status::status(&request, &known, &validated, answers, now);
+    write::write(&context, &request, &known, &after).await.context(StatusSnafu)?;
+    Ok(match remaining(&request, &after, now) {
+        Some(wait) => Action::requeue(wait.min(LONGEST)),
+        None => Action::requeue(interval(&context)),
+    })
+}
+
+/// Of a finished request: how long it stays.
+fn remaining(request: &ErasureRequest, status: &ErasureRequestStatus, now: Timestamp) -> Option<Duration> {
+    let end = status.completed_at.as_ref()?.0 + request.spec.ttl_after_completion.as_signed();
+    Some(Duration::try_from(end.duration_since(now)).unwrap_or_default())
+}
+
+async fn expire(request: &ErasureRequest, context: &Context, wait: Duration) -> Result<Action, ErasureError> {
+    if !wait.is_zero() {
+        return Ok(Action::requeue(wait.min(LONGEST)));
+    }
+    let namespace = request.namespace().unwrap_or_default();
+    let api = Api::<ErasureRequest>::namespaced(context.client.clone(), &namespace);
+    let this = Preconditions { uid: request.uid(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(this), ..DeleteParams::default() };
+    match api.delete(&request.name_any(), &params).await {
+        // Deleted already, and perhaps made anew.
+        Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {}
+        deleted => drop(deleted.context(ExpireSnafu)?),
+    }
+    Ok(Action::await_change())
+}
+
+/// Spread, so that relays aren't all asked at once.
+fn interval(context: &Context) -> Duration {
+    let seconds = f64::from(context.config.controller.status_interval_seconds);
+    Duration::from_secs_f64(seconds * rand::rng().random_range(0.9..1.1))
+}

@@ -1,0 +1,103 @@
+//! From what was read to what is to be done, or why it can't. Pure.
+
+use std::collections::BTreeSet;
+
+use marketrelay_api::{ErasureRequest, ErasureRequestStatus, Reason, SubjectDigest, erasure::SubjectSecret};
+
+use super::load::{Loaded, SecretState};
+use crate::{names::DIGEST_KEY, problem::Problem};
+
+/// What is to be done.
+pub(super) struct Validated {
+    /// Connections whose relays are to confirm.
+    pub(super) connections: BTreeSet<String>,
+    /// Deleted ones whose volumes are still there.
+    pub(super) retained: BTreeSet<String>,
+    /// Whom or what to erase.
+    pub(super) subject: Vec<SubjectDigest>,
+    /// The Secret that is to be deleted.
+    pub(super) consume: Option<Consume>,
+}
+
+/// A Secret that is to be deleted.
+pub(super) struct Consume {
+    /// In this version.
+    pub(super) secret: SubjectSecret,
+    /// Its digests are to be recorded first.
+    pub(super) is_fresh: bool,
+}
+
+/// Everything typed. A request that can't be carried out leaves its Secret alone.
+pub(super) fn validate(
+    request: &ErasureRequest,
+    before: &ErasureRequestStatus,
+    loaded: &Loaded,
+) -> Result<Validated, Problem> {
+    let (connections, retained) = targets(request, before, loaded)?;
+    let subject = &request.spec.subject;
+    let known = subject.digests.as_ref().unwrap_or(&before.digests);
+    let (subject, consume) = match &loaded.secret {
+        SecretState::NotNeeded => (known.clone(), None),
+        SecretState::Remains(secret) => {
+            (known.clone(), Some(Consume { secret: secret.clone(), is_fresh: false }))
+        }
+        SecretState::Missing => return Err(missing(request)),
+        SecretState::Fresh(plaintext, secret) => {
+            let lines = plaintext.as_ref().map_err(Clone::clone)?;
+            let key = loaded.digest_key.as_ref().ok_or_else(no_digest_key)?;
+            (lines.digests(key), Some(Consume { secret: secret.clone(), is_fresh: true }))
+        }
+    };
+    Ok(Validated { connections, retained, subject, consume })
+}
+
+type Targets = (BTreeSet<String>, BTreeSet<String>);
+
+/// A connection that was there when the request was first looked at may go meanwhile, with its volume.
+fn targets(
+    request: &ErasureRequest,
+    before: &ErasureRequestStatus,
+    loaded: &Loaded,
+) -> Result<Targets, Problem> {
+    let was_there = |name: &str| before.connections.iter().any(|at| at.name == name);
+    let named: BTreeSet<_> = request.spec.connections.iter().cloned().collect();
+    if named.is_empty() {
+        if loaded.connections.is_empty() && loaded.retained.is_empty() && before.connections.is_empty() {
+            let message = "there is no MarketplaceConnection in this namespace, so there is nobody to ask: make the \
+                           request in the customer's namespace (kubectl get mconn -A)";
+            return Err(Problem::new(Reason::NoConnections, message));
+        }
+        return Ok((loaded.connections.clone(), loaded.retained.clone()));
+    }
+    let known =
+        |name: &str| loaded.connections.contains(name) || loaded.retained.contains(name) || was_there(name);
+    let unknown: Vec<_> = named.iter().filter(|name| !known(name)).map(String::as_str).collect();
+    if !unknown.is_empty() {
+        let message = format!(
+            "spec.connections: there is no MarketplaceConnection {} in this namespace (kubectl get mconn): delete this \
+             request and make one with the right names, or without any to ask all",
+            unknown.join(", ")
+        );
+        return Err(Problem::new(Reason::ConnectionNotFound, message));
+    }
+    let of = |there: &BTreeSet<String>| named.intersection(there).cloned().collect();
+    Ok((of(&loaded.connections), of(&loaded.retained)))
+}
+
+fn missing(request: &ErasureRequest) -> Problem {
+    let name = request.spec.subject.secret_ref.as_ref().map_or("", |reference| &reference.name);
+    let message = format!(
+        "spec.subject.secretRef: there is no Secret {name} in this namespace: create it, such as with kubectl create \
+         secret generic {name} --from-file=emails, or delete this request"
+    );
+    Problem::new(Reason::SecretNotFound, message)
+}
+
+fn no_digest_key() -> Problem {
+    let message = format!(
+        "Secret {DIGEST_KEY} of this namespace isn't there or can't be used, and without it nobody is found: look at the \
+         conditions of the connections (kubectl get mconn), it is made with the first of them. Until then the subject's \
+         Secret stays"
+    );
+    Problem::new(Reason::DigestKeyMissing, message)
+}
