@@ -92,7 +92,7 @@ pub struct ErasureRequestStatus {
     /// What the Secret in spec.subject.secretRef was turned into; kept until the request is complete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 300))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub digests: Vec<SubjectDigest>,
     /// The Secret that the digests were made of, so that no other one is deleted; kept until the request is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -130,7 +130,7 @@ async fn reason(space: &Space, reason: &str) -> (String, ErasureRequestStatus) {
 }
 
 /// Nothing that the API server holds or the operator told names the person or holds a digest.
-async fn nobody_is_named(space: &Space, words: &[&str]) {
+fn nobody_is_named(space: &Space, words: &[&str]) {
     let told = text(&space.kubectl(&["get", "events,erasure,mconn,configmaps", "--output=yaml"]));
     for word in words {
         assert!(!told.contains(word), "{word} in {told}");
@@ -182,7 +182,7 @@ async fn a_request_by_a_secret_erases_at_every_connection_and_the_secret_is_gone
         wait_for(&space, "the customer knows", async || (world.summary().await["erased"] == 6).then_some(()))
             .await;
         assert_eq!(world.summary().await["badSignatures"], 0);
-        nobody_is_named(&space, &["nachtigall", "buyer:", "order:"]).await;
+        nobody_is_named(&space, &["nachtigall", "buyer:", "order:"]);
         for pod in pods {
             pod.stop().await;
         }
@@ -287,7 +287,7 @@ async fn what_can_not_be_carried_out_says_what_to_do_and_leaves_the_secret_alone
             reason(&space, "SecretInvalid").await;
             assert!(exists(&space, ours).await, "{ours}");
         }
-        nobody_is_named(&space, &["nachtigall"]).await;
+        nobody_is_named(&space, &["nachtigall"]);
     })
     .await;
 }

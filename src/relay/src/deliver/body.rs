@@ -51,7 +51,7 @@ pub struct OrdersData<'a, E> {
 #[serde(untagged)]
 pub enum Event<'a> {
     /// It is new or changed.
-    Upserted(OrderEvent<'a>),
+    Upserted(Box<OrderEvent<'a>>),
     /// Somebody in it asked to be forgotten.
     Erased(ErasedEvent<'a>),
 }
@@ -197,12 +197,12 @@ impl<'a> Event<'a> {
     /// The event of what was opened.
     pub fn new(id: String, revision: u64, content: &'a Content) -> Self {
         match content {
-            Content::Order(order) => Self::Upserted(OrderEvent {
+            Content::Order(order) => Self::Upserted(Box::new(OrderEvent {
                 id,
                 order: DeliveredOrder::new(order),
                 revision,
                 kind: EventType::OrderUpserted,
-            }),
+            })),
             Content::Erased(number) => Self::Erased(ErasedEvent {
                 id,
                 order: ErasedOrder { number: number.expose() },

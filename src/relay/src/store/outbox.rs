@@ -111,20 +111,26 @@ pub fn candidates(
     })?;
     rows.map(|row| {
         let (sequence, revision, order, erased) = row?;
-        let (order_digest, content) = match erased {
-            Some(id) => {
-                let (digest, number) = read_erased::read(connection, id, keyring)?;
-                (digest, number.map(Content::Erased))
-            }
-            None => {
-                let id = order.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-                let (digest, order) = read_order::read(connection, id, keyring)?;
-                (digest, order.map(|order| Content::Order(Box::new(order))))
-            }
-        };
+        let (order_digest, content) = content(connection, order, erased, keyring)?;
         Ok(Event { sequence, revision, order_digest, content })
     })
     .collect()
+}
+
+/// The digest of the order's number, and what its event tells.
+fn content(
+    connection: &Connection,
+    order: Option<i64>,
+    erased: Option<i64>,
+    keyring: &Keyring,
+) -> Result<(Digest, Result<Content, OpenError>)> {
+    if let Some(id) = erased {
+        let (digest, number) = read_erased::read(connection, id, keyring)?;
+        return Ok((digest, number.map(Content::Erased)));
+    }
+    let id = order.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let (digest, order) = read_order::read(connection, id, keyring)?;
+    Ok((digest, order.map(|order| Content::Order(Box::new(order)))))
 }
 
 /// Begins a message of these events. False if one of them changed meanwhile.
