@@ -35,7 +35,7 @@ fn decrypt(page: &[u8], key: &[u8; 32], salt: &[u8]) -> Vec<u8> {
     let mut content = content[begin..].to_vec();
     let key = UnboundCipherKey::new(&AES_256, key).expect("a key");
     let key = DecryptingKey::cbc(key).expect("a key");
-    let context = DecryptionContext::Iv128(FixedLength::from(vector));
-    key.decrypt(&mut content, context).expect("whole blocks");
+    let start = DecryptionContext::Iv128(FixedLength::from(vector));
+    key.decrypt(&mut content, start).expect("whole blocks");
     content
 }
