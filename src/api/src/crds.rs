@@ -9,7 +9,7 @@ use crate::{ErasureRequest, MarketplaceConnection, RetentionPolicy};
 
 /// Every kind's definition, as it is installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [MarketplaceConnection::crd(), RetentionPolicy::crd(), ErasureRequest::crd()]
+    [ErasureRequest::crd(), MarketplaceConnection::crd(), RetentionPolicy::crd()]
         .into_iter()
         .map(published)
         .collect()
