@@ -24,8 +24,10 @@ pub const ENCRYPTED: &str = "marketrelay.dev/encrypted";
 /// Hash of the relay's configuration, so that a change restarts it.
 pub const CONFIG_HASH: &str = "marketrelay.dev/config-hash";
 
-/// Since when a StatefulSet that was ready before has the relay image that it has.
-pub const IMAGE_SINCE: &str = "marketrelay.dev/image-since";
+/// On a StatefulSet: hash of what its relay has from the operator's configuration, the image among it.
+pub const REVISION: &str = "marketrelay.dev/revision";
+/// Since when a StatefulSet that was ready before has the revision that it has.
+pub const REVISION_SINCE: &str = "marketrelay.dev/revision-since";
 /// Hex SHA-256 of the authority that signed a certificate.
 pub const ISSUER: &str = "marketrelay.dev/issuer";
 /// When a certificate is to be replaced.

@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod names;
 pub mod pki;
 pub mod problem;
+pub mod queue;
 pub mod relay_client;
 pub mod rollout;
 pub mod run;

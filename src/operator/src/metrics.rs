@@ -1,7 +1,7 @@
 //! The operator's metrics.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -20,12 +20,14 @@ pub struct Metrics {
     durations: HistogramVec,
     errors: IntCounterVec,
     running: IntGaugeVec,
+    waiting: IntGaugeVec,
     applied: IntCounter,
     statuses: IntCounter,
     leader: IntGauge,
     conditions: IntGaugeVec,
     backlog: IntGaugeVec,
-    stores: RwLock<Vec<Arc<Stores>>>,
+    /// Held while metrics are rendered: two at once would show each other's half.
+    stores: Mutex<Vec<Arc<Stores>>>,
 }
 
 impl Metrics {
@@ -48,6 +50,11 @@ impl Metrics {
                 &["kind", "category"],
             )?,
             running: gauges("marketrelay_reconciles_running", "Reconciles under way.", &["kind"])?,
+            waiting: gauges(
+                "marketrelay_reconcile_queue_length",
+                "Objects that changed and wait for their reconcile.",
+                &["kind"],
+            )?,
             applied: IntCounter::new(
                 "marketrelay_children_applied_total",
                 "Children that were created or changed.",
@@ -64,13 +71,14 @@ impl Metrics {
                 "Events that waited for the destination when the status was last written.",
                 &["namespace", "connection"],
             )?,
-            stores: RwLock::default(),
+            stores: Mutex::default(),
         };
-        let all: [Box<dyn prometheus::core::Collector>; 9] = [
+        let all: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.durations.clone()),
             Box::new(metrics.errors.clone()),
             Box::new(metrics.running.clone()),
+            Box::new(metrics.waiting.clone()),
             Box::new(metrics.applied.clone()),
             Box::new(metrics.statuses.clone()),
             Box::new(metrics.leader.clone()),
@@ -86,6 +94,11 @@ impl Metrics {
         let gauge = self.running.with_label_values(&[kind]);
         gauge.inc();
         Running(gauge)
+    }
+
+    /// How many objects of this kind wait.
+    pub fn queue_length(&self, kind: &'static str) -> IntGauge {
+        self.waiting.with_label_values(&[kind])
     }
 
     /// A reconcile ended, with the category of its error.
@@ -111,12 +124,12 @@ impl Metrics {
     /// This replica leads, with these stores.
     pub fn leads(&self, stores: Vec<Arc<Stores>>) {
         self.leader.set((!stores.is_empty()).into());
-        *self.stores.write().unwrap_or_else(PoisonError::into_inner) = stores;
+        *self.stores.lock().unwrap_or_else(PoisonError::into_inner) = stores;
     }
 
     /// Everything as text.
     pub fn render(&self) -> Vec<u8> {
-        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         self.conditions.reset();
         self.backlog.reset();
         for connection in stores.iter().flat_map(|stores| stores.connections.state()) {

@@ -28,8 +28,9 @@ use crate::{
     leader::Candidate,
     metrics::Metrics,
     pki::{self, Authority},
+    queue::Queue,
     relay_client::RelayClient,
-    rollout::Waves,
+    rollout::{self, Waves},
     scope::Scope,
     secrets::Judged,
     server,
@@ -37,7 +38,7 @@ use crate::{
 };
 
 /// Changes of one object that come together are worked on together.
-const DEBOUNCE: Duration = Duration::from_millis(250);
+const DEBOUNCE: Duration = Duration::from_millis(100);
 /// A reconcile that the API server holds up longer is tried again later.
 const RECONCILE: Duration = Duration::from_mins(1);
 /// Reconciles that are under way when the operator is asked to end have this long.
@@ -162,6 +163,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: Can
         client: shared.client.clone(),
         stores: watches.stores.clone(),
         config: shared.config.clone(),
+        revision: rollout::revision(&shared.config),
         namespace: shared.settings.namespace.clone(),
         authority: shared.authority.clone(),
         relays: shared.relays.clone(),
@@ -221,11 +223,15 @@ async fn controller<K, F>(
     let failures = Arc::new(Failures::<K>::default());
     let settings =
         controller::Config::default().debounce(DEBOUNCE).concurrency(context.config.controller.concurrency);
+    let queue = Arc::new(Queue::<K>::new(context.metrics.queue_length(kind)));
+    let (arriving, leaving, gone) = (queue.clone(), queue.clone(), failures.clone());
+    let changes = changes.inspect(move |reference| arriving.put(reference));
     let counting = failures.clone();
     let run = move |object: Arc<K>, context: Arc<Context>| {
-        let failures = counting.clone();
+        let (failures, queue) = (counting.clone(), queue.clone());
         async move {
             let reference = ObjectRef::from_obj(object.as_ref());
+            queue.take(&reference);
             let running = context.metrics.begin(kind);
             let began = std::time::Instant::now();
             let result = tokio::time::timeout(RECONCILE, reconcile(object, context.clone())).await;
@@ -249,7 +255,14 @@ async fn controller<K, F>(
         .reconcile_on(changes)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(run, policy, context)
-        // Results are counted above; an object that is gone needs nothing.
-        .for_each(|_| std::future::ready(()))
+        // Results are counted above.
+        .for_each(|result| {
+            if let Err(controller::Error::ObjectNotFound(object)) = result {
+                let reference = ObjectRef::new(&object.name).within(&object.namespace.unwrap_or_default());
+                leaving.take(&reference);
+                gone.forget(&reference);
+            }
+            std::future::ready(())
+        })
         .await;
 }

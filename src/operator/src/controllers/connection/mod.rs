@@ -26,13 +26,21 @@ use rand::RngExt;
 use snafu::{ResultExt, Snafu};
 
 use crate::{
-    metrics::Metrics, pki::Authority, problem::Problem, relay_client::RelayClient, rollout::Waves,
-    secrets::Judged, stores::Stores,
+    metrics::Metrics,
+    pki::Authority,
+    problem::Problem,
+    relay_client::RelayClient,
+    rollout::{Decision, Waves},
+    secrets::Judged,
+    stores::Stores,
 };
 use keys::KeyringFacts;
 use status::{Found, Relay};
 pub use validate::short_durations;
 
+/// Of a new connection the children come first, those of all others too; their events bring the reconcile that writes
+/// its status, or this does.
+const SETTLING: Duration = Duration::from_secs(1);
 /// A relay that doesn't answer counts as unreachable after this time.
 const SILENCE: Duration = Duration::from_mins(2);
 
@@ -44,6 +52,8 @@ pub struct Context {
     pub stores: Arc<Stores>,
     /// The operator's configuration.
     pub config: Arc<OperatorConfig>,
+    /// Of what relays have from it.
+    pub revision: String,
     /// The operator's own namespace.
     pub namespace: String,
     /// Signs certificates.
@@ -114,6 +124,9 @@ pub async fn reconcile(
     let encrypted = validation.encrypted.clone();
     let effective = validation.effective.clone();
     let (children, built) = Box::pin(build(&context, loaded, validation, now)).await?;
+    if built.is_new {
+        return Ok(Action::requeue(SETTLING));
+    }
     let refusal = observe::refusal(&context.client, &children, now).await.context(LoadSnafu)?;
     let relay = ask(&context, &connection, children.pod.as_deref()).await;
     let found = Found {
@@ -139,6 +152,8 @@ struct Built {
     halted_by: Option<String>,
     config_digest: Option<String>,
     keyring: Option<KeyringFacts>,
+    /// All children were made just now.
+    is_new: bool,
 }
 
 /// Keys and children. A connection that can't be built is left as it is, its relay included.
@@ -177,23 +192,32 @@ async fn build(
     let rollout = context.waves.decide(
         children.stateful_set.as_deref(),
         broken,
-        &context.config.relay.image,
+        &context.revision,
         &context.config.rollout,
         now,
     );
-    built.halted_by = rollout.halted_by;
-    let waits = rollout.image.reference != context.config.relay.image;
+    let (waits, updating_since) = match rollout {
+        Decision::Take { since } => (false, since),
+        Decision::Wait { halted_by } => {
+            built.halted_by = halted_by;
+            (true, None)
+        }
+    };
     let plan = children::Plan {
         validated: &validated,
         id: keyring.id.as_str(),
-        image: rollout.image,
+        revision: &context.revision,
+        updating_since,
         config: &context.config,
         operator_namespace: &context.namespace,
     };
     let prepared = children::prepare(&plan, &children, &context.authority, now)?;
     built.config_digest = (!waits).then(|| prepared.config_digest.clone());
     match Box::pin(apply::apply(&context.client, prepared, &children, waits)).await {
-        Ok(applied) => context.metrics.applied(applied.written),
+        Ok(written) => {
+            context.metrics.applied(written);
+            built.is_new = children.stateful_set.is_none();
+        }
         Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => built.blocked = vec![error.problem()],
     }

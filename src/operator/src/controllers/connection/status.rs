@@ -111,7 +111,10 @@ fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: 
         return Verdict::new(Status::False, Reason::Suspended, message);
     }
     if let Some(problem) = &found.pod {
-        return Verdict::new(Status::False, problem.reason, &problem.message);
+        let verdict = Verdict::new(Status::False, problem.reason, &problem.message);
+        // The kubelet alternates between two ways to say it.
+        let alternates = problem.reason == Reason::ImageNotPullable && !is_about_another_spec(before, found);
+        return if alternates { steady(verdict, before, ConditionType::Ready) } else { verdict };
     }
     let relay = match &found.relay {
         Relay::Answered(relay) => relay,
@@ -128,7 +131,8 @@ fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: 
                 "the relay runs, but the operator can't read its status ({why}): look at its node, and at \
                  NetworkPolicies and DNS between the operator's namespace and this one"
             );
-            return Verdict::new(Status::False, Reason::RelayUnreachable, message);
+            let verdict = Verdict::new(Status::False, Reason::RelayUnreachable, message);
+            return steady(verdict, before, ConditionType::Ready);
         }
     };
     if found.config_digest.as_ref().is_some_and(|digest| *digest != relay.config_digest) {
@@ -146,8 +150,8 @@ fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: 
             Status::True,
             Reason::RolloutHalted,
             format!(
-                "orders are collected and delivered by the relay's previous image: the roll-out of the new one halts \
-                 because connection {connection} isn't ready with it"
+                "orders are collected and delivered by the relay with its previous image and settings: the roll-out of \
+                 the operator's new ones halts because connection {connection} isn't ready with them"
             ),
         ),
     }
