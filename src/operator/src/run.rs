@@ -25,7 +25,7 @@ use crate::{
         connection::{self, Context, Memory},
         keyring, policy, retained,
     },
-    failures::Failures,
+    failures::{self, Failures},
     leader::Candidate,
     metrics::{Led, Metrics},
     pki::{self, Authority},
@@ -37,10 +37,18 @@ use crate::{
     stores::{self, Changes, Watches},
 };
 
-/// Changes of one object that come together are worked on together.
-const DEBOUNCE: Duration = Duration::from_millis(250);
+/// How soon a controller works on what changes.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Changes of one object that come together are worked on together.
+    debounce: Duration,
+    /// Between two attempts.
+    longest_wait: Duration,
+}
+
+const CALM: Pace = Pace { debounce: Duration::from_millis(250), longest_wait: failures::LONGEST };
 /// Keys die at their second.
-const AT_ONCE: Duration = Duration::ZERO;
+const AT_ONCE: Pace = Pace { debounce: Duration::ZERO, longest_wait: Duration::from_secs(15) };
 /// Between two comparisons of the clocks.
 const COMPARISON: Duration = Duration::from_mins(1);
 /// A reconcile that the API server holds up longer is tried again later.
@@ -225,7 +233,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, led: Led, changes: Changes,
         "MarketplaceConnection",
         stores.connections.clone(),
         changes.connections,
-        DEBOUNCE,
+        CALM,
         context.clone(),
         stop.clone(),
         |object, context| async move {
@@ -237,7 +245,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, led: Led, changes: Changes,
         "RetentionPolicy",
         stores.policies.clone(),
         changes.policies,
-        DEBOUNCE,
+        CALM,
         context,
         stop.clone(),
         |object, context| async move {
@@ -259,7 +267,7 @@ async fn controller<K, F>(
     kind: &'static str,
     store: Store<K>,
     changes: futures::channel::mpsc::UnboundedReceiver<ObjectRef<K>>,
-    debounce: Duration,
+    pace: Pace,
     context: Arc<Context>,
     stop: CancellationToken,
     reconcile: fn(Arc<K>, Arc<Context>) -> F,
@@ -267,9 +275,10 @@ async fn controller<K, F>(
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     F: Future<Output = Result<Action, (&'static str, String)>> + Send + 'static,
 {
-    let failures = Arc::new(Failures::<K>::default());
-    let settings =
-        controller::Config::default().debounce(debounce).concurrency(context.config.controller.concurrency);
+    let failures = Arc::new(Failures::<K>::new(pace.longest_wait));
+    let settings = controller::Config::default()
+        .debounce(pace.debounce)
+        .concurrency(context.config.controller.concurrency);
     let counting = failures.clone();
     let run = move |object: Arc<K>, context: Arc<Context>| {
         let failures = counting.clone();

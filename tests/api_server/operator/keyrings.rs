@@ -283,7 +283,7 @@ async fn a_clock_that_disagrees_with_the_api_servers_destroys_nothing_and_says_s
             (entries(&space, "gone").await.len() == 3).then_some(())
         })
         .await;
-        enforced(&space, "bol", "FirstRun").await;
+        enforced(&space, "bol", "NotRunning").await;
     })
     .await;
 }

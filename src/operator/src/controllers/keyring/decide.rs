@@ -83,15 +83,61 @@ fn epoch(facts: &KeyringFacts, seen: &Seen) -> SignedDuration {
 
 /// How long nothing has to be done for, if nobody rings: until the very moment of the next key.
 pub fn idle(held: &Held, seen: &Seen) -> Duration {
-    let waits = !seen.agreed || held.keyring.as_ref().is_ok_and(|facts| facts.generations.len() > 1);
-    let destruction = held.destroy_at.first().and_then(|at| Timestamp::from_second(at.as_second()).ok());
-    let replacement = held.keyring.as_ref().ok().and_then(|facts| {
-        let due = facts.volume_key_since?.checked_add(epoch(facts, seen)).ok()?;
-        (facts.generations.len() == 1).then_some(due)
-    });
+    if next(held, seen).is_some() {
+        return Duration::ZERO;
+    }
+    let facts = held.keyring.as_ref().ok();
+    let waits = !seen.agreed || facts.is_some_and(|facts| facts.generations.len() > 1);
     let look = if waits { LOOK_SOON } else { LOOK };
-    let until = |at: Timestamp| Duration::try_from(at.duration_since(seen.now)).unwrap_or_default();
-    // What is due already wasn't done, or this would not be asked: it waits for something.
-    let moments = [destruction, replacement].into_iter().flatten().map(until).filter(|wait| !wait.is_zero());
-    moments.min().map_or(look, |wait| wait.min(look))
+    let destruction = held.destroy_at.first().and_then(|at| Timestamp::from_second(at.as_second()).ok());
+    let replacement = facts.and_then(|facts| facts.volume_key_since?.checked_add(epoch(facts, seen)).ok());
+    let until = |at: Timestamp| Duration::try_from(at.duration_since(seen.now)).ok();
+    let moments = [destruction, replacement].into_iter().flatten().filter_map(until);
+    // What is past and wasn't done waits for something else than the time.
+    moments.filter(|wait| !wait.is_zero()).min().map_or(look, |wait| wait.min(look))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn held(destroy_at: &[i64], generations: &[u32], since: i64) -> Held {
+        let destroy_at: Vec<_> = destroy_at.iter().map(|at| DestroyAt::from_second(NOW + at)).collect();
+        let keyring = KeyringFacts {
+            id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
+            destroy_at: destroy_at.clone(),
+            generations: generations.to_vec(),
+            volume_key_since: Timestamp::from_second(NOW + since).ok(),
+            key_epoch: SignedDuration::from_hours(24),
+        };
+        Held { destroy_at, keyring: Ok(keyring) }
+    }
+
+    fn seen(agreed: bool) -> Seen {
+        let now = Timestamp::from_millisecond(NOW * 1_000 + 250).expect("in range");
+        Seen { retention: None, relay: None, now, unreached: now + SignedDuration::from_mins(5), agreed }
+    }
+
+    #[test]
+    fn the_next_look_is_at_the_moment_of_the_next_key_and_at_once_if_that_has_come() {
+        for (destroy_at, generations, since, agreed, millis) in [
+            (&[30, 3_600][..], &[1][..], 0, true, 29_750),
+            (&[3_600], &[1], 0, true, 60_000),
+            (&[3_600], &[1], 40 - 86_400, true, 39_750),
+            (&[0, 3_600], &[1], 0, true, 0),
+            (&[3_600], &[1], -86_400, true, 0),
+            (&[3_600], &[1, 2], -86_400, true, 5_000),
+            (&[2], &[1, 2], 0, true, 1_750),
+            (&[0, 3_600], &[1], 0, false, 5_000),
+        ] {
+            let wait = idle(&held(destroy_at, generations, since), &seen(agreed));
+            assert_eq!(
+                wait,
+                Duration::from_millis(millis),
+                "{destroy_at:?} {generations:?} {since} {agreed}"
+            );
+        }
+    }
 }

@@ -87,16 +87,14 @@ pub async fn catch_up(context: &Context) {
             }
         })
         .await;
-    tracing::info!(keyrings = count, "every key whose time had come is destroyed");
+    tracing::info!(keyrings = count, "caught up with the keys whose time had come");
 }
 
 /// The first comparison of the clocks; without one nothing may be destroyed.
 async fn agree(context: &Context) {
-    while context.clock.ahead().is_none() {
-        if let Err(error) = clock::ask(&context.dated, &context.namespace).await {
-            tracing::warn!(%error, "the API server's time can't be read");
-            tokio::time::sleep(AGAIN).await;
-        }
+    while let Err(error) = clock::ask(&context.dated, &context.namespace).await {
+        tracing::warn!(%error, "the API server's time can't be read");
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

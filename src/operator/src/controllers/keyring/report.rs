@@ -98,7 +98,7 @@ async fn warn(context: &Context, keyring: &Metadata, keys: usize, latest: Signed
     let object = connection.map_or_else(|| reference(keyring), |connection| connection.object_ref(&()));
     let late = SignedDuration::from_secs(latest.as_secs());
     let note = format!(
-        "{keys} keys of {} were destroyed late, up to {late:#} after their time: the operator wasn't at work then, or \
+        "keys of {} were destroyed late ({keys}, up to {late:#} after their time): the operator wasn't at work then, or \
          the API server didn't take it (docs/runbooks/conditions.md#destructionlate)",
         keyring.name_any()
     );
