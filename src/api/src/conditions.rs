@@ -13,6 +13,8 @@ pub enum ConditionType {
     Delivering,
     /// The volume's StorageClass encrypts at rest.
     StorageEncrypted,
+    /// Keys die on time, and the relay confirms it.
+    RetentionEnforced,
 }
 
 impl fmt::Display for ConditionType {
@@ -88,6 +90,16 @@ pub enum Reason {
     DeliveringFails,
     /// The destination answered that it wants no more.
     DestinationDisabled,
+    /// Keys die on time.
+    Enforced,
+    /// A key's time has come and it still exists.
+    DestructionLate,
+    /// The operator's clock and the API server's don't agree.
+    ClockDisagrees,
+    /// The relay doesn't confirm that it uses a key no more.
+    KeyNotConfirmed,
+    /// The relay holds personal data whose deadline has passed.
+    PersonalDataOverdue,
     /// Nothing has been collected or delivered yet.
     FirstRun,
     /// What an other condition depends on isn't there.

@@ -30,6 +30,10 @@ pub const REVISION: &str = "marketrelay.dev/revision";
 pub const REVISION_SINCE: &str = "marketrelay.dev/revision-since";
 /// Hex SHA-256 of the authority that signed a certificate.
 pub const ISSUER: &str = "marketrelay.dev/issuer";
+/// On a keyring: since when it has the newest generation of its volume key.
+pub const VOLUME_KEY_SINCE: &str = "marketrelay.dev/volume-key-since";
+/// On a keyring: the key epoch that held then, in seconds.
+pub const KEY_EPOCH: &str = "marketrelay.dev/key-epoch";
 /// When a certificate is to be replaced.
 pub const RENEW_AFTER: &str = "marketrelay.dev/renew-after";
 

@@ -1,5 +1,7 @@
 //! The operator.
 
+pub mod audit;
+pub mod clock;
 pub mod compare;
 pub mod conditions;
 pub mod controllers;

@@ -6,6 +6,8 @@ use clap::Parser;
 use kube::{Client, Config};
 use marketrelay_api::OperatorConfig;
 use marketrelay_operator::{
+    audit,
+    clock::Clock,
     run::{Clients, Settings, run},
     scope::Scope,
 };
@@ -70,7 +72,13 @@ async fn serve(arguments: Arguments) -> Result<(), Whatever> {
     if scopes.is_empty() {
         scopes.push(Scope::All);
     }
-    let settings = Settings { config, namespace: arguments.namespace, identity: arguments.identity, scopes };
+    let settings = Settings {
+        config,
+        namespace: arguments.namespace,
+        identity: arguments.identity,
+        scopes,
+        clock: Clock::system(),
+    };
     run(settings, clients().await?, listener, stop).await
 }
 
@@ -78,6 +86,8 @@ async fn serve(arguments: Arguments) -> Result<(), Whatever> {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let audit = format!("{}=info", audit::TARGET).parse();
+    let filter = filter.add_directive(audit.expect("a directive"));
     tracing_subscriber::fmt().json().with_env_filter(filter).init();
     match serve(arguments).await {
         Ok(()) => ExitCode::SUCCESS,

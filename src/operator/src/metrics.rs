@@ -11,7 +11,19 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::stores::Stores;
+mod keyrings;
+
+use crate::{clock::Clock, controllers::keyring::facts::Held, secrets::Judged, stores::Stores};
+pub use keyrings::Keyrings;
+
+/// A scope that this replica works on.
+#[derive(Clone)]
+pub struct Led {
+    /// What is watched.
+    pub stores: Arc<Stores>,
+    /// Judgements of keyrings.
+    pub keyrings: Arc<Judged<Held>>,
+}
 
 /// Everything that is counted; what connections say of themselves is read from the stores at each scrape.
 pub struct Metrics {
@@ -26,18 +38,23 @@ pub struct Metrics {
     leader: IntGauge,
     conditions: IntGaugeVec,
     backlog: IntGaugeVec,
+    /// Of keys.
+    pub keyrings: Keyrings,
     /// Held while metrics are rendered: two at once would show each other's half.
-    stores: Mutex<Vec<Arc<Stores>>>,
+    led: Mutex<Vec<Led>>,
+    clock: Arc<Clock>,
 }
 
 impl Metrics {
     /// All zero.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub fn new(clock: Arc<Clock>) -> Result<Self, prometheus::Error> {
         let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
         let duration =
             HistogramOpts::new("marketrelay_reconcile_duration_seconds", "How long reconciles take.");
+        let registry = Registry::new();
         let metrics = Self {
-            registry: Registry::new(),
+            keyrings: Keyrings::new(&registry)?,
+            registry,
             reconciles: counters(
                 "marketrelay_reconciles_total",
                 "Reconciles that ended, by result.",
@@ -71,7 +88,8 @@ impl Metrics {
                 "Events that waited for the destination when the status was last written.",
                 &["namespace", "connection"],
             )?,
-            stores: Mutex::default(),
+            led: Mutex::default(),
+            clock,
         };
         let all: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(metrics.reconciles.clone()),
@@ -121,18 +139,19 @@ impl Metrics {
         self.statuses.inc();
     }
 
-    /// This replica leads, with these stores.
-    pub fn leads(&self, stores: Vec<Arc<Stores>>) {
-        self.leader.set((!stores.is_empty()).into());
-        *self.stores.lock().unwrap_or_else(PoisonError::into_inner) = stores;
+    /// This replica leads in these scopes.
+    pub fn leads(&self, led: Vec<Led>) {
+        self.leader.set((!led.is_empty()).into());
+        *self.led.lock().unwrap_or_else(PoisonError::into_inner) = led;
     }
 
     /// Everything as text.
     pub fn render(&self) -> Vec<u8> {
-        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keyrings.read(&led, &self.clock);
         self.conditions.reset();
         self.backlog.reset();
-        for connection in stores.iter().flat_map(|stores| stores.connections.state()) {
+        for connection in led.iter().flat_map(|led| led.stores.connections.state()) {
             let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
             let Some(status) = &connection.status else { continue };
             for condition in &status.conditions {

@@ -1,6 +1,6 @@
 //! The operator put together.
 
-use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{fmt::Debug, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -20,13 +20,14 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::{self, Clock},
     controllers::{
         connection::{self, Context, Memory},
-        policy, retained,
+        keyring, policy, retained,
     },
-    failures::Failures,
+    failures::{self, Failures},
     leader::Candidate,
-    metrics::Metrics,
+    metrics::{Led, Metrics},
     pki::{self, Authority},
     queue::Queue,
     relay_client::RelayClient,
@@ -37,8 +38,20 @@ use crate::{
     stores::{self, Changes, Watches},
 };
 
-/// Changes of one object that come together are worked on together.
-const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How soon a controller works on what changes.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Changes of one object that come together are worked on together.
+    debounce: Duration,
+    /// Between two attempts.
+    longest_wait: Duration,
+}
+
+const CALM: Pace = Pace { debounce: Duration::from_millis(100), longest_wait: failures::LONGEST };
+/// Keys die at their second.
+const AT_ONCE: Pace = Pace { debounce: Duration::ZERO, longest_wait: Duration::from_secs(15) };
+/// Between two comparisons of the clocks.
+const COMPARISON: Duration = Duration::from_mins(1);
 /// A reconcile that the API server holds up longer is tried again later.
 const RECONCILE: Duration = Duration::from_mins(1);
 /// Reconciles that are under way when the operator is asked to end have this long.
@@ -54,6 +67,8 @@ pub struct Settings {
     pub identity: String,
     /// What is worked on.
     pub scopes: Vec<Scope>,
+    /// What keys die by.
+    pub clock: Clock,
 }
 
 /// Clients of the API server.
@@ -65,8 +80,11 @@ pub struct Clients {
 }
 
 struct Shared {
-    settings: Settings,
+    scopes: Vec<Scope>,
+    namespace: String,
     client: Client,
+    dated: Client,
+    clock: Arc<Clock>,
     config: Arc<OperatorConfig>,
     authority: Arc<Authority>,
     relays: Arc<RelayClient>,
@@ -86,7 +104,8 @@ pub async fn run(
     let authority = Arc::new(authority.whatever_context("the certificate authority can't be had")?);
     let relays =
         RelayClient::new(authority.clone(), Timestamp::now()).whatever_context("client certificate")?;
-    let metrics = Arc::new(Metrics::new().whatever_context("metrics")?);
+    let clock = Arc::new(settings.clock);
+    let metrics = Arc::new(Metrics::new(clock.clone()).whatever_context("metrics")?);
     let host = format!("marketrelay-operator.{}.svc", settings.namespace);
     let serving = CancellationToken::new();
     let _until_the_end = serving.clone().drop_guard();
@@ -94,15 +113,17 @@ pub async fn run(
     let server = marketrelay_mtls::serve(listener, certificate, server::router(metrics.clone()), serving);
     tokio::spawn(server);
     let candidate = Candidate::new(clients.lease, &settings.namespace, settings.identity.clone());
-    let reporter =
-        Reporter { controller: labels::OPERATOR.to_owned(), instance: Some(settings.identity.clone()) };
+    let reporter = Reporter { controller: labels::OPERATOR.to_owned(), instance: Some(settings.identity) };
     let shared = Arc::new(Shared {
-        config: Arc::new(settings.config.clone()),
+        config: Arc::new(settings.config),
+        scopes: settings.scopes,
+        namespace: settings.namespace,
+        dated: clock.compared(&clients.work),
+        clock,
         recorder: Recorder::new(clients.work.clone(), reporter),
         client: clients.work,
         relays: Arc::new(relays),
         waves: Arc::default(),
-        settings,
         authority,
         metrics,
     });
@@ -121,18 +142,19 @@ pub async fn run(
 async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     let mut all = Vec::new();
-    for scope in &shared.settings.scopes {
+    for scope in &shared.scopes {
         let (watches, changes) = stores::watch(&shared.client, scope);
-        all.push(watches.stores.clone());
-        tasks.spawn(work(shared.clone(), watches, changes, stop.clone()));
+        let led = Led { stores: watches.stores.clone(), keyrings: Arc::default() };
+        all.push(led.clone());
+        tasks.spawn(work(shared.clone(), watches, led, changes, stop.clone()));
     }
-    shared.waves.watch(all.iter().map(|stores| stores.stateful_sets.clone()).collect());
+    shared.waves.watch(all.iter().map(|led| led.stores.stateful_sets.clone()).collect());
     shared.metrics.leads(all);
-    let metrics_client = keep_metrics_client(shared);
-    tokio::pin!(metrics_client);
+    let (metrics_client, clocks) = (pin!(keep_metrics_client(shared)), pin!(compare_clocks(shared)));
     tokio::select! {
         () = stop.cancelled() => {}
-        () = &mut metrics_client => {}
+        () = metrics_client => {}
+        () = clocks => {}
     }
     let ending = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(LAST_RECONCILES, ending).await.is_err() {
@@ -145,8 +167,7 @@ async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
 async fn keep_metrics_client(shared: &Shared) {
     loop {
         let now = Timestamp::now();
-        let kept =
-            pki::metrics_client(&shared.client, &shared.settings.namespace, &shared.authority, now).await;
+        let kept = pki::metrics_client(&shared.client, &shared.namespace, &shared.authority, now).await;
         if let Err(error) = kept {
             tracing::warn!(%error, "the certificate for who reads metrics can't be kept");
         }
@@ -154,17 +175,35 @@ async fn keep_metrics_client(shared: &Shared) {
     }
 }
 
+/// Never ends.
+async fn compare_clocks(shared: &Shared) {
+    loop {
+        if let Err(error) = clock::ask(&shared.dated, &shared.namespace).await {
+            tracing::warn!(%error, "the API server's time can't be read");
+        }
+        if let Some(ahead) = shared.clock.ahead().filter(|_| !shared.clock.agrees()) {
+            tracing::error!(
+                ahead_seconds = ahead.as_secs(),
+                "no key is destroyed: the API server's clock differs"
+            );
+        }
+        tokio::time::sleep(COMPARISON).await;
+    }
+}
+
 /// One scope, until `stop`.
-async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: CancellationToken) {
+async fn work(shared: Arc<Shared>, watches: Watches, led: Led, changes: Changes, stop: CancellationToken) {
     if stop.run_until_cancelled(watches.ready()).await.is_none() {
         return;
     }
     let context = Arc::new(Context {
         client: shared.client.clone(),
+        dated: shared.dated.clone(),
+        clock: shared.clock.clone(),
         stores: watches.stores.clone(),
         config: shared.config.clone(),
         revision: rollout::revision(&shared.config),
-        namespace: shared.settings.namespace.clone(),
+        namespace: shared.namespace.clone(),
         authority: shared.authority.clone(),
         relays: shared.relays.clone(),
         waves: shared.waves.clone(),
@@ -172,15 +211,31 @@ async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: Can
         metrics: shared.metrics.clone(),
         credentials: Judged::default(),
         signing: Judged::default(),
-        keyrings: Judged::default(),
+        keyrings: led.keyrings,
         single_keys: Judged::default(),
         memory: Memory::default(),
+        heard: keyring::Heard::default(),
     });
+    if stop.run_until_cancelled(keyring::catch_up(&context)).await.is_none() {
+        return;
+    }
     let stores = &watches.stores;
+    let keyrings = controller(
+        "Keyring",
+        stores.secrets.clone(),
+        changes.keyrings,
+        AT_ONCE,
+        context.clone(),
+        stop.clone(),
+        |object, context| async move {
+            keyring::reconcile(object, context).await.map_err(|error| (error.category(), error.to_string()))
+        },
+    );
     let connections = controller(
         "MarketplaceConnection",
         stores.connections.clone(),
         changes.connections,
+        CALM,
         context.clone(),
         stop.clone(),
         |object, context| async move {
@@ -192,6 +247,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: Can
         "RetentionPolicy",
         stores.policies.clone(),
         changes.policies,
+        CALM,
         context,
         stop.clone(),
         |object, context| async move {
@@ -199,7 +255,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: Can
         },
     );
     let retained = retained::run(shared.client.clone(), watches.stores.clone(), changes.retained);
-    tokio::join!(connections, policies, stop.run_until_cancelled(retained));
+    tokio::join!(keyrings, connections, policies, stop.run_until_cancelled(retained));
 }
 
 /// A failed reconcile: its category, and what happened.
@@ -213,6 +269,7 @@ async fn controller<K, F>(
     kind: &'static str,
     store: Store<K>,
     changes: futures::channel::mpsc::UnboundedReceiver<ObjectRef<K>>,
+    pace: Pace,
     context: Arc<Context>,
     stop: CancellationToken,
     reconcile: fn(Arc<K>, Arc<Context>) -> F,
@@ -220,9 +277,10 @@ async fn controller<K, F>(
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     F: Future<Output = Result<Action, (&'static str, String)>> + Send + 'static,
 {
-    let failures = Arc::new(Failures::<K>::default());
-    let settings =
-        controller::Config::default().debounce(DEBOUNCE).concurrency(context.config.controller.concurrency);
+    let failures = Arc::new(Failures::<K>::new(pace.longest_wait));
+    let settings = controller::Config::default()
+        .debounce(pace.debounce)
+        .concurrency(context.config.controller.concurrency);
     let queue = Arc::new(Queue::<K>::new(context.metrics.queue_length(kind)));
     let (arriving, leaving, gone) = (queue.clone(), queue.clone(), failures.clone());
     let changes = changes.inspect(move |reference| arriving.put(reference));

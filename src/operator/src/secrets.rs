@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Mutex, sync::PoisonError};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::PartialObjectMeta,
     runtime::reflector::{ObjectRef, Store},
 };
@@ -54,6 +54,19 @@ impl<T: Clone> Judged<T> {
             self.lock().insert(key, (version, judgement.clone()));
         }
         Ok(Some(judgement))
+    }
+
+    /// Remembers a judgement that was made elsewhere of the Secret's newest version.
+    pub fn note(&self, secret: &Secret, judgement: T) {
+        let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+        if let Some(version) = secret.resource_version() {
+            self.lock().insert((namespace, name), (version, judgement));
+        }
+    }
+
+    /// The last judgement, of whatever version.
+    pub fn last(&self, namespace: &str, name: &str) -> Option<T> {
+        self.lock().get(&(namespace.to_owned(), name.to_owned())).map(|(_, judgement)| judgement.clone())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), (String, T)>> {

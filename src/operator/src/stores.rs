@@ -22,7 +22,7 @@ use marketrelay_api::{MarketplaceConnection, RetentionPolicy, labels};
 use serde::de::DeserializeOwned;
 use tokio::{sync::Notify, task::JoinSet};
 
-use crate::scope::Scope;
+use crate::{controllers::keyring::facts::is_keyring, names::Names, scope::Scope};
 
 /// Everything that is watched in one scope.
 pub struct Stores {
@@ -50,12 +50,23 @@ pub struct Stores {
     pub pods: Store<Pod>,
 }
 
+impl Stores {
+    /// The policy that a connection names, if there is one.
+    pub fn policy(&self, connection: &MarketplaceConnection) -> Option<Arc<RetentionPolicy>> {
+        let reference = connection.spec.retention_policy_ref.as_ref()?;
+        let namespace = connection.namespace().unwrap_or_default();
+        self.policies.get(&ObjectRef::new(&reference.name).within(&namespace))
+    }
+}
+
 /// What watches tell.
 pub struct Changes {
     /// Connections to reconcile.
     pub connections: mpsc::UnboundedReceiver<ObjectRef<MarketplaceConnection>>,
     /// Policies to reconcile.
     pub policies: mpsc::UnboundedReceiver<ObjectRef<RetentionPolicy>>,
+    /// Keyrings to reconcile.
+    pub keyrings: mpsc::UnboundedReceiver<ObjectRef<PartialObjectMeta<Secret>>>,
     /// Rung when something came or went that may have to be marked as retained.
     pub retained: Arc<Notify>,
 }
@@ -71,6 +82,7 @@ pub struct Watches {
 struct Senders {
     connections: mpsc::UnboundedSender<ObjectRef<MarketplaceConnection>>,
     policies: mpsc::UnboundedSender<ObjectRef<RetentionPolicy>>,
+    keyrings: mpsc::UnboundedSender<ObjectRef<PartialObjectMeta<Secret>>>,
     retained: Arc<Notify>,
 }
 
@@ -84,6 +96,11 @@ impl Senders {
     fn policy(&self, namespace: Option<String>, name: &str) {
         let reference = ObjectRef::new(name).within(&namespace.unwrap_or_default());
         let _ended = self.policies.unbounded_send(reference);
+    }
+
+    fn keyring(&self, namespace: Option<String>, connection: &str) {
+        let reference = ObjectRef::new(&Names(connection).keyring()).within(&namespace.unwrap_or_default());
+        let _ended = self.keyrings.unbounded_send(reference);
     }
 
     /// The connection that an object of ours belongs to.
@@ -154,11 +171,17 @@ fn bare(secret: &mut PartialObjectMeta<Secret>) {
 pub fn watch(client: &Client, scope: &Scope) -> (Watches, Changes) {
     let (connections, connection_changes) = mpsc::unbounded();
     let (policies, policy_changes) = mpsc::unbounded();
+    let (keyrings, keyring_changes) = mpsc::unbounded();
     let retained = Arc::new(Notify::new());
-    let senders = Senders { connections, policies, retained: retained.clone() };
+    let senders = Senders { connections, policies, keyrings, retained: retained.clone() };
     let mut plan = Plan { tasks: JoinSet::new() };
     let stores = Arc::new(stores(client, scope, &senders, &mut plan));
-    let changes = Changes { connections: connection_changes, policies: policy_changes, retained };
+    let changes = Changes {
+        connections: connection_changes,
+        policies: policy_changes,
+        keyrings: keyring_changes,
+        retained,
+    };
     (Watches { stores, tasks: plan.tasks }, changes)
 }
 
@@ -168,6 +191,7 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
         let senders = senders.clone();
         move |connection: &MarketplaceConnection| {
             senders.connection(connection.namespace(), &connection.name_any());
+            senders.keyring(connection.namespace(), &connection.name_any());
             if let Some(policy) = &connection.spec.retention_policy_ref {
                 senders.policy(connection.namespace(), &policy.name);
             }
@@ -180,6 +204,7 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
             senders.policy(policy.namespace(), &policy.name_any());
             for connection in users(&connections, policy) {
                 senders.connection(connection.namespace(), &connection.name_any());
+                senders.keyring(connection.namespace(), &connection.name_any());
             }
         }
     });
@@ -193,8 +218,11 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
             }) {
                 senders.connection(connection.namespace(), &connection.name_any());
             }
-            if secret.labels().contains_key(labels::CONNECTION) {
+            if let Some(connection) = secret.labels().get(labels::CONNECTION) {
                 senders.retained.notify_one();
+                if is_keyring(secret) {
+                    senders.keyring(namespace, connection);
+                }
             }
         }
     });

@@ -1,5 +1,6 @@
 //! The controllers.
 
 pub mod connection;
+pub mod keyring;
 pub mod policy;
 pub mod retained;

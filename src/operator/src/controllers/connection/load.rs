@@ -47,10 +47,7 @@ pub async fn load(connection: Arc<MarketplaceConnection>, context: &Context) -> 
     let namespace = connection.namespace().unwrap_or_default();
     let stores = &context.stores;
     let spec = &connection.spec;
-    let policy = spec
-        .retention_policy_ref
-        .as_ref()
-        .and_then(|policy| stores.policies.get(&ObjectRef::new(&policy.name).within(&namespace)));
+    let policy = stores.policy(&connection);
     let credentials = match spec.marketplace() {
         None => None,
         Some(marketplace) => {

@@ -2,6 +2,7 @@
 
 mod apply;
 pub(crate) mod children;
+mod enforced;
 mod keys;
 mod load;
 mod observe;
@@ -16,16 +17,20 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client, ResourceExt,
+    Client, ResourceExt,
     runtime::{controller::Action, events::Recorder, reflector::ObjectRef},
 };
-use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason, relay::Retention};
+use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason};
 use rand::RngExt;
 use snafu::{ResultExt, Snafu};
 
+use super::keyring::{
+    Heard,
+    facts::{Held, KeyringFacts},
+};
 use crate::{
+    clock::Clock,
     metrics::Metrics,
     pki::Authority,
     problem::Problem,
@@ -34,9 +39,8 @@ use crate::{
     secrets::Judged,
     stores::Stores,
 };
-use keys::KeyringFacts;
 use status::{Found, Relay};
-pub use validate::short_durations;
+pub use validate::{retention, short_durations};
 
 /// Of a new connection the children come first, those of all others too; their events bring the reconcile that writes
 /// its status, or this does.
@@ -48,6 +52,10 @@ const SILENCE: Duration = Duration::from_mins(2);
 pub struct Context {
     /// Of the API server.
     pub client: Client,
+    /// The same; every answer to it compares the clocks.
+    pub dated: Client,
+    /// What time it is.
+    pub clock: Arc<Clock>,
     /// What is watched.
     pub stores: Arc<Stores>,
     /// The operator's configuration.
@@ -71,11 +79,13 @@ pub struct Context {
     /// Judgements of signing secrets.
     pub signing: Judged<Result<(), Problem>>,
     /// Judgements of keyrings.
-    pub keyrings: Judged<Result<KeyringFacts, Problem>>,
+    pub keyrings: Arc<Judged<Held>>,
     /// Judgements of database and digest keys.
     pub single_keys: Judged<Result<(), Problem>>,
     /// Since when relays don't answer.
     pub memory: Memory,
+    /// What relays last said of their keyrings.
+    pub heard: Heard,
 }
 
 /// What is forgotten with a restart, and may be.
@@ -118,7 +128,7 @@ pub async fn reconcile(
     if connection.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let now = Timestamp::now();
+    let now = context.clock.now();
     let loaded = load::load(connection.clone(), &context).await.context(LoadSnafu)?;
     let validation = validate::validate(&loaded, &context.config);
     let encrypted = validation.encrypted.clone();
@@ -139,6 +149,7 @@ pub async fn reconcile(
         config_digest: built.config_digest,
         keyring: built.keyring,
         effective,
+        clocks: enforced::Clocks { agree: context.clock.agrees(), ahead: context.clock.ahead() },
     };
     let status = status::status(found, now);
     write::write(&context, &connection, status, now).await.context(StatusSnafu)?;
@@ -167,10 +178,7 @@ async fn build(
     let known = keys.keyring.clone().and_then(Result::ok);
     let validated = match validation.result {
         Ok(validated) => validated,
-        Err(blocked) => {
-            let keyring = keep_up(context, &connection, validation.retention, known, now).await;
-            return Ok((children, Built { blocked, keyring, ..Built::default() }));
-        }
+        Err(blocked) => return Ok((children, Built { blocked, keyring: known, ..Built::default() })),
     };
     let initialised = load::initialised(&connection, &children, &context.stores);
     let keyring = match keys::ensure(context, &validated, keys, initialised, now).await {
@@ -224,29 +232,6 @@ async fn build(
     Ok((children, built))
 }
 
-/// The keys of a connection that can't be built go on reaching ahead: its relay goes on, too.
-async fn keep_up(
-    context: &Context,
-    connection: &MarketplaceConnection,
-    retention: Option<Retention>,
-    known: Option<KeyringFacts>,
-    now: Timestamp,
-) -> Option<KeyringFacts> {
-    let (facts, retention) = (known?, retention);
-    let Some(retention) = retention.filter(|retention| !keys::reaches(&facts, retention, now)) else {
-        return Some(facts);
-    };
-    let namespace = connection.namespace().unwrap_or_default();
-    let api = Api::<Secret>::namespaced(context.client.clone(), &namespace);
-    match keys::extend(&api, &connection.name_any(), &retention, now).await {
-        Ok(extended) => Some(extended),
-        Err(error) => {
-            tracing::warn!(%error, "the keyring can't be extended");
-            Some(facts)
-        }
-    }
-}
-
 /// The relay's own word, if its pod runs.
 async fn ask(
     context: &Context,
@@ -264,12 +249,14 @@ async fn ask(
     };
     if !running {
         silent(None);
+        context.heard.forget(&key);
         return Relay::NotAsked;
     }
     let namespace = connection.namespace().unwrap_or_default();
     match context.relays.status(&namespace, &connection.name_any()).await {
         Ok(status) => {
             silent(None);
+            context.heard.hear(key, &status);
             Relay::Answered(Box::new(status))
         }
         Err(error) => {
