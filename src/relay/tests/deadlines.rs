@@ -142,7 +142,7 @@ async fn with_a_finer_epoch_an_order_waits_for_its_key_and_goes_in_time_without_
         .points(delivery.now(), delivery.now() + DAY * 91)
         .collect();
     let entries = coarse.entries();
-    let kept = entries.iter().filter(|(name, _)| name.parse().map_or(true, |name| grid.contains(&name)));
+    let kept = entries.iter().filter(|(name, _)| name.parse().ok().is_none_or(|name| grid.contains(&name)));
     let coarse = Keyring::from_entries(kept.map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
     drop(delivery.keyring.send_replace(Ok(Arc::new(coarse.expect("a keyring")))));
     let mut keeper = delivery.keeper(short);

@@ -134,8 +134,7 @@ async fn a_replacement_is_confirmed_only_when_the_log_is_empty() {
         (left.await.expect("a count") == 0).then_some(())
     };
     eventually("every wrap is new", std::time::Duration::from_secs(30), rewrapped).await;
-    let unconfirmed =
-        delivery.store.write(|connection| marketrelay_relay::store::generation::oldest(connection));
+    let unconfirmed = delivery.store.write(marketrelay_relay::store::generation::oldest);
     assert_eq!(unconfirmed.await.expect("a generation"), Some(1));
     go_on.send(()).expect("it waits");
     assert!(reading.await.expect("no panic").expect("read"));
