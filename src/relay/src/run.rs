@@ -3,8 +3,12 @@
 use std::{path::PathBuf, sync::Arc};
 
 use marketrelay_api::relay::paths;
+use marketrelay_keyring::Keyring;
 use snafu::{ResultExt, Whatever, whatever};
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -14,9 +18,10 @@ use crate::{
     collect::Collecting,
     deliver::{Deliverer, signature::Signer},
     egress::Egress,
-    keys,
+    keys::{self, KeyringMount},
     metrics::Metrics,
     mounts::{self, Entries, Mounted, at},
+    privacy::{Done, Keeper},
     settings::{self, Settings},
     store::Store,
     tls,
@@ -41,8 +46,10 @@ pub async fn run(surroundings: Surroundings, stop: CancellationToken) -> Result<
         store: store.clone(),
         collecting: Reporter::new("collecting"),
         delivering: Reporter::new("delivering"),
+        keeping: Reporter::new("keepingDeadlines"),
         metrics: Arc::new(Metrics::new().whatever_context("metrics")?),
-        bell: Arc::new(Notify::new()),
+        bell: Arc::default(),
+        deadlines: Arc::default(),
         settings,
         clock,
         root,
@@ -76,8 +83,10 @@ struct Relay {
     store: Store,
     collecting: Reporter,
     delivering: Reporter,
+    keeping: Reporter,
     metrics: Arc<Metrics>,
     bell: Arc<Notify>,
+    deadlines: Arc<Notify>,
     clock: Clock,
     root: PathBuf,
     stop: CancellationToken,
@@ -94,23 +103,35 @@ impl Relay {
 
     fn start(&self, tasks: &TaskTracker, listener: TcpListener) -> Result<(), Whatever> {
         let address = listener.local_addr().whatever_context("the admin API has no address")?;
-        self.serve(tasks, listener);
+        let id = self.settings.id.clone();
+        let mounted = self.follow(paths::KEYRING, move |entries| KeyringMount::read(entries, &id));
+        let keyring = keys::alive(mounted.clone(), self.clock.clone(), self.stop.clone());
+        self.serve(tasks, listener, mounted);
         self.end_on_new_configuration(tasks);
+        self.keep_deadlines(tasks, keyring.clone());
         tracing::info!(%address, "the admin API listens");
         if self.settings.config.suspend {
             tracing::info!("suspended: nothing is collected or delivered");
             return Ok(());
         }
-        self.work(tasks)
+        self.work(tasks, keyring)
     }
 
-    fn serve(&self, tasks: &TaskTracker, listener: TcpListener) {
+    fn serve(
+        &self,
+        tasks: &TaskTracker,
+        listener: TcpListener,
+        keyring: watch::Receiver<Mounted<KeyringMount>>,
+    ) {
         let admin = Admin {
             store: self.store.clone(),
             connection_id: self.settings.id.to_string(),
             config_digest: self.settings.digest.clone(),
             collecting: self.collecting.clone(),
             delivering: self.delivering.clone(),
+            keeping: self.keeping.clone(),
+            keyring,
+            limits: self.settings.limits(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
         };
@@ -133,7 +154,21 @@ impl Relay {
         });
     }
 
-    fn work(&self, tasks: &TaskTracker) -> Result<(), Whatever> {
+    fn keep_deadlines(&self, tasks: &TaskTracker, keyring: watch::Receiver<Mounted<Keyring>>) {
+        let keeper = Keeper {
+            store: self.store.clone(),
+            limits: self.settings.limits(),
+            keyring,
+            bell: self.deadlines.clone(),
+            reporter: self.keeping.clone(),
+            clock: self.clock.clone(),
+            stop: self.stop.clone(),
+            done: Done::default(),
+        };
+        tasks.spawn(keeper.run());
+    }
+
+    fn work(&self, tasks: &TaskTracker, keyring: watch::Receiver<Mounted<Keyring>>) -> Result<(), Whatever> {
         let config = &self.settings.config;
         let egress = Egress::new(&config.egress.allowed_networks);
         let endpoints = self.settings.endpoints();
@@ -144,9 +179,7 @@ impl Relay {
         }
         let http = tls::http_client(&egress, &config.egress.extra_ca_certificates)?;
         let digest_key = self.follow(paths::DIGEST, keys::digest_key);
-        let (id, marketplace) = (self.settings.id.clone(), self.settings.marketplace());
-        let mounted = self.follow(paths::KEYRING, move |entries| keys::keyring(entries, &id));
-        let keyring = keys::alive(mounted, self.clock.clone(), self.stop.clone());
+        let marketplace = self.settings.marketplace();
         let credentials =
             self.follow(paths::CREDENTIALS, move |entries| settings::credentials(entries, marketplace));
         let collecting = Collecting {
@@ -159,6 +192,7 @@ impl Relay {
             keyring: keyring.clone(),
             credentials,
             bell: self.bell.clone(),
+            deadlines: self.deadlines.clone(),
             reporter: self.collecting.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),

@@ -6,7 +6,8 @@ use snafu::ensure;
 use super::{NewerSchemaSnafu, StoreError};
 
 /// Migration `n` brings `PRAGMA user_version` from `n` to `n + 1`.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_orders_and_outbox.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("migrations/0001_orders_and_outbox.sql"), include_str!("migrations/0002_anonymised.sql")];
 
 /// Brings the database to the newest version, each step in a transaction of its own.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
