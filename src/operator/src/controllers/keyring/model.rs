@@ -119,13 +119,18 @@ impl World {
         }
     }
 
+    /// By the API server's clock.
+    fn time(&self) -> Timestamp {
+        at(self.now)
+    }
+
     fn seen(&self, who: usize) -> Seen {
         let offset = self.operators[who].offset;
         Seen {
             retention: self.retention,
             relay: self.heard.clone(),
             now: at(self.now + offset),
-            unreached: at(self.now + offset.max(0)) + TOLERANCE,
+            unreached: self.time().max(at(self.now + offset)) + TOLERANCE,
             agreed: SignedDuration::from_secs(offset.abs()) <= TOLERANCE,
         }
     }
@@ -157,6 +162,7 @@ impl World {
                 Some(kept) => assert_eq!(kept, key, "{at} was exchanged"),
                 None => {
                     assert!(at.is_due(seen.now), "{at} was lost while alive");
+                    assert!(at.is_due(self.time() + TOLERANCE), "{at} was lost by a wrong clock");
                     self.dead.insert(at.to_string().into_bytes());
                 }
             }
