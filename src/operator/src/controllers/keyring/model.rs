@@ -119,13 +119,18 @@ impl World {
         }
     }
 
+    /// By the API server's clock.
+    fn time(&self) -> Timestamp {
+        at(self.now)
+    }
+
     fn seen(&self, who: usize) -> Seen {
         let offset = self.operators[who].offset;
         Seen {
             retention: self.retention,
             relay: self.heard.clone(),
             now: at(self.now + offset),
-            unreached: at(self.now + offset.max(0)) + TOLERANCE,
+            unreached: self.time().max(at(self.now + offset)) + TOLERANCE,
             agreed: SignedDuration::from_secs(offset.abs()) <= TOLERANCE,
         }
     }
@@ -157,6 +162,7 @@ impl World {
                 Some(kept) => assert_eq!(kept, key, "{at} was exchanged"),
                 None => {
                     assert!(at.is_due(seen.now), "{at} was lost while alive");
+                    assert!(at.is_due(self.time() + TOLERANCE), "{at} was lost by a wrong clock");
                     self.dead.insert(at.to_string().into_bytes());
                 }
             }
@@ -212,7 +218,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
     #[test]
     fn no_key_outlives_its_time_or_comes_back_and_no_live_or_needed_key_is_lost(
         events in prop::collection::vec(event(), 1..120),
@@ -258,7 +264,7 @@ fn a_keyring_that_cannot_be_used_loses_the_keys_whose_time_has_come_all_the_same
     world.settle(0, false);
     let data = world.secret.data.get_or_insert_default();
     data.insert("theirs".to_owned(), ByteString(b"1".to_vec()));
-    let (before, now) = (data.len(), START + 301);
+    let (before, now) = (data.len(), START + 601);
     world.now = now;
     let seen = world.seen(0);
     let step = next(&judge(&world.secret), &seen).expect("a key is due");
