@@ -100,6 +100,10 @@ pub enum Reason {
     KeyNotConfirmed,
     /// The relay holds personal data whose deadline has passed.
     PersonalDataOverdue,
+    /// The relay can't anonymise, seal anew or replace the volume key.
+    KeepingDeadlinesFails,
+    /// Orders will be given up unless the destination takes them soon.
+    DeliveriesAtRisk,
     /// Nothing has been collected or delivered yet.
     FirstRun,
     /// What an other condition depends on isn't there.

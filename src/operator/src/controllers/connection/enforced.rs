@@ -68,6 +68,10 @@ pub fn enforced(
         );
         return Enforced::missed(Reason::PersonalDataOverdue, message);
     }
+    if let Some(message) = status.and_then(|status| hindered(status, now)) {
+        let verdict = Verdict::new(Status::False, Reason::KeepingDeadlinesFails, message);
+        return Enforced { verdict, missed: false };
+    }
     let unconfirmed =
         status.and_then(|status| held(status, now)).or_else(|| keyring.and_then(|facts| old(facts, now)));
     let verdict = match unconfirmed {
@@ -75,6 +79,13 @@ pub fn enforced(
         None => confirmed(keyring, relay, before),
     };
     Enforced { verdict, missed: false }
+}
+
+/// The relay says that it can't do its part, and not for a moment only.
+fn hindered(status: &RelayStatus, now: Timestamp) -> Option<String> {
+    let keeping = &status.keeping_deadlines;
+    let lasts = keeping.failing_since.is_some_and(|since| now.duration_since(since) >= LATE);
+    lasts.then(|| keeping.message.clone().unwrap_or_default())
 }
 
 fn disagreement(clocks: Clocks) -> String {
@@ -124,6 +135,11 @@ fn confirmed(keyring: Option<&KeyringFacts>, relay: &Relay, before: &[Condition]
     let told = find(before, kind).is_some_and(|old| old.reason != Reason::FirstRun.to_string());
     match (keyring, relay) {
         (None, _) => Verdict::new(Status::Unknown, Reason::FirstRun, "there is no keyring that can be used"),
+        (Some(_), Relay::Answered(status)) if status.deliveries_at_risk > 0 => {
+            let message = "keys die on time; the personal data of orders that still wait for the destination must go \
+                           soon, and they will be given up then: mend the destination (see Delivering)";
+            Verdict::new(Status::True, Reason::DeliveriesAtRisk, message)
+        }
         (Some(_), Relay::Answered(status)) if status.keyring.is_some() => {
             Verdict::new(Status::True, Reason::Enforced, "keys die on time, and the relay confirms it")
         }
@@ -190,9 +206,17 @@ mod tests {
             }),
             collecting: Activity::default(),
             delivering: Activity::default(),
+            keeping_deadlines: Activity::default(),
+            deliveries_at_risk: 0,
             delivery_state: DeliveryState::Active,
             config_digest: String::new(),
         }))
+    }
+
+    fn told(change: fn(&mut RelayStatus)) -> Relay {
+        let Relay::Answered(mut status) = relay(60, 0) else { unreachable!("it answers") };
+        change(&mut status);
+        Relay::Answered(status)
     }
 
     #[test]
@@ -212,6 +236,14 @@ mod tests {
             (&keyring(60, &[1, 2], -86_401), relay(60, 0), AGREED, Reason::KeyNotConfirmed, false),
             (&keyring(60, &[1, 2], -86_401), Relay::NotAsked, AGREED, Reason::KeyNotConfirmed, false),
             (&fine, Relay::NotAsked, AGREED, Reason::FirstRun, false),
+            (&fine, told(|status| status.deliveries_at_risk = 1), AGREED, Reason::DeliveriesAtRisk, false),
+            (
+                &fine,
+                told(|status| status.keeping_deadlines.failing_since = Some(at(NOW - 60))),
+                AGREED,
+                Reason::KeepingDeadlinesFails,
+                false,
+            ),
         ] {
             let found = enforced(Some(keyring), &relay, clocks, &[], at(NOW));
             assert_eq!(

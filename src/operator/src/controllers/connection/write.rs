@@ -52,6 +52,10 @@ pub async fn write(
     Ok(())
 }
 
+fn is_at_risk(condition: &Condition) -> bool {
+    condition.reason == Reason::DeliveriesAtRisk.to_string()
+}
+
 /// An event for a new reason of Ready, or else for keys that begin or cease to die on time.
 fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnectionStatus) -> Option<Event> {
     let passing = [Reason::RelayStarting, Reason::FirstRun, Reason::ConfigurationPending, Reason::Suspended];
@@ -63,15 +67,17 @@ fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnec
         let old = before.and_then(|status| find(&status.conditions, kind));
         let same = old.is_some_and(|old| old.reason == new.reason && old.status == new.status);
         // That a new connection's relay starts is no news.
-        (!same && !(old.is_none() && calm(new))).then_some((old, new))
+        let is_news = !same && (old.is_some() || !calm(new));
+        is_news.then_some((old, new))
     };
     let enforced = || {
         let (old, new) = changed(ConditionType::RetentionEnforced)?;
-        (new.status == "False" || old.is_some_and(|old| old.status == "False")).then_some((old, new))
+        let troubles = |one: &Condition| one.status == "False" || is_at_risk(one);
+        (troubles(new) || old.is_some_and(troubles)).then_some((old, new))
     };
     let (_, new) = changed(ConditionType::Ready).or_else(enforced)?;
     Some(Event {
-        type_: if calm(new) { EventType::Normal } else { EventType::Warning },
+        type_: if calm(new) && !is_at_risk(new) { EventType::Normal } else { EventType::Warning },
         reason: new.reason.clone(),
         note: Some(new.message.chars().take(1_000).collect()),
         action: "Reconcile".to_owned(),

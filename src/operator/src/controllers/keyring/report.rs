@@ -45,7 +45,7 @@ pub async fn done(context: &Context, keyring: &Metadata, step: &Step, made: usiz
             record(keyring, "VolumeKeyAdded", &format!("volume.{newest}"), None, None);
         }
         Step::Extend(_) => {
-            tracing::info!(keyring = %keyring.name_any(), namespace = keyring.namespace(), made, "keyring extended")
+            tracing::info!(keyring = %keyring.name_any(), namespace = keyring.namespace(), made, "keyring extended");
         }
     }
 }
