@@ -218,7 +218,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
     #[test]
     fn no_key_outlives_its_time_or_comes_back_and_no_live_or_needed_key_is_lost(
         events in prop::collection::vec(event(), 1..120),
