@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use marketrelay_keyring::Limits;
 use marketrelay_marketplace::OrderStatus;
 use rusqlite::types::Value;
 
@@ -187,7 +188,14 @@ async fn a_keyring_from_before_the_volume_keys_replacement_seals_nothing() {
     delivery.keeper(LIMITS).look().await.expect("a look");
     drop(delivery.keyring.send_replace(Ok(old)));
     let refused = delivery.told(vec![order("A2")], None).await.expect_err("refused");
-    assert_eq!(refused.category(), "KeyringInvalid");
+    assert_eq!(refused.category(), "KeyringTooShort");
+    // Nor does a relay that starts with it take anything back.
+    let short = Limits { delete_after_shipment: DAY * 9, ..LIMITS };
+    for limits in [short, LIMITS] {
+        let refused = delivery.keeper(limits).look().await.expect_err("refused");
+        assert_eq!(refused.category(), "KeyringTooShort");
+    }
+    assert_eq!(delivery.counts().await.oldest_generation, Some(2));
     drop(delivery.keyring.send_replace(Ok(Arc::new(new))));
     delivery.told(vec![order("A2")], None).await.expect("stored");
 }

@@ -177,8 +177,12 @@ async fn an_older_state_with_an_earlier_shipment_moves_the_deadline_and_is_told(
     );
     drained(&delivery).await;
     // Neither again says anything new, nor makes it later.
-    delivery.ingest(vec![older, newest]).await;
+    delivery.ingest(vec![older, newest.clone()]).await;
     assert_eq!(delivery.backlog().await, 0);
+    newest.status = OrderStatus::Refunded;
+    newest.updated_at += HOUR;
+    delivery.ingest(vec![newest]).await;
+    assert_eq!(requests(&destination, 2).await[1].revisions(), [("A1".to_owned(), 3)]);
     assert!(met(earliest + DAY * 30, destroyed(&delivery).await, DAY));
     delivery.stop().await;
 }

@@ -37,7 +37,7 @@ enum Event {
     Placed(i64),
     /// The marketplace tells an order again: which, how it stands, when it shipped (minutes ago), and whether that is
     /// an older state of it.
-    Told { which: usize, status: OrderStatus, shipped: Option<i64>, older: bool },
+    Told { which: usize, status: OrderStatus, shipped: Option<i64>, outdated: bool },
     /// A listing was read to its end.
     Known,
     /// Minutes pass; the operator destroys and adds keys.
@@ -61,7 +61,7 @@ fn event(rng: &mut StdRng, orders: usize) -> Event {
             which: rng.random_range(0..orders),
             status: statuses[rng.random_range(0..statuses.len())],
             shipped: rng.random_bool(0.6).then(|| rng.random_range(0..3_000)),
-            older: rng.random_bool(0.3),
+            outdated: rng.random_bool(0.3),
         },
         4..11 => Event::Known,
         11..15 => Event::Passed(rng.random_range(1..480)),
@@ -162,7 +162,10 @@ impl World {
         self.keys.extend(grid, self.time, self.time + HOUR * 70).expect("keys");
         let mut mounted = self.keys.clone();
         mounted.drop_due(self.now());
-        drop(self.mounted.send_replace(Ok(Arc::new(mounted))));
+        let is_new = self.mounted.borrow().as_ref().is_ok_and(|old| old.entries() != mounted.entries());
+        if is_new {
+            drop(self.mounted.send_replace(Ok(Arc::new(mounted))));
+        }
         let now = self.now();
         self.keeper.clock = Clock::of(move || now);
     }
@@ -206,7 +209,9 @@ impl World {
     async fn happen(&mut self, event: Event) {
         match event {
             Event::Placed(ago) => self.placed(ago).await,
-            Event::Told { which, status, shipped, older } => self.told(which, status, shipped, older).await,
+            Event::Told { which, status, shipped, outdated } => {
+                self.told(which, status, shipped, outdated).await;
+            }
             Event::Known => {
                 self.page(vec![], Some(self.now() - MINUTE * 5)).await;
             }
@@ -245,7 +250,7 @@ impl World {
         }
     }
 
-    async fn told(&mut self, which: usize, status: OrderStatus, shipped: Option<i64>, older: bool) {
+    async fn told(&mut self, which: usize, status: OrderStatus, shipped: Option<i64>, outdated: bool) {
         let number = self.orders.keys().nth(which).expect("an order").clone();
         let stored = self.stored().await.contains_key(&number);
         let now = self.now();
@@ -255,14 +260,14 @@ impl World {
         state.status = status;
         state.first_shipped_at = shipped.map(|ago| millisecond(now - SignedDuration::from_mins(ago)));
         state.updated_at =
-            if older { order.newest.updated_at - MINUTE } else { now.max(order.newest.updated_at) };
+            if outdated { order.newest.updated_at - MINUTE } else { now.max(order.newest.updated_at) };
         if stored {
             order.shipped = [order.shipped, state.first_shipped_at].into_iter().flatten().min();
         } else {
             // Its own dates alone say whether it is past its deadline.
             order.shipped = state.first_shipped_at;
         }
-        if !older {
+        if !outdated {
             order.newest = state.clone();
         }
         self.note();

@@ -18,9 +18,8 @@ use crate::{
     clock::Clock,
     mounts::Mounted,
     store::{
-        Result, Store, generation, reduce,
+        Result, Store, generation, known, reduce,
         reseal::{self, Moved, Terms},
-        status,
     },
 };
 pub use step::{Step, step};
@@ -68,7 +67,7 @@ pub struct Done {
     /// The write-ahead log holds nothing that was removed.
     truncated: bool,
     /// Keys and deadlines were compared with this keyring, and this was known then.
-    compared: Option<(Arc<Keyring>, Option<Timestamp>)>,
+    compared: Option<(Arc<Keyring>, Timestamp)>,
 }
 
 impl Keeper {
@@ -140,12 +139,12 @@ impl Keeper {
 
     /// Seals anew, or reduces, what doesn't fit its key any more.
     async fn reseal(&mut self, keyring: &Arc<Keyring>) -> Result<Moved> {
-        let known = self.store.read(status::known_until).await?;
+        let (limits, now, keys) = (self.limits, self.clock.now(), keyring.clone());
+        let known = self.store.read(move |connection| known::until(connection, now)).await?;
         let compared = self.done.compared.as_ref();
         if compared.is_some_and(|(with, at)| Arc::ptr_eq(with, keyring) && *at == known) {
             return Ok(Moved::default());
         }
-        let (limits, now, keys) = (self.limits, self.clock.now(), keyring.clone());
         let misplaced =
             move |connection: &_| reseal::misplaced(connection, Terms { keyring: &keys, limits, now });
         let ids = self.store.read(misplaced).await?;
@@ -178,7 +177,8 @@ impl Keeper {
         if self.store.read(generation::oldest).await? == Some(newest) {
             return Ok(0);
         }
-        self.store.write(move |connection| generation::begin(connection, newest)).await?;
+        let keys = keyring.clone();
+        self.store.write(move |connection| generation::begin(connection, &keys)).await?;
         let (mut after, mut done, mut left) = (0, 0, 0);
         while !self.stop.is_cancelled() {
             let keys = keyring.clone();

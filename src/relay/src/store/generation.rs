@@ -23,9 +23,10 @@ pub fn oldest(connection: &Connection) -> Result<Option<u32>> {
     Ok(connection.prepare_cached("SELECT oldest_generation FROM relay")?.query_row([], |row| row.get(0))?)
 }
 
-/// From now on nothing is sealed under an older volume key than this one.
-pub fn begin(connection: &Connection, generation: u32) -> Result<()> {
-    connection.execute("UPDATE relay SET sealing_generation = max(sealing_generation, ?1)", [generation])?;
+/// From now on nothing is sealed under an older volume key than the newest of this keyring.
+pub fn begin(connection: &Connection, keyring: &Keyring) -> Result<()> {
+    check(connection, keyring)?;
+    connection.execute("UPDATE relay SET sealing_generation = ?1", [keyring.volume_generation()])?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::Result;
 
 /// What is known at `now`: until the first listing was read to its end, the time of the first page. A clock that ran
 /// ahead once makes nothing known that hasn't happened.
-pub(super) fn until(connection: &Connection, now: Timestamp) -> Result<Timestamp> {
+pub fn until(connection: &Connection, now: Timestamp) -> Result<Timestamp> {
     let sql = "SELECT coalesce(known_until, begun_at) FROM relay";
     let known: Option<i64> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
     let known = known.and_then(|at| Timestamp::from_millisecond(at).ok());

@@ -3,7 +3,7 @@
 pub mod delivery;
 pub mod generation;
 pub mod ingest;
-mod known;
+pub mod known;
 mod open;
 pub mod outbox;
 mod prepared;
@@ -75,8 +75,8 @@ impl StoreError {
         match self {
             Self::Full => "StorageFull",
             Self::OtherDigestKey => "DigestKeyInvalid",
-            Self::Unreadable { .. } | Self::OlderKeyring { .. } => "KeyringInvalid",
-            Self::KeyringTooShort | Self::Seal { .. } => "KeyringTooShort",
+            Self::Unreadable { .. } => "KeyringInvalid",
+            Self::KeyringTooShort | Self::OlderKeyring { .. } | Self::Seal { .. } => "KeyringTooShort",
             _ => "DatabaseError",
         }
     }

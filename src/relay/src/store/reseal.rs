@@ -5,7 +5,7 @@ use marketrelay_keyring::{DestroyAt, Keyring, Limits, OpenError, RecordKind, Rec
 use rusqlite::{Connection, Row, params};
 use snafu::ResultExt;
 
-use super::{Result, SealSnafu, known, read_order, reduce};
+use super::{Result, SealSnafu, generation, known, read_order, reduce};
 use crate::privacy::{Step, step};
 
 /// What deadlines and keys are judged by.
@@ -75,6 +75,7 @@ pub fn misplaced(connection: &Connection, terms: Terms<'_>) -> Result<Vec<i64>> 
 
 /// Seals these orders under the keys of their deadlines, or reduces them. One that was moved or went meanwhile is left.
 pub fn reseal(connection: &Connection, ids: &[i64], terms: Terms<'_>) -> Result<Moved> {
+    generation::check(connection, terms.keyring)?;
     let known_until = known::until(connection, terms.now)?;
     let mut statement = connection.prepare_cached(&format!("{DATES} WHERE id = ?1"))?;
     let mut moved = Moved::default();

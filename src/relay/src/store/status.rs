@@ -43,12 +43,6 @@ fn time(at: Option<i64>) -> Option<Timestamp> {
     at.and_then(|at| Timestamp::from_millisecond(at).ok())
 }
 
-/// Up to when the marketplace has told all shipments.
-pub fn known_until(connection: &Connection) -> Result<Option<Timestamp>> {
-    let mut statement = connection.prepare_cached("SELECT known_until FROM relay")?;
-    Ok(time(statement.query_row([], |row| row.get(0))?))
-}
-
 /// Counts at `now`; events are at risk when their order's key dies within `at_risk`.
 pub fn counts(connection: &Connection, now: Timestamp, at_risk: SignedDuration) -> Result<Counts> {
     let counts = connection.query_row(
