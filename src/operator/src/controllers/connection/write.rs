@@ -63,7 +63,7 @@ fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnec
         let old = before.and_then(|status| find(&status.conditions, kind));
         let same = old.is_some_and(|old| old.reason == new.reason && old.status == new.status);
         // That a new connection's relay starts is no news.
-        (!same && !(old.is_none() && calm(new))).then_some((old, new))
+        (!(same || old.is_none() && calm(new))).then_some((old, new))
     };
     let enforced = || {
         let (old, new) = changed(ConditionType::RetentionEnforced)?;

@@ -158,13 +158,12 @@ impl World {
     fn check(&mut self, after: &Secret, seen: &Seen) {
         let (old, new) = (epochs(&self.secret), epochs(after));
         for (at, key) in &old {
-            match new.get(at) {
-                Some(kept) => assert_eq!(kept, key, "{at} was exchanged"),
-                None => {
-                    assert!(at.is_due(seen.now), "{at} was lost while alive");
-                    assert!(at.is_due(self.time() + TOLERANCE), "{at} was lost by a wrong clock");
-                    self.dead.insert(at.to_string().into_bytes());
-                }
+            if let Some(kept) = new.get(at) {
+                assert_eq!(kept, key, "{at} was exchanged");
+            } else {
+                assert!(at.is_due(seen.now), "{at} was lost while alive");
+                assert!(at.is_due(self.time() + TOLERANCE), "{at} was lost by a wrong clock");
+                self.dead.insert(at.to_string().into_bytes());
             }
         }
         for at in new.keys().filter(|at| !old.contains_key(at)) {

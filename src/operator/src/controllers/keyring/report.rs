@@ -45,7 +45,8 @@ pub async fn done(context: &Context, keyring: &Metadata, step: &Step, made: usiz
             record(keyring, "VolumeKeyAdded", &format!("volume.{newest}"), None, None);
         }
         Step::Extend(_) => {
-            tracing::info!(keyring = %keyring.name_any(), namespace = keyring.namespace(), made, "keyring extended")
+            let (name, namespace) = (keyring.name_any(), keyring.namespace());
+            tracing::info!(keyring = name, namespace, made, "keyring extended");
         }
     }
 }
