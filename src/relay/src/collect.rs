@@ -159,11 +159,13 @@ impl Collecting {
         self.metrics.ingested(ingested);
         if ingested.new + ingested.changed > 0 {
             tracing::info!(new = ingested.new, changed = ingested.changed, "stored");
-            self.bell.notify_one();
             self.deadlines.notify_one();
         }
+        if ingested.new + ingested.changed > 0 || !more {
+            self.bell.notify_one();
+        }
         if ingested.dropped > 0 {
-            tracing::info!(orders = ingested.dropped, "not stored: past their deadline");
+            tracing::debug!(orders = ingested.dropped, "not stored: past their deadline");
         }
         Ok(Some(more))
     }

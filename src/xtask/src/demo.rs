@@ -119,7 +119,7 @@ fn farewell(kube: &Kube, arguments: &Arguments) {
         arguments.context.as_ref().map(|context| format!(" --context {context}")).unwrap_or_default();
     println!(
         "\nLook further:\n  {}\n  kubectl explain mconn.spec\n  kubectl logs --namespace {CUSTOMER} bol-relay-0\n  \
-         kubectl logs --namespace {SYSTEM} deployment/marketrelay\n  \
+         kubectl logs --namespace {SYSTEM} --selector app.kubernetes.io/component=operator --prefix --tail=-1\n  \
          kubectl edit retpol standard --namespace {CUSTOMER}\nTear down:\n  cargo xtask demo --down{context}",
         kube.hint()
     );

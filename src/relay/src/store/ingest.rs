@@ -71,6 +71,12 @@ pub fn ingest(
     Ok(ingested)
 }
 
+/// Whether the marketplace has told everything once.
+pub fn has_collected(connection: &Connection) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT known_until IS NOT NULL FROM relay")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
 /// The cursor that was stored with the last page.
 pub fn cursor(connection: &Connection) -> Result<Option<Cursor>> {
     let text: Option<String> = connection.query_row("SELECT cursor FROM relay", [], |row| row.get(0))?;

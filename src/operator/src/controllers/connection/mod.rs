@@ -11,7 +11,7 @@ mod validate;
 mod write;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -74,8 +74,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// Judgements of credentials.
-    pub credentials: Judged<Result<(), Problem>>,
+    /// The entries of credentials.
+    pub credentials: Judged<BTreeSet<String>>,
     /// Judgements of signing secrets.
     pub signing: Judged<Result<(), Problem>>,
     /// Judgements of keyrings.

@@ -201,10 +201,9 @@ fn activity(found: &Found<'_>, kind: ConditionType, before: &[Condition], now: T
             let failed = if disabled { "DestinationDisabled" } else { failed };
             steady(Verdict::new(Status::False, failed, message), before, kind)
         }
-        None if activity.last_success.is_none() && activity.failing_since.is_none() => {
-            Verdict::new(Status::Unknown, Reason::FirstRun, "the relay has just started")
+        None if activity.last_success.is_none() => {
+            Verdict::new(Status::Unknown, Reason::FirstRun, "nothing has succeeded or failed yet")
         }
-        None if activity.last_success.is_none() => unchanged(before, kind),
         None if is_stalled(activity, found.connection.spec.poll_interval.as_secs(), now) => {
             let reason = match kind {
                 ConditionType::Collecting => Reason::CollectingFails,
@@ -225,11 +224,12 @@ fn is_stalled(activity: &Activity, poll_seconds: i64, now: Timestamp) -> bool {
         && activity.last_success.is_some_and(|at| now.duration_since(at) > longest)
 }
 
-/// A failure that is worth a transition.
+/// A failure that is worth a transition: one that lasts, or one before which nothing has ever worked.
 fn failure(activity: &Activity, now: Timestamp) -> Option<(&str, &str)> {
     let since = activity.failing_since?;
     let reason = activity.reason.as_deref()?;
-    let lasting = LASTING.contains(&reason) || now.duration_since(since) >= PATIENCE;
+    let lasting =
+        LASTING.contains(&reason) || activity.last_success.is_none() || now.duration_since(since) >= PATIENCE;
     lasting.then_some((reason, activity.message.as_deref().unwrap_or_default()))
 }
 

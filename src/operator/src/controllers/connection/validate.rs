@@ -273,7 +273,8 @@ fn volume(
             Reason::VolumeNotChangeable,
             format!(
                 "spec.storage.size is {wanted}, but volume claim {} has {} and StorageClass {existing} doesn't allow \
-                 expansion: set the size back, or let the cluster's administrator set allowVolumeExpansion: true",
+                 expansion: let the cluster's administrator set allowVolumeExpansion: true on the class, or delete the connection \
+                 and apply it again with the volume's size (its data and keys are kept)",
                 claim.name_any(),
                 requested(claim).unwrap_or_default()
             ),

@@ -44,6 +44,7 @@ pub async fn write(
     };
     context.metrics.status_written();
     if let Some(event) = event {
+        tracing::info!(reason = event.reason, message = event.note, "is told");
         let published = context.recorder.publish(&event, &connection.object_ref(&())).await;
         if let Err(error) = published {
             tracing::warn!(%error, "an event can't be written");
