@@ -44,6 +44,13 @@ pub fn kube() -> Kube {
     Kube::local(&access())
 }
 
+/// The folder of everything that the cluster has on this machine.
+pub fn folder() -> PathBuf {
+    let mut path = access().kubeconfig;
+    path.pop();
+    path
+}
+
 /// The API server's log of what was asked.
 pub fn audit_log() -> PathBuf {
     access().audit_log

@@ -9,6 +9,7 @@ mod isolation;
 mod lifecycle;
 mod operator;
 mod outages;
+mod privacy;
 mod relaying;
 mod rollout;
 mod sandbox;

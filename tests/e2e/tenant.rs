@@ -9,11 +9,12 @@ use k8s_openapi::{
 use kube::{Api, Client, Resource, ResourceExt, api::DeleteParams};
 use marketrelay_api::MarketplaceConnection;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::task::LocalSet;
 use xtask::kube::Kube;
 
 use crate::{
-    cluster::{client, kube, process, wait_for},
+    cluster::{SYSTEM, client, kube, process, wait_for},
     sandbox::Sandbox,
 };
 
@@ -59,6 +60,10 @@ impl Tenant {
     }
 
     async fn move_out(&self) {
+        // A test that fails a marketplace is alone, and may end before it mends it.
+        for marketplace in ["amazon", "ebay", "bol"] {
+            self.sandbox.heal(marketplace).await;
+        }
         let namespaces = Api::<Namespace>::all(self.client.clone());
         if let Err(error) = namespaces.delete(&self.name, &DeleteParams::default()).await {
             assert!(matches!(&error, kube::Error::Api(status) if status.is_not_found()), "{error}");
@@ -196,6 +201,28 @@ impl Tenant {
             }
         })
         .await;
+    }
+
+    /// A relay's metrics, with the certificate that the operator keeps for who reads them.
+    pub fn metrics(&self, connection: &str) -> Result<String, String> {
+        let pod = format!("{connection}-relay-0");
+        let address = self.kubectl(&["get", "pod", &pod, "--output=jsonpath={.status.podIP}"])?;
+        let folder = TempDir::new().map_err(|error| error.to_string())?;
+        let file = |entry: &str| -> Result<String, String> {
+            let path = format!("--output=go-template={{{{index .data \"{entry}\" | base64decode}}}}");
+            let words = ["get", "secret", "marketrelay-metrics-client", "--namespace", SYSTEM, &path];
+            let text = kube().get(&words).map_err(|error| error.to_string())?;
+            let path = folder.path().join(entry);
+            std::fs::write(&path, text).map_err(|error| error.to_string())?;
+            Ok(path.display().to_string())
+        };
+        let host = format!("{connection}-relay.{}.svc", self.name);
+        let resolve = format!("{host}:9443:{address}");
+        let url = format!("https://{host}:9443/metrics");
+        let (key, certificate, authority) = (file("tls.key")?, file("tls.crt")?, file("ca.crt")?);
+        let words = ["curl", "--silent", "--show-error", "--fail", "--max-time", "10", "--resolve", &resolve];
+        let tls = ["--key", &key, "--cert", &certificate, "--cacert", &authority, &url];
+        xtask::run::run(&[&words[..], &tls].concat()).map_err(|error| error.to_string())
     }
 
     /// More orders for a seller.

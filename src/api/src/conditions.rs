@@ -13,6 +13,8 @@ pub enum ConditionType {
     Delivering,
     /// The volume's StorageClass encrypts at rest.
     StorageEncrypted,
+    /// Keys die on time, and the relay confirms it.
+    RetentionEnforced,
     /// What was asked for is done.
     Complete,
 }
@@ -90,6 +92,20 @@ pub enum Reason {
     DeliveringFails,
     /// The destination answered that it wants no more.
     DestinationDisabled,
+    /// Keys die on time.
+    Enforced,
+    /// A key's time has come and it still exists.
+    DestructionLate,
+    /// The operator's clock and the API server's don't agree.
+    ClockDisagrees,
+    /// The relay doesn't confirm that it uses a key no more.
+    KeyNotConfirmed,
+    /// The relay holds personal data whose deadline has passed.
+    PersonalDataOverdue,
+    /// The relay can't anonymise, seal anew or replace the volume key.
+    KeepingDeadlinesFails,
+    /// Orders will be given up unless the destination takes them soon.
+    DeliveriesAtRisk,
     /// Nothing has been collected or delivered yet.
     FirstRun,
     /// What an other condition depends on isn't there.

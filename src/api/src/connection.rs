@@ -208,7 +208,7 @@ pub struct MarketplaceConnectionStatus {
     /// amazon, ebay or bol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marketplace: Option<String>,
-    /// Ready, Collecting, Delivering and StorageEncrypted, each with a reason and a message that says what to do.
+    /// Ready, Collecting, Delivering, StorageEncrypted and RetentionEnforced, each with a reason and a message that says what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

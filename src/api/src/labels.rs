@@ -24,10 +24,16 @@ pub const ENCRYPTED: &str = "marketrelay.dev/encrypted";
 /// Hash of the relay's configuration, so that a change restarts it.
 pub const CONFIG_HASH: &str = "marketrelay.dev/config-hash";
 
-/// Since when a StatefulSet that was ready before has the relay image that it has.
-pub const IMAGE_SINCE: &str = "marketrelay.dev/image-since";
+/// On a StatefulSet: hash of what its relay has from the operator's configuration, the image among it.
+pub const REVISION: &str = "marketrelay.dev/revision";
+/// Since when a StatefulSet that was ready before has the revision that it has.
+pub const REVISION_SINCE: &str = "marketrelay.dev/revision-since";
 /// Hex SHA-256 of the authority that signed a certificate.
 pub const ISSUER: &str = "marketrelay.dev/issuer";
+/// On a keyring: since when it has the newest generation of its volume key.
+pub const VOLUME_KEY_SINCE: &str = "marketrelay.dev/volume-key-since";
+/// On a keyring: the key epoch that held then, in seconds.
+pub const KEY_EPOCH: &str = "marketrelay.dev/key-epoch";
 /// When a certificate is to be replaced.
 pub const RENEW_AFTER: &str = "marketrelay.dev/renew-after";
 

@@ -143,13 +143,13 @@ impl From<&EgressSettings> for Egress {
     }
 }
 
-/// How a new relay image reaches the connections.
+/// How a new relay image, or another change of what relays have from this configuration, reaches the connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rollout {
-    /// How many relays may be starting on the new image at the same time.
+    /// How many relays may be starting with what is new at the same time.
     pub max_updating: u32,
-    /// Seconds after which a relay that isn't ready on the new image halts the roll-out.
+    /// Seconds after which a relay that isn't ready with what is new halts the roll-out.
     pub halt_after_seconds: u32,
 }
 

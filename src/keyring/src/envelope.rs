@@ -94,12 +94,30 @@ impl Keyring {
 
     /// Opens what [`Keyring::seal`] made for the same record.
     pub fn open(&self, record: RecordRef, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let generation = sealed.volume_generation;
+        let wrapping = self.wrapping_key(record, sealed.volume_generation)?;
+        let aad = |generation| aad(&self.id, record, generation);
+        let record_key = decrypt(wrapping.as_ref(), &aad(sealed.volume_generation), &sealed.wrapped_key)?;
+        decrypt(record_key.as_ref(), &aad(0), &sealed.body)
+    }
+
+    /// Wraps a record's key anew, under the newest volume key ([`Keyring::volume_generation`]). `wrapped_key` and
+    /// `generation` are those of its [`Sealed`]; the body stays as it is.
+    pub fn rewrap(
+        &self,
+        record: RecordRef,
+        wrapped_key: &[u8],
+        generation: u32,
+    ) -> Result<Vec<u8>, OpenError> {
+        let newest = self.volume_generation();
+        let (old, new) = (self.wrapping_key(record, generation)?, self.wrapping_key(record, newest)?);
+        let record_key = decrypt(old.as_ref(), &aad(&self.id, record, generation), wrapped_key)?;
+        encrypt(new.as_ref(), &aad(&self.id, record, newest), &record_key).ok().context(InvalidSnafu)
+    }
+
+    fn wrapping_key(&self, record: RecordRef, generation: u32) -> Result<Zeroizing<[u8; 32]>, OpenError> {
         let epoch = self.epochs.get(&record.destroy_at).context(KeyGoneSnafu { name: record.destroy_at })?;
         let volume = self.volumes.get(&generation).context(VolumeKeyGoneSnafu { generation })?;
-        let wrapping = wrapping_key(epoch, volume).context(InvalidSnafu)?;
-        let record_key = decrypt(wrapping.as_ref(), &aad(&self.id, record, generation), &sealed.wrapped_key)?;
-        decrypt(record_key.as_ref(), &aad(&self.id, record, 0), &sealed.body)
+        wrapping_key(epoch, volume).context(InvalidSnafu)
     }
 }
 
@@ -201,6 +219,21 @@ mod tests {
         let sealed = keyring.seal(record, b"Jane Doe").expect("sealed");
         keyring.volumes.clear();
         assert_eq!(keyring.open(record, &sealed), Err(OpenError::VolumeKeyGone { generation: 1 }));
+    }
+
+    #[test]
+    fn a_new_wrap_needs_the_new_volume_key_alone_and_leaves_the_body() {
+        let mut keyring = keyring();
+        let record = record(&keyring);
+        let old = keyring.seal(record, b"Jane Doe").expect("sealed");
+        keyring.volumes.insert(2, SecretKey::generate().expect("random bytes"));
+        let wrapped_key = keyring.rewrap(record, &old.wrapped_key, 1).expect("rewrapped");
+        let new = Sealed { wrapped_key, volume_generation: 2, body: old.body.clone() };
+        keyring.volumes.remove(&1);
+        assert_eq!(&*keyring.open(record, &new).expect("opens"), b"Jane Doe");
+        assert_eq!(keyring.open(record, &old), Err(OpenError::VolumeKeyGone { generation: 1 }));
+        let relabelled = Sealed { volume_generation: 2, ..old };
+        assert_eq!(keyring.open(record, &relabelled), Err(OpenError::Invalid));
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub enum KeyringError {
     EpochName { source: InvalidDestroyAt },
     #[snafu(display("the system gave no random bytes"))]
     Random,
+    #[snafu(display("there is no generation after the volume key's"))]
+    Generations,
 }
 
 /// The live keys of one connection: the entries of its keyring Secret.
@@ -164,6 +166,29 @@ impl Keyring {
         self.volumes.last_key_value().map_or(0, |(n, _)| *n)
     }
 
+    /// The generations of the volume keys, oldest first: one, or two while the older one is being replaced.
+    pub fn volume_generations(&self) -> impl Iterator<Item = u32> + '_ {
+        self.volumes.keys().copied()
+    }
+
+    /// Begins the volume key's replacement with a key of the next generation, and says which. `None`: the last
+    /// replacement isn't finished, there are never more than two generations.
+    pub fn add_volume_key(&mut self) -> Result<Option<u32>, KeyringError> {
+        if self.volumes.len() > 1 {
+            return Ok(None);
+        }
+        let next = self.volume_generation().checked_add(1).context(GenerationsSnafu)?;
+        self.volumes.insert(next, SecretKey::generate()?);
+        Ok(Some(next))
+    }
+
+    /// Ends the volume key's replacement: forgets (and zeroizes) the generations below `oldest_used`, never the newest
+    /// one. Says which they were.
+    pub fn drop_volume_keys_below(&mut self, oldest_used: u32) -> Vec<u32> {
+        let kept = self.volumes.split_off(&oldest_used.min(self.volume_generation()));
+        std::mem::replace(&mut self.volumes, kept).into_keys().collect()
+    }
+
     /// The name of the key for a record that must be gone at `deadline`: the last one that dies at or before it and is
     /// still alive. `None`: the deadline has passed or its key is already dead.
     pub fn name_for(&self, deadline: Timestamp, now: Timestamp) -> Option<DestroyAt> {
@@ -220,6 +245,21 @@ mod tests {
         assert_eq!(keyring.extend(grid, at(DAY), at(91 * DAY)).expect("random bytes"), 1);
         let after = keyring.entries();
         assert!(before.iter().all(|(name, key)| after.get(name) == Some(key)));
+    }
+
+    #[test]
+    fn a_volume_key_is_replaced_by_the_next_one_and_never_by_two() {
+        let mut keyring = keyring(DAY, 0, DAY);
+        let first = keyring.entries();
+        assert_eq!(keyring.add_volume_key().expect("random bytes"), Some(2));
+        assert_eq!(keyring.add_volume_key().expect("random bytes"), None);
+        assert_eq!(keyring.volume_generations().collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(keyring.entries()["volume.1"], first["volume.1"]);
+        assert_eq!(keyring.drop_volume_keys_below(1), []);
+        assert_eq!(keyring.drop_volume_keys_below(2), [1]);
+        assert_eq!(keyring.drop_volume_keys_below(9), [], "the newest stays");
+        assert_eq!(keyring.volume_generations().collect::<Vec<_>>(), [2]);
+        assert_ne!(keyring.entries()["volume.2"], first["volume.1"]);
     }
 
     #[test]

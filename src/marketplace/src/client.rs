@@ -80,7 +80,7 @@ pub struct Page {
 pub enum CollectError {
     /// Wrong, revoked or expired credentials; waits for the Secret to change.
     #[snafu(display(
-        "{call} refused the credentials with HTTP {status}{code}: check the Secret in credentialsSecretRef"
+        "the marketplace ({call}) refused the credentials with HTTP {status}{code}: check the Secret in credentialsSecretRef"
     ))]
     Unauthorized {
         /// Which call.
@@ -99,7 +99,7 @@ pub enum CollectError {
         retry_after: Option<Duration>,
     },
     /// 5xx, no connection, time-out, an answer cut short.
-    #[snafu(display("{call} is unavailable: {detail}"))]
+    #[snafu(display("the marketplace ({call}) is unavailable: {detail}"))]
     Unavailable {
         /// Which call.
         call: &'static str,

@@ -10,27 +10,28 @@ use kube::{Resource, runtime::reflector::ObjectRef};
 use rand::RngExt;
 
 const FIRST: Duration = Duration::from_secs(2);
-const LONGEST: Duration = Duration::from_mins(5);
+/// For what isn't due at a moment of its own.
+pub const LONGEST: Duration = Duration::from_mins(5);
 
 /// Failures in a row, by object.
 pub struct Failures<K: Resource<DynamicType = ()> + 'static> {
     counts: Mutex<HashMap<ObjectRef<K>, u32>>,
-}
-
-impl<K: Resource<DynamicType = ()>> Default for Failures<K> {
-    fn default() -> Self {
-        Self { counts: Mutex::default() }
-    }
+    longest: Duration,
 }
 
 impl<K: Resource<DynamicType = ()>> Failures<K> {
+    /// None yet; waits won't be longer than `longest`.
+    pub fn new(longest: Duration) -> Self {
+        Self { counts: Mutex::default(), longest }
+    }
+
     /// One more; when to try again: doubling, capped, spread.
     pub fn next(&self, object: ObjectRef<K>) -> Duration {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(object).or_default();
         let doubled = FIRST * 2_u32.saturating_pow((*count).min(16));
         *count += 1;
-        doubled.min(LONGEST).mul_f64(rand::rng().random_range(0.75..1.25))
+        doubled.min(self.longest).mul_f64(rand::rng().random_range(0.75..1.25))
     }
 
     /// It worked.
@@ -47,7 +48,7 @@ mod tests {
 
     #[test]
     fn waits_double_are_capped_and_start_anew_after_a_success() {
-        let failures = Failures::<RetentionPolicy>::default();
+        let failures = Failures::<RetentionPolicy>::new(LONGEST);
         let object = || ObjectRef::new("standard").within("acme");
         let first = failures.next(object());
         assert!(first >= FIRST.mul_f64(0.75) && first <= FIRST.mul_f64(1.25));

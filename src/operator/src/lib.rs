@@ -1,5 +1,7 @@
 //! The operator.
 
+pub mod audit;
+pub mod clock;
 pub mod compare;
 pub mod conditions;
 pub mod controllers;
@@ -10,6 +12,7 @@ pub mod metrics;
 pub mod names;
 pub mod pki;
 pub mod problem;
+pub mod queue;
 pub mod relay_client;
 pub mod rollout;
 pub mod run;

@@ -6,6 +6,8 @@ use clap::Parser;
 use kube::{Client, Config};
 use marketrelay_api::OperatorConfig;
 use marketrelay_operator::{
+    audit,
+    clock::Clock,
     run::{Clients, Settings, run},
     scope::Scope,
 };
@@ -71,7 +73,7 @@ async fn serve(arguments: Arguments) -> Result<(), Whatever> {
         scopes.push(Scope::All);
     }
     let Arguments { namespace, identity, .. } = arguments;
-    let settings = Settings { config, namespace, identity, scopes, addresses: None };
+    let settings = Settings { config, namespace, identity, scopes, addresses: None, clock: Clock::system() };
     run(settings, clients().await?, listener, stop).await
 }
 
@@ -79,6 +81,8 @@ async fn serve(arguments: Arguments) -> Result<(), Whatever> {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let audit = format!("{}=info", audit::TARGET).parse();
+    let filter = filter.add_directive(audit.expect("a directive"));
     tracing_subscriber::fmt().json().with_env_filter(filter).init();
     match serve(arguments).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! The operator's metrics.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -11,7 +11,19 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::stores::Stores;
+mod keyrings;
+
+use crate::{clock::Clock, controllers::keyring::facts::Held, secrets::Judged, stores::Stores};
+pub use keyrings::Keyrings;
+
+/// A scope that this replica works on.
+#[derive(Clone)]
+pub struct Led {
+    /// What is watched.
+    pub stores: Arc<Stores>,
+    /// Judgements of keyrings.
+    pub keyrings: Arc<Judged<Held>>,
+}
 
 /// Everything that is counted; what connections say of themselves is read from the stores at each scrape.
 pub struct Metrics {
@@ -20,23 +32,30 @@ pub struct Metrics {
     durations: HistogramVec,
     errors: IntCounterVec,
     running: IntGaugeVec,
+    waiting: IntGaugeVec,
     applied: IntCounter,
     statuses: IntCounter,
     leader: IntGauge,
     conditions: IntGaugeVec,
     backlog: IntGaugeVec,
     erasures: IntGaugeVec,
-    stores: RwLock<Vec<Arc<Stores>>>,
+    /// Of keys.
+    pub keyrings: Keyrings,
+    /// Held while metrics are rendered: two at once would show each other's half.
+    led: Mutex<Vec<Led>>,
+    clock: Arc<Clock>,
 }
 
 impl Metrics {
     /// All zero.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub fn new(clock: Arc<Clock>) -> Result<Self, prometheus::Error> {
         let buckets = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
         let duration =
             HistogramOpts::new("marketrelay_reconcile_duration_seconds", "How long reconciles take.");
+        let registry = Registry::new();
         let metrics = Self {
-            registry: Registry::new(),
+            keyrings: Keyrings::new(&registry)?,
+            registry,
             reconciles: counters(
                 "marketrelay_reconciles_total",
                 "Reconciles that ended, by result.",
@@ -49,6 +68,11 @@ impl Metrics {
                 &["kind", "category"],
             )?,
             running: gauges("marketrelay_reconciles_running", "Reconciles under way.", &["kind"])?,
+            waiting: gauges(
+                "marketrelay_reconcile_queue_length",
+                "Objects that changed and wait for their reconcile.",
+                &["kind"],
+            )?,
             applied: IntCounter::new(
                 "marketrelay_children_applied_total",
                 "Children that were created or changed.",
@@ -70,13 +94,15 @@ impl Metrics {
                 "Erasure requests by the reason of their condition Complete.",
                 &["namespace", "status", "reason"],
             )?,
-            stores: RwLock::default(),
+            led: Mutex::default(),
+            clock,
         };
-        let all: [Box<dyn prometheus::core::Collector>; 10] = [
+        let all: [Box<dyn prometheus::core::Collector>; 11] = [
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.durations.clone()),
             Box::new(metrics.errors.clone()),
             Box::new(metrics.running.clone()),
+            Box::new(metrics.waiting.clone()),
             Box::new(metrics.applied.clone()),
             Box::new(metrics.statuses.clone()),
             Box::new(metrics.leader.clone()),
@@ -93,6 +119,11 @@ impl Metrics {
         let gauge = self.running.with_label_values(&[kind]);
         gauge.inc();
         Running(gauge)
+    }
+
+    /// How many objects of this kind wait.
+    pub fn queue_length(&self, kind: &'static str) -> IntGauge {
+        self.waiting.with_label_values(&[kind])
     }
 
     /// A reconcile ended, with the category of its error.
@@ -115,18 +146,19 @@ impl Metrics {
         self.statuses.inc();
     }
 
-    /// This replica leads, with these stores.
-    pub fn leads(&self, stores: Vec<Arc<Stores>>) {
-        self.leader.set((!stores.is_empty()).into());
-        *self.stores.write().unwrap_or_else(PoisonError::into_inner) = stores;
+    /// This replica leads in these scopes.
+    pub fn leads(&self, led: Vec<Led>) {
+        self.leader.set((!led.is_empty()).into());
+        *self.led.lock().unwrap_or_else(PoisonError::into_inner) = led;
     }
 
     /// Everything as text.
     pub fn render(&self) -> Vec<u8> {
-        let stores = self.stores.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let led = self.led.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keyrings.read(&led, &self.clock);
         self.conditions.reset();
         self.backlog.reset();
-        for connection in stores.iter().flat_map(|stores| stores.connections.state()) {
+        for connection in led.iter().flat_map(|led| led.stores.connections.state()) {
             let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
             let Some(status) = &connection.status else { continue };
             for condition in &status.conditions {
@@ -137,7 +169,7 @@ impl Metrics {
                 self.backlog.with_label_values(&[&namespace, &name]).set(relay.backlog);
             }
         }
-        self.show_erasures(&stores);
+        self.show_erasures(&led);
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics can't be written");
@@ -147,9 +179,9 @@ impl Metrics {
 }
 
 impl Metrics {
-    fn show_erasures(&self, stores: &[Arc<Stores>]) {
+    fn show_erasures(&self, led: &[Led]) {
         self.erasures.reset();
-        for request in stores.iter().flat_map(|stores| stores.erasures.state()) {
+        for request in led.iter().flat_map(|led| led.stores.erasures.state()) {
             let namespace = request.namespace().unwrap_or_default();
             for complete in request.status.iter().flat_map(|status| &status.conditions) {
                 self.erasures.with_label_values(&[&namespace, &complete.status, &complete.reason]).inc();

@@ -1,4 +1,5 @@
-//! A new relay image reaches the connections in waves, and halts where a relay that worked fails on it.
+//! A new image, and whatever else relays have from the operator's configuration, reaches the connections in waves, and
+//! halts where a relay that worked fails on it.
 
 use std::{
     collections::HashMap,
@@ -9,20 +10,32 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::{ResourceExt, runtime::reflector::Store};
-use marketrelay_api::{labels, operator_config::Rollout};
+use marketrelay_api::{OperatorConfig, labels, operator_config::Rollout};
 
-use crate::controllers::connection::children::Image;
+use crate::compare::hash;
 
 /// A place in a wave is held until the stores show the update, at most this long.
 const CLAIM: Duration = Duration::from_secs(30);
 
-/// What a relay's image is to be, and who halts the roll-out.
+/// Whether a relay takes the newest revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    /// The image.
-    pub image: Image,
-    /// `NAMESPACE/NAME` of the connection that fails on the new image.
-    pub halted_by: Option<String>,
+pub enum Decision {
+    /// It does, or has it.
+    Take {
+        /// Since when, if it was ready before and isn't yet.
+        since: Option<Timestamp>,
+    },
+    /// It keeps what it has.
+    Wait {
+        /// `NAMESPACE/NAME` of the connection that fails on the new revision; `None`: its turn comes.
+        halted_by: Option<String>,
+    },
+}
+
+/// Hash of what every relay has from the operator's configuration.
+pub fn revision(config: &OperatorConfig) -> String {
+    let OperatorConfig { relay, endpoints, egress, .. } = config;
+    hash(serde_json::json!([relay, endpoints, egress]).to_string().as_bytes())
 }
 
 /// The StatefulSets of all scopes, and the places in the current wave that the stores don't show yet.
@@ -38,7 +51,7 @@ impl Waves {
         *self.stores.write().unwrap_or_else(PoisonError::into_inner) = stores;
     }
 
-    /// Decides for one connection, and holds its place. One that is `broken` anyhow takes the new image at once.
+    /// Decides for one connection, and holds its place. One that is `broken` anyhow takes the revision at once.
     pub fn decide(
         &self,
         this: Option<&StatefulSet>,
@@ -63,11 +76,9 @@ impl Waves {
     ) -> Decision {
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
         claims.retain(|_, since| since.elapsed() < CLAIM);
-        for set in all.iter().filter(|set| image(set) == wanted) {
-            claims.remove(&key(set));
-        }
+        claims.retain(|claimed, _| !all.iter().any(|set| has(set, wanted) && key(set) == *claimed));
         let decision = decide(this, broken, all, wanted, rollout, claims.len(), now);
-        if let Some(this) = this.filter(|_| decision.image.since == Some(now)) {
+        if let Some(this) = this.filter(|_| decision == Decision::Take { since: Some(now) }) {
             claims.insert(key(this), Instant::now());
         }
         decision
@@ -83,35 +94,30 @@ fn decide(
     claimed: usize,
     now: Timestamp,
 ) -> Decision {
-    let take = |since| Decision { image: Image { reference: wanted.to_owned(), since }, halted_by: None };
-    let Some(this) = this else { return take(None) };
-    if image(this) == wanted {
-        return take(updating_since(this).filter(|_| !is_ready(this)));
+    let Some(this) = this else { return Decision::Take { since: None } };
+    if has(this, wanted) {
+        return Decision::Take { since: updating_since(this).filter(|_| !is_ready(this)) };
     }
     if broken {
-        return take(None);
+        return Decision::Take { since: None };
     }
-    let updating = all.iter().filter(|set| image(set) == wanted && !is_ready(set));
+    let updating = all.iter().filter(|set| has(set, wanted) && !is_ready(set));
     let updating: Vec<_> = updating.filter_map(|set| Some((set, updating_since(set)?))).collect();
     let limit = i64::from(rollout.halt_after_seconds);
     let failed = updating.iter().find(|(_, since)| now.duration_since(*since).as_secs() >= limit);
     let full = updating.len() + claimed >= rollout.max_updating as usize;
     if failed.is_none() && !full {
-        return take(Some(now));
+        return Decision::Take { since: Some(now) };
     }
-    Decision {
-        image: Image { reference: image(this).to_owned(), since: None },
-        halted_by: failed.map(|(set, _)| connection(set)),
-    }
+    Decision::Wait { halted_by: failed.map(|(set, _)| connection(set)) }
 }
 
-fn image(set: &StatefulSet) -> &str {
-    let template = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    template.and_then(|pod| pod.containers.first()?.image.as_deref()).unwrap_or_default()
+fn has(set: &StatefulSet, revision: &str) -> bool {
+    set.annotations().get(labels::REVISION).is_some_and(|has| has == revision)
 }
 
 fn updating_since(set: &StatefulSet) -> Option<Timestamp> {
-    set.annotations().get(labels::IMAGE_SINCE)?.parse().ok()
+    set.annotations().get(labels::REVISION_SINCE)?.parse().ok()
 }
 
 /// The newest template's pod is ready.
@@ -139,14 +145,18 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+    const NOW_TAKEN: Decision = Decision::Take { since: Some(NOW) };
 
-    fn set(name: &str, image: &str, ready: bool, since: Option<Timestamp>) -> Arc<StatefulSet> {
-        let annotations = since.map(|since| json!({labels::IMAGE_SINCE: since.to_string()}));
+    fn set(name: &str, revision: &str, ready: bool, since: Option<Timestamp>) -> Arc<StatefulSet> {
+        let mut annotations = json!({labels::REVISION: revision});
+        if let Some(since) = since {
+            annotations[labels::REVISION_SINCE] = json!(since.to_string());
+        }
         let replicas = i32::from(ready);
         let value = json!({
             "metadata": {"name": format!("{name}-relay"), "namespace": "acme", "generation": 2,
                          "labels": {labels::CONNECTION: name}, "annotations": annotations},
-            "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "relay", "image": image}]}}},
+            "spec": {"selector": {}, "template": {}},
             "status": {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "readyReplicas": replicas},
         });
         Arc::new(serde_json::from_value(value).expect("a StatefulSet"))
@@ -159,41 +169,50 @@ mod tests {
     fn ask(waves: &Waves, name: &str, all: &[Arc<StatefulSet>], max: u32) -> Decision {
         let this = all.iter().find(|set| set.labels()[labels::CONNECTION] == name).map(AsRef::as_ref);
         let broken = this.is_some_and(|set| !is_ready(set));
-        waves.decide_among(all, this, broken, "relay:2", &rollout(max), NOW)
+        waves.decide_among(all, this, broken, "2", &rollout(max), NOW)
     }
 
     #[test]
     fn a_wave_holds_no_more_than_its_size_even_before_the_stores_show_it() {
-        let all: Vec<_> = ["a", "b", "c"].map(|name| set(name, "relay:1", true, None)).into();
+        let all: Vec<_> = ["a", "b", "c"].map(|name| set(name, "1", true, None)).into();
         let waves = Waves::default();
-        let taken = ["a", "b", "c"].map(|name| ask(&waves, name, &all, 2).image.reference);
-        assert_eq!(taken, ["relay:2", "relay:2", "relay:1"]);
+        let taken = ["a", "b", "c"].map(|name| ask(&waves, name, &all, 2));
+        assert_eq!(taken, [NOW_TAKEN, NOW_TAKEN, Decision::Wait { halted_by: None }]);
     }
 
     #[test]
     fn a_relay_that_worked_and_fails_on_the_new_image_halts_the_others_and_is_named() {
-        let broken = set("a", "relay:2", false, Some(NOW - SignedDuration::from_secs(301)));
-        let all = [broken, set("b", "relay:1", true, None)];
+        let broken = set("a", "2", false, Some(NOW - SignedDuration::from_secs(301)));
+        let all = [broken, set("b", "1", true, None)];
         let decision = ask(&Waves::default(), "b", &all, 5);
-        assert_eq!(decision.image.reference, "relay:1");
-        assert_eq!(decision.halted_by.as_deref(), Some("acme/a"));
+        assert_eq!(decision, Decision::Wait { halted_by: Some("acme/a".to_owned()) });
     }
 
     #[test]
     fn new_and_broken_relays_take_the_new_image_and_halt_nobody() {
-        let broken = set("a", "relay:1", false, None);
-        let always_broken = set("c", "relay:2", false, None);
-        let all = [broken, set("b", "relay:1", true, None), always_broken];
+        let broken = set("a", "1", false, None);
+        let always_broken = set("c", "2", false, None);
+        let all = [broken, set("b", "1", true, None), always_broken];
         let waves = Waves::default();
-        assert_eq!(ask(&waves, "a", &all, 1).image, Image { reference: "relay:2".into(), since: None });
-        assert_eq!(ask(&waves, "new", &all, 1).image.reference, "relay:2");
-        assert_eq!(ask(&waves, "b", &all, 1).image.reference, "relay:2");
+        assert_eq!(ask(&waves, "a", &all, 1), Decision::Take { since: None });
+        assert_eq!(ask(&waves, "new", &all, 1), Decision::Take { since: None });
+        assert_eq!(ask(&waves, "b", &all, 1), NOW_TAKEN);
     }
 
     #[test]
     fn an_updated_relay_that_is_ready_leaves_its_place() {
-        let all = [set("a", "relay:2", true, Some(NOW)), set("b", "relay:1", true, None)];
-        assert_eq!(ask(&Waves::default(), "a", &all, 1).image.since, None);
-        assert_eq!(ask(&Waves::default(), "b", &all, 1).image.reference, "relay:2");
+        let all = [set("a", "2", true, Some(NOW)), set("b", "1", true, None)];
+        assert_eq!(ask(&Waves::default(), "a", &all, 1), Decision::Take { since: None });
+        assert_eq!(ask(&Waves::default(), "b", &all, 1), NOW_TAKEN);
+    }
+
+    #[test]
+    fn what_relays_have_from_the_configuration_is_a_revision_and_what_they_have_not_is_none() {
+        let read = |rest: &str| {
+            let text = format!("relay: {{image: 'relay:1'}}\n{rest}");
+            revision(&OperatorConfig::parse(&text).expect("a configuration"))
+        };
+        assert_eq!(read(""), read("controller: {concurrency: 3}"));
+        assert_ne!(read(""), read("egress: {allowedNetworks: [10.0.0.0/8]}"));
     }
 }

@@ -1,6 +1,6 @@
 //! The operator put together.
 
-use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{fmt::Debug, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -20,24 +20,38 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    clock::{self, Clock},
     controllers::{
         connection::{self, Context, Memory},
-        erasure, policy, retained,
+        erasure, keyring, policy, retained,
     },
-    failures::Failures,
+    failures::{self, Failures},
     leader::Candidate,
-    metrics::Metrics,
+    metrics::{Led, Metrics},
     pki::{self, Authority},
+    queue::Queue,
     relay_client::{Addresses, RelayClient},
-    rollout::Waves,
+    rollout::{self, Waves},
     scope::Scope,
     secrets::Judged,
     server,
     stores::{self, Changes, Watches},
 };
 
-/// Changes of one object that come together are worked on together.
-const DEBOUNCE: Duration = Duration::from_millis(250);
+/// How soon a controller works on what changes.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// Changes of one object that come together are worked on together.
+    debounce: Duration,
+    /// Between two attempts.
+    longest_wait: Duration,
+}
+
+const CALM: Pace = Pace { debounce: Duration::from_millis(100), longest_wait: failures::LONGEST };
+/// Keys die at their second.
+const AT_ONCE: Pace = Pace { debounce: Duration::ZERO, longest_wait: Duration::from_secs(15) };
+/// Between two comparisons of the clocks.
+const COMPARISON: Duration = Duration::from_mins(1);
 /// A reconcile that the API server holds up longer is tried again later.
 const RECONCILE: Duration = Duration::from_mins(1);
 /// Reconciles that are under way when the operator is asked to end have this long.
@@ -55,6 +69,8 @@ pub struct Settings {
     pub scopes: Vec<Scope>,
     /// Where relays are; without it the cluster's DNS says so.
     pub addresses: Option<Addresses>,
+    /// What keys die by.
+    pub clock: Clock,
 }
 
 /// Clients of the API server.
@@ -66,8 +82,11 @@ pub struct Clients {
 }
 
 struct Shared {
-    settings: Settings,
+    scopes: Vec<Scope>,
+    namespace: String,
     client: Client,
+    dated: Client,
+    clock: Arc<Clock>,
     config: Arc<OperatorConfig>,
     authority: Arc<Authority>,
     relays: Arc<RelayClient>,
@@ -87,7 +106,8 @@ pub async fn run(
     let authority = Arc::new(authority.whatever_context("the certificate authority can't be had")?);
     let relays = RelayClient::new(authority.clone(), settings.addresses.clone(), Timestamp::now());
     let relays = relays.whatever_context("client certificate")?;
-    let metrics = Arc::new(Metrics::new().whatever_context("metrics")?);
+    let clock = Arc::new(settings.clock);
+    let metrics = Arc::new(Metrics::new(clock.clone()).whatever_context("metrics")?);
     let host = format!("marketrelay-operator.{}.svc", settings.namespace);
     let serving = CancellationToken::new();
     let _until_the_end = serving.clone().drop_guard();
@@ -95,15 +115,17 @@ pub async fn run(
     let server = marketrelay_mtls::serve(listener, certificate, server::router(metrics.clone()), serving);
     tokio::spawn(server);
     let candidate = Candidate::new(clients.lease, &settings.namespace, settings.identity.clone());
-    let reporter =
-        Reporter { controller: labels::OPERATOR.to_owned(), instance: Some(settings.identity.clone()) };
+    let reporter = Reporter { controller: labels::OPERATOR.to_owned(), instance: Some(settings.identity) };
     let shared = Arc::new(Shared {
-        config: Arc::new(settings.config.clone()),
+        config: Arc::new(settings.config),
+        scopes: settings.scopes,
+        namespace: settings.namespace,
+        dated: clock.compared(&clients.work),
+        clock,
         recorder: Recorder::new(clients.work.clone(), reporter),
         client: clients.work,
         relays: Arc::new(relays),
         waves: Arc::default(),
-        settings,
         authority,
         metrics,
     });
@@ -122,18 +144,19 @@ pub async fn run(
 async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     let mut all = Vec::new();
-    for scope in &shared.settings.scopes {
+    for scope in &shared.scopes {
         let (watches, changes) = stores::watch(&shared.client, scope);
-        all.push(watches.stores.clone());
-        tasks.spawn(work(shared.clone(), watches, changes, stop.clone()));
+        let led = Led { stores: watches.stores.clone(), keyrings: Arc::default() };
+        all.push(led.clone());
+        tasks.spawn(work(shared.clone(), watches, led, changes, stop.clone()));
     }
-    shared.waves.watch(all.iter().map(|stores| stores.stateful_sets.clone()).collect());
+    shared.waves.watch(all.iter().map(|led| led.stores.stateful_sets.clone()).collect());
     shared.metrics.leads(all);
-    let metrics_client = keep_metrics_client(shared);
-    tokio::pin!(metrics_client);
+    let (metrics_client, clocks) = (pin!(keep_metrics_client(shared)), pin!(compare_clocks(shared)));
     tokio::select! {
         () = stop.cancelled() => {}
-        () = &mut metrics_client => {}
+        () = metrics_client => {}
+        () = clocks => {}
     }
     let ending = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(LAST_RECONCILES, ending).await.is_err() {
@@ -146,8 +169,7 @@ async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
 async fn keep_metrics_client(shared: &Shared) {
     loop {
         let now = Timestamp::now();
-        let kept =
-            pki::metrics_client(&shared.client, &shared.settings.namespace, &shared.authority, now).await;
+        let kept = pki::metrics_client(&shared.client, &shared.namespace, &shared.authority, now).await;
         if let Err(error) = kept {
             tracing::warn!(%error, "the certificate for who reads metrics can't be kept");
         }
@@ -155,16 +177,35 @@ async fn keep_metrics_client(shared: &Shared) {
     }
 }
 
+/// Never ends.
+async fn compare_clocks(shared: &Shared) {
+    loop {
+        if let Err(error) = clock::ask(&shared.dated, &shared.namespace).await {
+            tracing::warn!(%error, "the API server's time can't be read");
+        }
+        if let Some(ahead) = shared.clock.ahead().filter(|_| !shared.clock.agrees()) {
+            tracing::error!(
+                ahead_seconds = ahead.as_secs(),
+                "no key is destroyed: the API server's clock differs"
+            );
+        }
+        tokio::time::sleep(COMPARISON).await;
+    }
+}
+
 /// One scope, until `stop`.
-async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: CancellationToken) {
+async fn work(shared: Arc<Shared>, watches: Watches, led: Led, changes: Changes, stop: CancellationToken) {
     if stop.run_until_cancelled(watches.ready()).await.is_none() {
         return;
     }
     let context = Arc::new(Context {
         client: shared.client.clone(),
+        dated: shared.dated.clone(),
+        clock: shared.clock.clone(),
         stores: watches.stores.clone(),
         config: shared.config.clone(),
-        namespace: shared.settings.namespace.clone(),
+        revision: rollout::revision(&shared.config),
+        namespace: shared.namespace.clone(),
         authority: shared.authority.clone(),
         relays: shared.relays.clone(),
         waves: shared.waves.clone(),
@@ -172,15 +213,31 @@ async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: Can
         metrics: shared.metrics.clone(),
         credentials: Judged::default(),
         signing: Judged::default(),
-        keyrings: Judged::default(),
+        keyrings: led.keyrings,
         single_keys: Judged::default(),
         memory: Memory::default(),
+        heard: keyring::Heard::default(),
     });
+    if stop.run_until_cancelled(keyring::catch_up(&context)).await.is_none() {
+        return;
+    }
     let stores = &watches.stores;
+    let keyrings = controller(
+        "Keyring",
+        stores.secrets.clone(),
+        changes.keyrings,
+        AT_ONCE,
+        context.clone(),
+        stop.clone(),
+        |object, context| async move {
+            keyring::reconcile(object, context).await.map_err(|error| (error.category(), error.to_string()))
+        },
+    );
     let connections = controller(
         "MarketplaceConnection",
         stores.connections.clone(),
         changes.connections,
+        CALM,
         context.clone(),
         stop.clone(),
         |object, context| async move {
@@ -192,6 +249,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: Can
         "RetentionPolicy",
         stores.policies.clone(),
         changes.policies,
+        CALM,
         context.clone(),
         stop.clone(),
         |object, context| async move {
@@ -202,6 +260,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: Can
         "ErasureRequest",
         stores.erasures.clone(),
         changes.erasures,
+        CALM,
         context,
         stop.clone(),
         |object, context| async move {
@@ -210,7 +269,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, changes: Changes, stop: Can
         },
     );
     let retained = retained::run(shared.client.clone(), watches.stores.clone(), changes.retained);
-    tokio::join!(connections, policies, erasures, stop.run_until_cancelled(retained));
+    tokio::join!(keyrings, connections, policies, erasures, stop.run_until_cancelled(retained));
 }
 
 /// A failed reconcile: its category, and what happened.
@@ -224,6 +283,7 @@ async fn controller<K, F>(
     kind: &'static str,
     store: Store<K>,
     changes: futures::channel::mpsc::UnboundedReceiver<ObjectRef<K>>,
+    pace: Pace,
     context: Arc<Context>,
     stop: CancellationToken,
     reconcile: fn(Arc<K>, Arc<Context>) -> F,
@@ -231,14 +291,19 @@ async fn controller<K, F>(
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     F: Future<Output = Result<Action, (&'static str, String)>> + Send + 'static,
 {
-    let failures = Arc::new(Failures::<K>::default());
-    let settings =
-        controller::Config::default().debounce(DEBOUNCE).concurrency(context.config.controller.concurrency);
+    let failures = Arc::new(Failures::<K>::new(pace.longest_wait));
+    let settings = controller::Config::default()
+        .debounce(pace.debounce)
+        .concurrency(context.config.controller.concurrency);
+    let queue = Arc::new(Queue::<K>::new(context.metrics.queue_length(kind)));
+    let (arriving, leaving, gone) = (queue.clone(), queue.clone(), failures.clone());
+    let changes = changes.inspect(move |reference| arriving.put(reference));
     let counting = failures.clone();
     let run = move |object: Arc<K>, context: Arc<Context>| {
-        let failures = counting.clone();
+        let (failures, queue) = (counting.clone(), queue.clone());
         async move {
             let reference = ObjectRef::from_obj(object.as_ref());
+            queue.take(&reference);
             let running = context.metrics.begin(kind);
             let began = std::time::Instant::now();
             let result = tokio::time::timeout(RECONCILE, reconcile(object, context.clone())).await;
@@ -262,7 +327,14 @@ async fn controller<K, F>(
         .reconcile_on(changes)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(run, policy, context)
-        // Results are counted above; an object that is gone needs nothing.
-        .for_each(|_| std::future::ready(()))
+        // Results are counted above.
+        .for_each(|result| {
+            if let Err(controller::Error::ObjectNotFound(object)) = result {
+                let reference = ObjectRef::new(&object.name).within(&object.namespace.unwrap_or_default());
+                leaving.take(&reference);
+                gone.forget(&reference);
+            }
+            std::future::ready(())
+        })
         .await;
 }

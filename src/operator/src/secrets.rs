@@ -1,12 +1,15 @@
 //! What must be known of Secrets. Their contents are read once per version, judged, and dropped; only the judgement is
 //! kept.
 
-use std::{collections::HashMap, sync::Mutex, sync::PoisonError};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client,
+    Api, Client, ResourceExt,
     api::PartialObjectMeta,
     runtime::reflector::{ObjectRef, Store},
 };
@@ -56,6 +59,19 @@ impl<T: Clone> Judged<T> {
         Ok(Some(judgement))
     }
 
+    /// Remembers a judgement that was made elsewhere of the Secret's newest version.
+    pub fn note(&self, secret: &Secret, judgement: T) {
+        let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+        if let Some(version) = secret.resource_version() {
+            self.lock().insert((namespace, name), (version, judgement));
+        }
+    }
+
+    /// The last judgement, of whatever version.
+    pub fn last(&self, namespace: &str, name: &str) -> Option<T> {
+        self.lock().get(&(namespace.to_owned(), name.to_owned())).map(|(_, judgement)| judgement.clone())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), (String, T)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -68,18 +84,25 @@ pub fn wipe(secret: &mut Secret) {
     }
 }
 
-/// Whether a Secret holds what the marketplace's client needs.
-pub fn judge_credentials(secret: &Secret, marketplace: MarketplaceKind) -> Result<(), Problem> {
-    let missing: Vec<_> = marketplace
-        .credential_entries()
-        .iter()
-        .filter(|name| text(secret, name).is_none_or(|text| text.trim().is_empty()))
-        .map(|name| format!("{name:?}"))
-        .collect();
+/// The names of the entries of a Secret that aren't empty; connections to several marketplaces may share it.
+pub fn filled_entries(secret: &Secret) -> BTreeSet<String> {
+    let names = secret.data.iter().flatten().map(|(name, _)| name);
+    let filled = names.filter(|name| text(secret, name).is_some_and(|text| !text.trim().is_empty()));
+    filled.cloned().collect()
+}
+
+/// Whether a Secret of this name with these entries holds what the marketplace's client needs.
+pub fn judge_credentials(
+    name: &str,
+    filled: &BTreeSet<String>,
+    marketplace: MarketplaceKind,
+) -> Result<(), Problem> {
+    let needed = marketplace.credential_entries().iter();
+    let missing: Vec<_> =
+        needed.filter(|entry| !filled.contains(**entry)).map(|entry| format!("{entry:?}")).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let name = secret.metadata.name.as_deref().unwrap_or_default();
     Err(Problem::new(
         Reason::SecretIncomplete,
         format!(
@@ -145,8 +168,10 @@ mod tests {
     #[test]
     fn missing_credentials_are_named() {
         let complete = secret(&[("clientId", "a"), ("clientSecret", "b")]);
-        assert_eq!(judge_credentials(&complete, MarketplaceKind::Bol), Ok(()));
-        let problem = judge_credentials(&complete, MarketplaceKind::Ebay).expect_err("no refresh token");
+        let complete = filled_entries(&complete);
+        assert_eq!(judge_credentials("keys", &complete, MarketplaceKind::Bol), Ok(()));
+        let problem =
+            judge_credentials("keys", &complete, MarketplaceKind::Ebay).expect_err("no refresh token");
         assert_eq!(problem.reason, Reason::SecretIncomplete);
         assert!(problem.message.contains("Secret keys lacks \"refreshToken\""), "{}", problem.message);
     }

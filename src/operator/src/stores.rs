@@ -22,7 +22,7 @@ use marketrelay_api::{ErasureRequest, MarketplaceConnection, RetentionPolicy, la
 use serde::de::DeserializeOwned;
 use tokio::{sync::Notify, task::JoinSet};
 
-use crate::scope::Scope;
+use crate::{controllers::keyring::facts::is_keyring, names::Names, scope::Scope};
 
 /// Everything that is watched in one scope.
 pub struct Stores {
@@ -52,6 +52,15 @@ pub struct Stores {
     pub pods: Store<Pod>,
 }
 
+impl Stores {
+    /// The policy that a connection names, if there is one.
+    pub fn policy(&self, connection: &MarketplaceConnection) -> Option<Arc<RetentionPolicy>> {
+        let reference = connection.spec.retention_policy_ref.as_ref()?;
+        let namespace = connection.namespace().unwrap_or_default();
+        self.policies.get(&ObjectRef::new(&reference.name).within(&namespace))
+    }
+}
+
 /// What watches tell.
 pub struct Changes {
     /// Connections to reconcile.
@@ -60,6 +69,8 @@ pub struct Changes {
     pub policies: mpsc::UnboundedReceiver<ObjectRef<RetentionPolicy>>,
     /// Erasure requests to reconcile.
     pub erasures: mpsc::UnboundedReceiver<ObjectRef<ErasureRequest>>,
+    /// Keyrings to reconcile.
+    pub keyrings: mpsc::UnboundedReceiver<ObjectRef<PartialObjectMeta<Secret>>>,
     /// Rung when something came or went that may have to be marked as retained.
     pub retained: Arc<Notify>,
 }
@@ -76,6 +87,7 @@ struct Senders {
     connections: mpsc::UnboundedSender<ObjectRef<MarketplaceConnection>>,
     policies: mpsc::UnboundedSender<ObjectRef<RetentionPolicy>>,
     erasures: mpsc::UnboundedSender<ObjectRef<ErasureRequest>>,
+    keyrings: mpsc::UnboundedSender<ObjectRef<PartialObjectMeta<Secret>>>,
     retained: Arc<Notify>,
 }
 
@@ -93,6 +105,11 @@ impl Senders {
 
     fn erasure(&self, request: &ErasureRequest) {
         let _ended = self.erasures.unbounded_send(ObjectRef::from_obj(request));
+    }
+
+    fn keyring(&self, namespace: Option<String>, connection: &str) {
+        let reference = ObjectRef::new(&Names(connection).keyring()).within(&namespace.unwrap_or_default());
+        let _ended = self.keyrings.unbounded_send(reference);
     }
 
     /// The connection that an object of ours belongs to.
@@ -164,14 +181,16 @@ pub fn watch(client: &Client, scope: &Scope) -> (Watches, Changes) {
     let (connections, connection_changes) = mpsc::unbounded();
     let (policies, policy_changes) = mpsc::unbounded();
     let (erasures, erasure_changes) = mpsc::unbounded();
+    let (keyrings, keyring_changes) = mpsc::unbounded();
     let retained = Arc::new(Notify::new());
-    let senders = Senders { connections, policies, erasures, retained: retained.clone() };
+    let senders = Senders { connections, policies, erasures, keyrings, retained: retained.clone() };
     let mut plan = Plan { tasks: JoinSet::new() };
     let stores = Arc::new(stores(client, scope, &senders, &mut plan));
     let changes = Changes {
         connections: connection_changes,
         policies: policy_changes,
         erasures: erasure_changes,
+        keyrings: keyring_changes,
         retained,
     };
     (Watches { stores, tasks: plan.tasks }, changes)
@@ -183,6 +202,7 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
         let senders = senders.clone();
         move |connection: &MarketplaceConnection| {
             senders.connection(connection.namespace(), &connection.name_any());
+            senders.keyring(connection.namespace(), &connection.name_any());
             if let Some(policy) = &connection.spec.retention_policy_ref {
                 senders.policy(connection.namespace(), &policy.name);
             }
@@ -195,6 +215,7 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
             senders.policy(policy.namespace(), &policy.name_any());
             for connection in users(&connections, policy) {
                 senders.connection(connection.namespace(), &connection.name_any());
+                senders.keyring(connection.namespace(), &connection.name_any());
             }
         }
     });
@@ -217,8 +238,11 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
                 request.namespace() == namespace && named.is_some_and(|secret| secret.name == name)
             };
             erasures.state_filter(subject).iter().for_each(|request| senders.erasure(request));
-            if secret.labels().contains_key(labels::CONNECTION) {
+            if let Some(connection) = secret.labels().get(labels::CONNECTION) {
                 senders.retained.notify_one();
+                if is_keyring(secret) {
+                    senders.keyring(namespace, connection);
+                }
             }
         }
     });

@@ -47,8 +47,10 @@ pub struct Collecting {
     pub keyring: watch::Receiver<Mounted<Keyring>>,
     /// The mounted credentials.
     pub credentials: watch::Receiver<Mounted<Credentials>>,
-    /// Rung when orders were stored.
+    /// Rung when orders were stored, for delivering.
     pub bell: Arc<Notify>,
+    /// Rung when orders were stored, for keeping their deadlines.
+    pub deadlines: Arc<Notify>,
     /// Tells how it goes.
     pub reporter: Reporter,
     /// Counts.
@@ -144,8 +146,7 @@ impl Collecting {
     async fn step(&mut self, in_use: &mut InUse, stop: &CancellationToken) -> Result<Option<bool>, Failure> {
         self.take_credentials(in_use)?;
         let digest_key = self.take_digest_key(in_use).await?;
-        let keyring = self.keyring.borrow_and_update().clone();
-        let keyring = usable(keyring, "KeyringInvalid")?;
+        usable(self.keyring.borrow_and_update().clone(), "KeyringInvalid")?;
         let now = self.clock.now();
         let stored = self.store.read(ingest::cursor).await?;
         let cursor = stored.unwrap_or_else(|| self.collector.start(now - self.lookback));
@@ -154,14 +155,17 @@ impl Collecting {
         };
         let page = page?;
         let more = page.more;
-        let ingested = self.ingest(page, &cursor, keyring, &digest_key).await?;
+        let ingested = self.ingest(page, &cursor, &digest_key).await?;
         self.metrics.ingested(ingested);
         if ingested.new + ingested.changed > 0 {
             tracing::info!(new = ingested.new, changed = ingested.changed, "stored");
+            self.deadlines.notify_one();
+        }
+        if ingested.new + ingested.changed > 0 || !more {
             self.bell.notify_one();
         }
         if ingested.dropped > 0 {
-            tracing::info!(orders = ingested.dropped, "not stored: past their deadline");
+            tracing::debug!(orders = ingested.dropped, "not stored: past their deadline");
         }
         Ok(Some(more))
     }
@@ -190,16 +194,18 @@ impl Collecting {
         &mut self,
         page: Page,
         before: &Cursor,
-        keyring: Arc<Keyring>,
         digest_key: &DigestKey,
-    ) -> Result<Ingested, StoreError> {
+    ) -> Result<Ingested, Failure> {
         let unchanged = page.orders.is_empty() && page.cursor == *before && page.known_until.is_none();
         if unchanged {
             return Ok(Ingested::default());
         }
         let orders = page.orders.into_iter().map(|order| Prepared::new(order, digest_key)).collect();
         let page = ingest::Page { orders, cursor: page.cursor, known_until: page.known_until };
+        // The marketplace may have taken its time: the keyring as it is now.
+        let keyring = usable(self.keyring.borrow_and_update().clone(), "KeyringInvalid")?;
         let (limits, now) = (self.limits, self.clock.now());
-        self.store.write(move |connection| ingest::ingest(connection, &page, &keyring, limits, now)).await
+        let ingest = move |connection: &_| ingest::ingest(connection, &page, &keyring, limits, now);
+        Ok(self.store.write(ingest).await?)
     }
 }

@@ -1,7 +1,11 @@
 //! The mounted keys.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use jiff::Timestamp;
 use marketrelay_keyring::{ConnectionId, DIGEST_KEY_ENTRY, DigestKey, Keyring, SecretKey};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +28,34 @@ pub fn keyring(entries: &Entries, id: &ConnectionId) -> Result<Keyring, String> 
     Ok(keyring)
 }
 
+/// A keyring as it is mounted.
+pub struct KeyringMount {
+    /// The newest volume key's generation.
+    pub generation: u32,
+    /// When the first epoch key dies, whatever our own clock says.
+    pub first: Option<Timestamp>,
+    /// Until [`alive`] takes them, so that a key whose time has come is nowhere else.
+    keys: Mutex<Option<Keyring>>,
+}
+
+impl KeyringMount {
+    /// Of this connection, from its Secret's entries.
+    pub fn read(entries: &Entries, id: &ConnectionId) -> Result<Self, String> {
+        let keyring = keyring(entries, id)?;
+        let first = keyring.live(Timestamp::MIN).next();
+        Ok(Self {
+            generation: keyring.volume_generation(),
+            first: first.and_then(|at| Timestamp::from_second(at.as_second()).ok()),
+            keys: Mutex::new(Some(keyring)),
+        })
+    }
+
+    fn take(&self) -> Result<Arc<Keyring>, String> {
+        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).take();
+        keys.map(Arc::new).ok_or_else(|| "the keyring is in use elsewhere".to_owned())
+    }
+}
+
 /// A Secret's entry of 32 bytes.
 pub fn secret_key(entries: &Entries, name: &str) -> Result<SecretKey, String> {
     let bytes = entries.get(name).ok_or_else(|| format!("the Secret has no entry {name:?}"))?;
@@ -41,13 +73,11 @@ pub fn digest_key(entries: &Entries) -> Result<DigestKey, String> {
 
 /// The mounted keyring without the keys whose time has come by our own clock, even if they are still mounted.
 pub fn alive(
-    mut mounted: watch::Receiver<Mounted<Keyring>>,
+    mut mounted: watch::Receiver<Mounted<KeyringMount>>,
     clock: Clock,
     stop: CancellationToken,
 ) -> watch::Receiver<Mounted<Keyring>> {
-    let mut first = mounted.borrow_and_update().clone();
-    forget_due(&mut first, &clock);
-    let (sender, receiver) = watch::channel(first);
+    let (sender, receiver) = watch::channel(taken(&mut mounted, &clock));
     let task = async move {
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {
@@ -56,9 +86,7 @@ pub fn alive(
                     if changed.is_err() {
                         return;
                     }
-                    let mut newest = mounted.borrow_and_update().clone();
-                    forget_due(&mut newest, &clock);
-                    drop(sender.send_replace(newest));
+                    drop(sender.send_replace(taken(&mut mounted, &clock)));
                 }
                 _ = ticks.tick() => { sender.send_if_modified(|mounted| forget_due(mounted, &clock)); }
             }
@@ -66,6 +94,13 @@ pub fn alive(
     };
     tokio::spawn(async move { stop.run_until_cancelled(task).await });
     receiver
+}
+
+fn taken(mounted: &mut watch::Receiver<Mounted<KeyringMount>>, clock: &Clock) -> Mounted<Keyring> {
+    let newest = mounted.borrow_and_update().clone();
+    let mut keyring = newest.and_then(|mount| mount.take());
+    forget_due(&mut keyring, clock);
+    keyring
 }
 
 fn forget_due(mounted: &mut Mounted<Keyring>, clock: &Clock) -> bool {

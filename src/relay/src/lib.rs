@@ -10,6 +10,7 @@ pub mod keys;
 pub mod logging;
 pub mod metrics;
 pub mod mounts;
+pub mod privacy;
 pub mod run;
 pub mod settings;
 pub mod store;

@@ -103,12 +103,16 @@ impl Metrics {
     }
 
     /// Everything as text, with the state of the database and of the activities at `now`.
-    pub fn render(&self, counts: &Counts, activities: [(&str, Activity); 2], now: Timestamp) -> Vec<u8> {
+    pub fn render(&self, counts: &Counts, activities: [(&str, Activity); 3], now: Timestamp) -> Vec<u8> {
         let _one_at_a_time = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         let total = |what: &str, value: u64| {
             self.totals.with_label_values(&[what]).set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         total("orders", counts.orders);
+        total("with_pii", counts.with_pii);
+        total("anonymised", counts.anonymised);
+        total("overdue", counts.overdue);
+        total("deliveries_at_risk", counts.deliveries_at_risk);
         total("backlog", counts.backlog);
         total("dropped_past_deadline", counts.dropped_past_deadline);
         total("given_up", counts.given_up);

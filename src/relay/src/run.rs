@@ -18,9 +18,10 @@ use crate::{
     collect::Collecting,
     deliver::{Deliverer, signature::Signer},
     egress::Egress,
-    keys,
+    keys::{self, KeyringMount},
     metrics::Metrics,
     mounts::{self, Entries, Mounted, at},
+    privacy::{Done, Keeper},
     settings::{self, Settings},
     store::Store,
     tls,
@@ -45,8 +46,10 @@ pub async fn run(surroundings: Surroundings, stop: CancellationToken) -> Result<
         store: store.clone(),
         collecting: Reporter::new("collecting"),
         delivering: Reporter::new("delivering"),
+        keeping: Reporter::new("keepingDeadlines"),
         metrics: Arc::new(Metrics::new().whatever_context("metrics")?),
-        bell: Arc::new(Notify::new()),
+        bell: Arc::default(),
+        deadlines: Arc::default(),
         settings,
         clock,
         root,
@@ -80,8 +83,10 @@ struct Relay {
     store: Store,
     collecting: Reporter,
     delivering: Reporter,
+    keeping: Reporter,
     metrics: Arc<Metrics>,
     bell: Arc<Notify>,
+    deadlines: Arc<Notify>,
     clock: Clock,
     root: PathBuf,
     stop: CancellationToken,
@@ -98,9 +103,12 @@ impl Relay {
 
     fn start(&self, tasks: &TaskTracker, listener: TcpListener) -> Result<(), Whatever> {
         let address = listener.local_addr().whatever_context("the admin API has no address")?;
-        let keyring = self.keyring();
-        self.serve(tasks, listener, keyring.clone());
+        let id = self.settings.id.clone();
+        let mounted = self.follow(paths::KEYRING, move |entries| KeyringMount::read(entries, &id));
+        let keyring = keys::alive(mounted.clone(), self.clock.clone(), self.stop.clone());
+        self.serve(tasks, listener, mounted, keyring.clone());
         self.end_on_new_configuration(tasks);
+        self.keep_deadlines(tasks, keyring.clone());
         tracing::info!(%address, "the admin API listens");
         if self.settings.config.suspend {
             tracing::info!("suspended: nothing is collected or delivered");
@@ -109,19 +117,22 @@ impl Relay {
         self.work(tasks, keyring)
     }
 
-    fn keyring(&self) -> watch::Receiver<Mounted<Keyring>> {
-        let id = self.settings.id.clone();
-        let mounted = self.follow(paths::KEYRING, move |entries| keys::keyring(entries, &id));
-        keys::alive(mounted, self.clock.clone(), self.stop.clone())
-    }
-
-    fn serve(&self, tasks: &TaskTracker, listener: TcpListener, keyring: watch::Receiver<Mounted<Keyring>>) {
+    fn serve(
+        &self,
+        tasks: &TaskTracker,
+        listener: TcpListener,
+        mounted: watch::Receiver<Mounted<KeyringMount>>,
+        keyring: watch::Receiver<Mounted<Keyring>>,
+    ) {
         let admin = Admin {
             store: self.store.clone(),
             connection_id: self.settings.id.to_string(),
             config_digest: self.settings.digest.clone(),
             collecting: self.collecting.clone(),
             delivering: self.delivering.clone(),
+            keeping: self.keeping.clone(),
+            keyring: mounted,
+            limits: self.settings.limits(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
             erasing: Erasing { keyring, limits: self.settings.limits(), bell: self.bell.clone() },
@@ -143,6 +154,20 @@ impl Relay {
                 stop.cancel();
             }
         });
+    }
+
+    fn keep_deadlines(&self, tasks: &TaskTracker, keyring: watch::Receiver<Mounted<Keyring>>) {
+        let keeper = Keeper {
+            store: self.store.clone(),
+            limits: self.settings.limits(),
+            keyring,
+            bell: self.deadlines.clone(),
+            reporter: self.keeping.clone(),
+            clock: self.clock.clone(),
+            stop: self.stop.clone(),
+            done: Done::default(),
+        };
+        tasks.spawn(keeper.run());
     }
 
     fn work(&self, tasks: &TaskTracker, keyring: watch::Receiver<Mounted<Keyring>>) -> Result<(), Whatever> {
@@ -169,6 +194,7 @@ impl Relay {
             keyring: keyring.clone(),
             credentials,
             bell: self.bell.clone(),
+            deadlines: self.deadlines.clone(),
             reporter: self.collecting.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),

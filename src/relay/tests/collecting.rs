@@ -15,10 +15,7 @@ use marketrelay_relay::{
     collect::Collecting,
     metrics::Metrics,
     mounts::Mounted,
-    store::{
-        ingest,
-        status::{self, Counts},
-    },
+    store::{ingest, status::Counts},
 };
 use serde_json::json;
 use tokio::{sync::watch, task::JoinHandle};
@@ -90,6 +87,7 @@ impl Collection {
             keyring: delivery.keyring.subscribe(),
             credentials: mounted_credentials,
             bell: Arc::default(),
+            deadlines: Arc::default(),
             reporter: reporter.clone(),
             metrics: Arc::new(Metrics::new().expect("metrics")),
             clock: Clock::system(),
@@ -113,7 +111,7 @@ impl Collection {
     }
 
     async fn counts(&self) -> Counts {
-        self.delivery.store.read(status::counts).await.expect("counts")
+        self.delivery.counts().await
     }
 
     async fn reason(&self, reason: &str) {

@@ -154,7 +154,7 @@ async fn an_event_whose_orders_key_has_died_is_given_up_and_counted() {
     drained(&delivery).await;
     let sent: Vec<_> = destination.requests().iter().flat_map(Request::revisions).collect();
     assert_eq!(sent, [("A2".to_owned(), 1)]);
-    let counts = delivery.store.read(marketrelay_relay::store::status::counts).await.expect("counts");
+    let counts = delivery.counts().await;
     assert_eq!(counts.given_up, 1);
     delivery.stop().await;
 }

@@ -1,16 +1,22 @@
 //! The relay's tests, one file for each promise.
 
 mod admin;
+mod anonymising;
 mod body;
 mod collecting;
 mod common;
+mod deadlines;
 mod delivering;
 mod ending;
 mod erasing;
 mod killing;
+mod killing_keeper;
 mod misconfigured;
 mod refusing;
 mod relaying;
+mod retention;
 mod rotating;
 mod silence;
 mod storing;
+mod suspended;
+mod volume_key;

@@ -17,7 +17,7 @@
 //! | `customers/NAME/screen` | the latest orders as a table |
 //! | `customers/NAME/secrets` | POST a list: the signing secrets that are accepted |
 
-use std::fmt::Write;
+use std::{collections::HashMap, fmt::Write};
 
 use axum::{
     Json, Router,
@@ -242,7 +242,10 @@ async fn numbers(State(shared): State<Shared>, Path(name): Path<String>, Query(o
     Json(json!(inbox.numbers(of.connection_id.as_deref()))).into_response()
 }
 
-/// The customer's screen: the latest orders that arrived.
+/// Rows of each marketplace on the screen.
+const SHOWN: usize = 7;
+
+/// The customer's screen: the latest events of each marketplace.
 async fn screen(State(shared): State<Shared>, Path(name): Path<String>) -> Response {
     let state = shared.lock();
     let Some(inbox) = state.customers.get(&name) else { return StatusCode::NOT_FOUND.into_response() };
@@ -252,9 +255,14 @@ async fn screen(State(shared): State<Shared>, Path(name): Path<String>) -> Respo
         "{:<12} {:<22} {:<4} {:<17} {:>14}  {:<8} {:<18} RECEIVED\n",
         "MARKETPLACE", "ORDER", "REV", "STATUS", "TOTAL", "COUNTRY", "EVENT"
     );
-    for (id, event) in events.iter().take(20) {
-        let total = &event.order["total"];
-        let total = format!("{} {}", total["minor"], total["currency"].as_str().unwrap_or_default());
+    let mut shown = HashMap::new();
+    for (id, event) in events {
+        let count = shown.entry(event.marketplace.clone()).or_insert(0);
+        *count += 1;
+        if *count > SHOWN {
+            continue;
+        }
+        let total = amount(&event.order["total"]);
         let country = event.order["country"].as_str().unwrap_or_default();
         let at = event.at.strftime("%H:%M:%S");
         let id = id.get(..16).unwrap_or(id);
@@ -268,7 +276,7 @@ async fn screen(State(shared): State<Shared>, Path(name): Path<String>) -> Respo
     let summary = &inbox.summary;
     let closing = writeln!(
         text,
-        "{} orders in {} events, {} repeated, {} bad signatures",
+        "newest {SHOWN} of each marketplace; in all {} orders in {} events, {} repeated, {} bad signatures",
         inbox.orders(),
         inbox.events.len(),
         summary.repeated_events,
@@ -276,6 +284,16 @@ async fn screen(State(shared): State<Shared>, Path(name): Path<String>) -> Respo
     );
     debug_assert!(closing.is_ok());
     text.into_response()
+}
+
+/// As people write it; of the sandbox's currencies only the yen has no smaller unit.
+fn amount(money: &Value) -> String {
+    let (minor, currency) =
+        (money["minor"].as_i64().unwrap_or_default(), money["currency"].as_str().unwrap_or_default());
+    match currency {
+        "JPY" => format!("{minor} {currency}"),
+        _ => format!("{}.{:02} {currency}", minor / 100, minor % 100),
+    }
 }
 
 async fn secrets(

@@ -21,6 +21,8 @@ pub enum Figure {
     Convergence,
     /// Resident memory of the operator.
     Memory,
+    /// How long after their time the keys of 1,000 keyrings die.
+    Keys,
 }
 
 /// Measures one or all, with programs built as they are published.
@@ -34,7 +36,9 @@ pub fn run(figure: Option<Figure>) -> Result<()> {
     if wanted(&[Figure::Idle]) {
         cargo(&["bench", "--package", "marketrelay-relay", "--bench", "idle"])?;
     }
-    for (figure, name) in [(Figure::Convergence, "convergence"), (Figure::Memory, "memory")] {
+    for (figure, name) in
+        [(Figure::Convergence, "convergence"), (Figure::Memory, "memory"), (Figure::Keys, "keys")]
+    {
         if wanted(&[figure]) {
             cargo(&["bench", "--workspace", "--bench", "operator", "--", name])?;
         }

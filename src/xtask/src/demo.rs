@@ -7,6 +7,7 @@ use snafu::{OptionExt, ResultExt, ensure_whatever};
 
 use crate::{
     cluster,
+    images::{Images, TAG},
     kube::Kube,
     paths,
     progress::step,
@@ -38,23 +39,23 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.down {
         return down(arguments);
     }
-    let (kube, prefix) = match &arguments.context {
-        None => (stage::local(CLUSTER)?, stage::IMAGES.to_owned()),
+    let (kube, images) = match &arguments.context {
+        None => stage::local(CLUSTER)?,
         Some(context) => (Kube::existing(context), existing(arguments)?),
     };
-    stage::up(&kube, &prefix)?;
+    stage::up(&kube, &images)?;
     customer(&kube)?;
     show(&kube)?;
     farewell(&kube, arguments);
     Ok(())
 }
 
-fn existing(arguments: &Arguments) -> Result<String> {
-    let prefix = arguments.images.clone();
-    prefix.whatever_context(
+fn existing(arguments: &Arguments) -> Result<Images> {
+    let prefix = arguments.images.clone().whatever_context(
         "the cluster can't pull images that are only on this machine: run `cargo xtask images --prefix \
          REGISTRY/PATH`, load and push the archives that it names, and add --images REGISTRY/PATH",
-    )
+    )?;
+    Ok(Images { prefix, tag: TAG.to_owned() })
 }
 
 fn customer(kube: &Kube) -> Result<()> {
@@ -118,7 +119,7 @@ fn farewell(kube: &Kube, arguments: &Arguments) {
         arguments.context.as_ref().map(|context| format!(" --context {context}")).unwrap_or_default();
     println!(
         "\nLook further:\n  {}\n  kubectl explain mconn.spec\n  kubectl logs --namespace {CUSTOMER} bol-relay-0\n  \
-         kubectl logs --namespace {SYSTEM} deployment/marketrelay\n  \
+         kubectl logs --namespace {SYSTEM} --selector app.kubernetes.io/component=operator --prefix --tail=-1\n  \
          kubectl edit retpol standard --namespace {CUSTOMER}\nTear down:\n  cargo xtask demo --down{context}",
         kube.hint()
     );

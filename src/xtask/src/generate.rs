@@ -90,6 +90,7 @@ fn files() -> Result<Files> {
 /// Of the messages that customers receive. Only the relay knows them, and this tool doesn't depend on the relay. Built
 /// with the whole workspace's features, so that dependencies are built once.
 fn orders_schema() -> Result<String> {
+    step("generated files: building what tells the schema of the orders, with the whole workspace");
     let mut cargo = std::process::Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--workspace", "--example", "schema"]).current_dir(paths::checkout());
     output(&mut cargo)?;

@@ -16,16 +16,20 @@ const PROGRAMS: [(&str, &str); 3] = [
     ("marketrelay-sandbox", "sandbox"),
 ];
 
-/// An image that was built.
-pub struct Built {
-    /// As manifests name it.
-    pub reference: String,
-    /// As `docker load` and containerd import it.
-    pub archive: PathBuf,
+/// The tag of images for a registry.
+pub const TAG: &str = "dev";
+
+/// Images under one prefix and tag: `PREFIX/operator:TAG` and the others.
+pub struct Images {
+    /// Registry and path.
+    pub prefix: String,
+    /// The same for all.
+    pub tag: String,
 }
 
-/// Builds all images into `target/images`; optimised for size and speed if `release`.
-pub fn build(prefix: &str, release: bool) -> Result<Vec<Built>> {
+/// Builds all images into `target/images`, under `tag` or one that tells their programs from others; optimised for size
+/// and speed if `release`. Gives them with their archives, as `docker load` and containerd import them.
+pub fn build(prefix: &str, tag: Option<&str>, release: bool) -> Result<(Images, Vec<PathBuf>)> {
     step("building the programs");
     // Of the whole workspace, so that dependencies have the same features as in its tests and are built once.
     let mut cargo = command(&[env!("CARGO"), "build", "--quiet", "--locked", "--workspace", "--bins"]);
@@ -33,9 +37,10 @@ pub fn build(prefix: &str, release: bool) -> Result<Vec<Built>> {
     inherit(&mut cargo)?;
     let target = paths::target();
     let programs = target.join("x86_64-unknown-linux-gnu").join(if release { "release" } else { "debug" });
-    let mut built = Vec::new();
+    let tag = tag.map_or_else(|| content(&programs), |tag| Ok(tag.to_owned()))?;
+    let mut archives = Vec::new();
     for (package, name) in PROGRAMS {
-        let reference = format!("{prefix}/{name}:dev");
+        let reference = format!("{prefix}/{name}:{tag}");
         let archive = target.join("images").join(format!("{name}.tar"));
         let path = format!("/{package}");
         let program = programs.join(package);
@@ -51,9 +56,16 @@ pub fn build(prefix: &str, release: bool) -> Result<Vec<Built>> {
         };
         image::build(&image, &archive)?;
         step(format!("image {reference}: {}", archive.display()));
-        built.push(Built { reference, archive });
+        archives.push(archive);
     }
-    Ok(built)
+    Ok((Images { prefix: prefix.to_owned(), tag }, archives))
+}
+
+/// Names the programs by what is in them: a pod whose image's name stays would keep running the old one.
+fn content(programs: &Path) -> Result<String> {
+    let sums = PROGRAMS.map(|(package, _)| run(&["sha256sum".as_ref(), programs.join(package).as_os_str()]));
+    let sums = sums.into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(format!("{TAG}-{}", sums.iter().map(|sum| &sum[..6]).collect::<String>()))
 }
 
 /// The shared libraries that a program loads. A static program would have OpenSSL built without locks (its build turns

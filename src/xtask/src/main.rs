@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Cluster(command) => cluster::run(command),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Images { prefix, release } => images::build(&prefix, release).map(drop),
+        Command::Images { prefix, release } => images::build(&prefix, Some(images::TAG), release).map(drop),
         Command::Generate(arguments) => generate::generate(&arguments),
         Command::E2e(arguments) => e2e::run(&arguments),
         Command::Bench { figure } => bench::run(figure),

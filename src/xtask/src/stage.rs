@@ -1,8 +1,10 @@
 //! What the demo and the e2e tests play on: a cluster with our images, the simulators, the operator.
 
+use snafu::ResultExt;
+
 use crate::{
     cluster::{self, Authority},
-    images,
+    images::{self, Images, TAG},
     kube::Kube,
     paths,
     progress::step,
@@ -14,31 +16,33 @@ pub const SYSTEM: &str = "marketrelay-system";
 /// Where the simulators are.
 pub const SANDBOX: &str = "marketrelay-sandbox";
 /// Before the names of images that were built here.
-pub const IMAGES: &str = "marketrelay.dev";
+const PREFIX: &str = "marketrelay.dev";
 
 /// A local cluster with images of this checkout.
-pub fn local(cluster: &str) -> Result<Kube> {
+pub fn local(cluster: &str) -> Result<(Kube, Images)> {
     let access = cluster::up(cluster)?;
-    for image in images::build(IMAGES, false)? {
-        cluster::load(cluster, &image.archive)?;
+    let (images, archives) = images::build(PREFIX, None, false)?;
+    for archive in archives {
+        cluster::load(cluster, &archive)?;
     }
-    Ok(Kube::local(&access))
+    Ok((Kube::local(&access), images))
 }
 
 /// Simulators and operator.
-pub fn up(kube: &Kube, prefix: &str) -> Result<()> {
-    let authority = sandbox(kube, prefix)?;
-    install(kube, prefix, &authority)
+pub fn up(kube: &Kube, images: &Images) -> Result<()> {
+    let authority = sandbox(kube, images)?;
+    install(kube, images, &authority)
 }
 
 /// The simulators, with a certificate of their own; gives the authority that signed it.
-fn sandbox(kube: &Kube, prefix: &str) -> Result<String> {
+fn sandbox(kube: &Kube, images: &Images) -> Result<String> {
     step("sandbox: simulators of the three marketplaces and of the customer's system");
     let manifests = paths::checkout().join("manifests/sandbox");
     let text = output(&mut kube.kubectl(&["kustomize", &manifests.to_string_lossy()]))?;
     kube.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SANDBOX}}}\n"))?;
     let authority = certificate(kube)?;
-    kube.apply(&text.replace(&format!("{IMAGES}/"), &format!("{prefix}/")))?;
+    let Images { prefix, tag } = images;
+    kube.apply(&text.replace(&format!("{PREFIX}/sandbox:{TAG}"), &format!("{prefix}/sandbox:{tag}")))?;
     kube.get(&["rollout", "status", "deployment/sandbox", "--namespace", SANDBOX, "--timeout=120s"])?;
     Ok(authority)
 }
@@ -61,19 +65,21 @@ fn certificate(kube: &Kube) -> Result<String> {
     Ok(authority.pem().to_owned())
 }
 
-fn install(kube: &Kube, prefix: &str, authority: &str) -> Result<()> {
+fn install(kube: &Kube, images: &Images, authority: &str) -> Result<()> {
     step("helm: the operator and its CustomResourceDefinitions");
     let checkout = paths::checkout();
-    let file = paths::target().join("demo-authority.pem");
+    let file = paths::target().join(format!("sandbox-authority-{}.pem", std::process::id()));
     crate::run::write(&file, authority)?;
     let chart = checkout.join("charts/marketrelay").display().to_string();
     let values = checkout.join("manifests/samples/values-demo.yaml").display().to_string();
     let authority = format!("egress.extraCaCertificates={}", file.display());
-    let images =
-        [format!("image.repository={prefix}/operator"), format!("relay.image.repository={prefix}/relay")];
+    let Images { prefix, tag } = images;
+    let operator = format!("image.repository={prefix}/operator,image.tag={tag}");
+    let relay = format!("relay.image.repository={prefix}/relay,relay.image.tag={tag}");
     let mut helm = kube.helm(&["upgrade", "--install", "marketrelay", &chart, "--namespace", SYSTEM]);
     helm.args(["--create-namespace", "--values", &values, "--set-file", &authority]);
-    helm.args(["--set", &images[0], "--set", &images[1], "--wait", "--timeout=180s"]);
-    output(&mut helm)?;
-    Ok(())
+    helm.args(["--set", &operator, "--set", &relay, "--wait", "--timeout=180s"]);
+    let installed = output(&mut helm);
+    std::fs::remove_file(&file).whatever_context("can't remove the copy of the sandbox's authority")?;
+    installed.map(drop)
 }

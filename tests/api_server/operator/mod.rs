@@ -9,6 +9,7 @@ mod drift;
 mod election;
 mod erasures;
 mod faults;
+mod keyrings;
 mod kubelet;
 mod rights;
 mod steady;
@@ -29,6 +30,7 @@ use kube::{
 };
 use marketrelay_api::{MarketplaceConnection, OperatorConfig};
 use marketrelay_operator::{
+    clock::Clock,
     run::{Clients, Settings, run},
     scope::Scope,
 };
@@ -68,12 +70,28 @@ struct Operator {
 impl Operator {
     /// For the connections of a namespace, and living in it too.
     async fn start(space: &Space, config: &str) -> Self {
+        Self::start_with(space, config, Clock::system()).await
+    }
+
+    /// The same, with a clock of its own.
+    async fn start_with(space: &Space, config: &str, clock: Clock) -> Self {
         grant(space, space, &rights()).await;
-        Self::replica(configuration(&PLANE).await, space, space, config, "operator-0").await
+        Self::run(configuration(&PLANE).await, space, space, config, "operator-0", clock).await
     }
 
     /// Lives in `home` and works on `space`; `access` is an administrator's.
     async fn replica(access: Config, home: &Space, space: &Space, config: &str, identity: &str) -> Self {
+        Self::run(access, home, space, config, identity, Clock::system()).await
+    }
+
+    async fn run(
+        access: Config,
+        home: &Space,
+        space: &Space,
+        config: &str,
+        identity: &str,
+        clock: Clock,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let settings = Settings {
             config: OperatorConfig::parse(config).expect("a configuration"),
@@ -81,6 +99,7 @@ impl Operator {
             identity: identity.to_owned(),
             scopes: vec![Scope::Namespace(space.name.clone())],
             addresses: Some(std::sync::Arc::new(kubelet::address)),
+            clock,
         };
         let mut work = access;
         work.auth_info = AuthInfo { token: Some(token(home).await.into()), ..AuthInfo::default() };

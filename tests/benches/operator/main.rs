@@ -1,8 +1,9 @@
-//! What the operator costs, on a control plane alone: `convergence` and `memory`. Run by `cargo xtask bench`, which
-//! builds the program first.
+//! What the operator costs, on a control plane alone: `convergence` and `memory`; and how late its `keys` die. Run by
+//! `cargo xtask bench`, which builds the program first.
 
 mod baseline;
 mod convergence;
+mod keys;
 mod memory;
 mod plane;
 
@@ -15,5 +16,8 @@ async fn main() {
     }
     if wanted("memory") {
         memory::run().await;
+    }
+    if wanted("keys") {
+        keys::run().await;
     }
 }

@@ -20,6 +20,7 @@ use xtask::{cluster::ControlPlane, paths};
 
 /// How many are written at the same time; the operator's default too.
 pub const CONCURRENCY: usize = 12;
+const LOG: &str = "operator.log";
 const SYSTEM: &str = "marketrelay-system";
 
 pub struct Plane {
@@ -60,6 +61,11 @@ impl Plane {
         self.plane.kubeconfig.parent().expect("a folder")
     }
 
+    /// All that operators have written so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder().join(LOG)).expect("a log")
+    }
+
     /// A namespace with the Secrets that its connections refer to.
     pub fn namespace(&self, name: &str) {
         self.kubectl(&["create", "namespace", name]);
@@ -76,7 +82,7 @@ impl Plane {
     pub async fn operator(&self, namespace: &str) -> Operator {
         let config = self.folder().join("operator.yaml");
         std::fs::write(&config, "relay: {image: 'registry.example/relay:1'}").expect("written");
-        let log = File::options().create(true).append(true).open(self.folder().join("operator.log"));
+        let log = File::options().create(true).append(true).open(self.folder().join(LOG));
         let process = Command::new(program())
             .args([
                 "--namespace",

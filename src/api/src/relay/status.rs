@@ -9,7 +9,7 @@ pub struct RelayStatus {
     pub connection_id: String,
     /// The relay's version.
     pub version: String,
-    /// Orders in the database.
+    /// Orders that are kept, with PII or without.
     pub orders: u64,
     /// Of them, with PII.
     pub with_pii: u64,
@@ -38,6 +38,10 @@ pub struct RelayStatus {
     /// Events that were given up because their orders' PII had to go first.
     #[serde(default)]
     pub given_up: u64,
+    /// Events that wait and whose orders' PII must go soon: within three days, or a tenth of the retention if that is
+    /// shorter.
+    #[serde(default)]
+    pub deliveries_at_risk: u64,
     /// How the mounted keyring is used; absent while it can't be used, and from relays that don't tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyring: Option<KeyringUse>,
@@ -45,6 +49,9 @@ pub struct RelayStatus {
     pub collecting: Activity,
     /// Delivering.
     pub delivering: Activity,
+    /// Anonymising, re-sealing, the volume key's replacement.
+    #[serde(default)]
+    pub keeping_deadlines: Activity,
     /// Whether the destination still wants events.
     pub delivery_state: DeliveryState,
     /// Resolved from the mounted files: hex SHA-256 over the configuration file.

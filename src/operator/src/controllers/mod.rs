@@ -2,5 +2,6 @@
 
 pub mod connection;
 pub mod erasure;
+pub mod keyring;
 pub mod policy;
 pub mod retained;

@@ -51,13 +51,13 @@ fn files(secret: &Secret) -> Result<CaFiles, KeepError> {
     Ok(CaFiles { certificate, key: Zeroizing::new(key) })
 }
 
-/// Keeps the client certificate for who reads metrics. Says when to look again.
+/// Keeps the client certificate for who reads metrics.
 pub async fn metrics_client(
     client: &Client,
     namespace: &str,
     authority: &Authority,
     now: Timestamp,
-) -> Result<Timestamp, KeepError> {
+) -> Result<(), KeepError> {
     let name = names::METRICS_CLIENT;
     let api = Api::<Secret>::namespaced(client.clone(), namespace);
     let existing = api.get_opt(name).await.context(ApiSnafu { name })?;
@@ -65,8 +65,8 @@ pub async fn metrics_client(
         let annotation = |key: &str| secret.annotations().get(key).map(String::as_str);
         let renew = annotation(labels::RENEW_AFTER).and_then(|at| at.parse::<Timestamp>().ok());
         let ours = annotation(labels::ISSUER) == Some(authority.fingerprint());
-        if let Some(renew) = renew.filter(|renew| ours && *renew > now) {
-            return Ok(renew);
+        if ours && renew.is_some_and(|renew| renew > now) {
+            return Ok(());
         }
     }
     let issued = authority.issue(&Subject::Metrics, now)?;
@@ -80,7 +80,7 @@ pub async fn metrics_client(
         api.create(&PostParams::default(), &secret).await
     };
     kept.context(ApiSnafu { name })?;
-    Ok(issued.renew_after)
+    Ok(())
 }
 
 fn tls_secret(name: &str, certificate: &str, key: &str, authority: Option<&str>) -> Secret {

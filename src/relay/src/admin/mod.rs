@@ -11,18 +11,25 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use marketrelay_api::relay::{DeliveryState, RelayStatus};
+use marketrelay_api::relay::{DeliveryState, KeyringUse, RelayStatus};
+use marketrelay_keyring::Limits;
 use marketrelay_mtls::{Pem, Role};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 pub use erasures::Erasing;
 
 use crate::{
     activity::Reporter,
     clock::Clock,
+    keys::KeyringMount,
     metrics::Metrics,
-    mounts::Entries,
-    store::{Result, Store, delivery, status},
+    mounts::{Entries, Mounted},
+    privacy,
+    store::{
+        Result, Store,
+        delivery::{self, DeliveryRow},
+        status::{self, Counts},
+    },
 };
 
 /// A database that doesn't answer within this time isn't alive.
@@ -53,6 +60,12 @@ pub struct Admin {
     pub collecting: Reporter,
     /// How delivering goes.
     pub delivering: Reporter,
+    /// How keeping deadlines goes.
+    pub keeping: Reporter,
+    /// The keyring as it is mounted.
+    pub keyring: watch::Receiver<Mounted<KeyringMount>>,
+    /// The retention in effect.
+    pub limits: Limits,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -99,9 +112,13 @@ async fn show_metrics(State(admin): State<Admin>, Extension(role): Extension<Rol
     if role == Role::Nobody {
         return forbidden();
     }
-    match admin.store.read(status::counts).await {
-        Ok(counts) => {
-            let activities = [("collecting", admin.collecting.get()), ("delivering", admin.delivering.get())];
+    match admin.counts().await {
+        Ok((counts, _)) => {
+            let activities = [
+                ("collecting", admin.collecting.get()),
+                ("delivering", admin.delivering.get()),
+                ("keepingDeadlines", admin.keeping.get()),
+            ];
             let text = admin.metrics.render(&counts, activities, admin.clock.now());
             ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
         }
@@ -123,28 +140,46 @@ async fn live(State(admin): State<Admin>) -> Response {
 }
 
 impl Admin {
+    async fn counts(&self) -> Result<(Counts, DeliveryRow)> {
+        let (now, at_risk) = (self.clock.now(), privacy::at_risk(self.limits));
+        let counts = move |connection: &_| {
+            Ok((status::counts(connection, now, at_risk)?, delivery::read(connection)?))
+        };
+        self.store.read(counts).await
+    }
+
+    /// Absent while the keyring can't be used, or until nothing that is stored needs a key that isn't known to us.
+    fn keyring(&self, counts: &Counts) -> Option<KeyringUse> {
+        let mounted = self.keyring.borrow().clone().ok()?;
+        Some(KeyringUse {
+            mounted_generation: mounted.generation,
+            oldest_generation: counts.oldest_generation?,
+            first_mounted: mounted.first,
+        })
+    }
+
     async fn status(&self) -> Result<RelayStatus> {
-        let (counts, delivery) = self
-            .store
-            .read(|connection| Ok((status::counts(connection)?, delivery::read(connection)?)))
-            .await?;
+        let (counts, delivery) = self.counts().await?;
+        let keyring = self.keyring(&counts);
         Ok(RelayStatus {
             connection_id: self.connection_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             orders: counts.orders,
-            with_pii: counts.orders,
+            with_pii: counts.with_pii,
             backlog: counts.backlog,
             oldest_event: counts.oldest_event,
             oldest_pii: counts.oldest_pii,
             next_deadline: counts.next_deadline,
             known_until: counts.known_until,
             dropped_past_deadline: counts.dropped_past_deadline,
-            anonymised: 0,
-            overdue: 0,
+            anonymised: counts.anonymised,
+            overdue: counts.overdue,
             given_up: counts.given_up,
-            keyring: None,
+            deliveries_at_risk: counts.deliveries_at_risk,
+            keyring,
             collecting: self.collecting.get(),
             delivering: self.delivering.get(),
+            keeping_deadlines: self.keeping.get(),
             delivery_state: if delivery.disabled { DeliveryState::Disabled } else { DeliveryState::Active },
             config_digest: self.config_digest.clone(),
         })

@@ -26,7 +26,7 @@ use crate::{
     store::{
         Result, Store,
         delivery::{self, DeliveryRow},
-        outbox,
+        ingest, outbox,
     },
 };
 use message::{Chosen, Rendered};
@@ -151,16 +151,21 @@ impl Deliverer {
         self.store.write(move |connection| changed(connection, target)).await
     }
 
-    /// Nothing is due: a destination that was never refused anything counts as working.
+    /// Nothing is due. Once everything that the marketplace told has been taken, the destination works; before the
+    /// first orders have come, nothing is known of it.
     async fn idle(&self, now: Timestamp) -> Result<Next> {
-        let (due, refused) = self
+        let (due, refused, collected) = self
             .store
-            .read(|connection| Ok((delivery::next_due(connection)?, delivery::waiting_refused(connection)?)))
+            .read(|connection| {
+                let (due, refused) =
+                    (delivery::next_due(connection)?, delivery::waiting_refused(connection)?);
+                Ok((due, refused, ingest::has_collected(connection)?))
+            })
             .await?;
-        if refused == 0 {
-            self.reporter.succeed(now);
-        } else {
+        if refused > 0 {
             self.still_refused(refused, now);
+        } else if collected {
+            self.reporter.succeed(now);
         }
         Ok(Next::Wait(due.map_or(IDLE, |due| until(due, now))))
     }

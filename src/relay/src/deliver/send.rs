@@ -103,7 +103,7 @@ fn describe(error: &reqwest::Error) -> String {
         cause = source;
     }
     if error.is_connect() {
-        format!("no connection: {cause}")
+        format!("no connection to the host of spec.destination.webhook.url: {cause}")
     } else {
         format!("the connection failed: {cause}")
     }

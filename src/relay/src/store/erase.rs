@@ -10,7 +10,10 @@ use marketrelay_marketplace::Order;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use snafu::{ResultExt, ensure};
 
-use super::{LogInUseSnafu, Prepared, Result, SealSnafu, Store, UnreadableSnafu, outbox, read_order};
+use super::{
+    LogInUseSnafu, Prepared, Result, SealSnafu, Store, UnreadableSnafu, generation, outbox, read_order,
+    reduce,
+};
 
 /// A request's answer is kept this long at least.
 const REPEATED: SignedDuration = SignedDuration::from_hours(24 * 30);
@@ -55,6 +58,7 @@ fn erase(connection: &Connection, request: &Request) -> Result<ErasureAnswer> {
     if let Some(answer) = answered(connection, &request.uid)? {
         return Ok(answer);
     }
+    generation::check(connection, &request.keyring)?;
     let orders = find(connection, &request.subject)?;
     let mut sealed_until = None;
     for id in &orders {
@@ -145,12 +149,11 @@ fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<De
     Ok(row.destroy_at)
 }
 
-/// The order with its lines, digests and waiting event.
+/// Reduces the order to what identifies nobody; its waiting event isn't given up but replaced.
 fn take_away(connection: &Connection, id: i64) -> Result<()> {
     outbox::supersede(connection, id)?;
     connection.prepare_cached("DELETE FROM outbox WHERE order_id = ?1")?.execute([id])?;
-    connection.prepare_cached("DELETE FROM orders WHERE id = ?1")?.execute([id])?;
-    Ok(())
+    reduce::stored(connection, id)
 }
 
 fn row(connection: &Connection, id: i64) -> Result<Row> {
@@ -248,8 +251,8 @@ pub(super) fn write_people(connection: &Connection, order: i64, others: &[Digest
     Ok(())
 }
 
-/// Forgets what has ended: entries of the journal, answers, and events whose key is dead.
-pub(super) fn forget_ended(connection: &Connection, now: Timestamp) -> Result<()> {
+/// Forgets what has ended: entries of the journal, answers, and events whose key is dead. Says how many events.
+pub fn forget_ended(connection: &Connection, now: Timestamp) -> Result<usize> {
     let millisecond = now.as_millisecond();
     connection.prepare_cached("DELETE FROM erasure_journal WHERE until <= ?1")?.execute([millisecond])?;
     connection.prepare_cached("DELETE FROM erasures WHERE forget_at <= ?1")?.execute([millisecond])?;
@@ -261,5 +264,5 @@ pub(super) fn forget_ended(connection: &Connection, now: Timestamp) -> Result<()
         outbox::dissolve_message(connection)?;
         connection.execute("UPDATE relay SET given_up = given_up + ?1", [ended])?;
     }
-    Ok(())
+    Ok(ended)
 }

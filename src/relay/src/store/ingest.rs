@@ -6,7 +6,13 @@ use marketrelay_marketplace::{Cursor, Money};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 use snafu::{ResultExt, ensure};
 
-use super::{KeyringTooShortSnafu, Prepared, Result, SealSnafu, erase, outbox, prepared::Columns};
+use super::{
+    KeyringTooShortSnafu, Prepared, Result, SealSnafu, UnreadableSnafu, erase, generation, known, outbox,
+    prepared::Columns,
+    reduce,
+    remainder::Remainder,
+    reseal::{self, Terms},
+};
 
 /// What one step of collecting brings.
 pub struct Page {
@@ -49,10 +55,12 @@ pub fn ingest(
     limits: Limits,
     now: Timestamp,
 ) -> Result<Ingested> {
-    let mut ingested = Ingested::default();
-    let known_until = known_until(connection, page)?.unwrap_or(now);
+    generation::check(connection, keyring)?;
+    known::note(connection, page.known_until, now)?;
+    let terms = Terms { keyring, limits, now };
+    let (mut ingested, known_until) = (Ingested::default(), known::until(connection, now)?);
     for order in &page.orders {
-        match store(connection, order, keyring, limits, known_until, now)? {
+        match store(connection, order, known_until, terms)? {
             Change::New => ingested.new += 1,
             Change::Changed => ingested.changed += 1,
             Change::None => ingested.unchanged += 1,
@@ -60,25 +68,16 @@ pub fn ingest(
             Change::Erased => ingested.erased += 1,
         }
     }
-    erase::forget_ended(connection, now)?;
     connection
-        .prepare_cached(
-            "UPDATE relay SET cursor = ?1, known_until = coalesce(?2, known_until),
-         dropped_past_deadline = dropped_past_deadline + ?3",
-        )?
-        .execute(params![
-            page.cursor.0.to_string(),
-            page.known_until.map(Timestamp::as_millisecond),
-            ingested.dropped
-        ])?;
+        .prepare_cached("UPDATE relay SET cursor = ?1, dropped_past_deadline = dropped_past_deadline + ?2")?
+        .execute(params![page.cursor.0.to_string(), ingested.dropped])?;
     Ok(ingested)
 }
 
-/// The newer of what the page says and what is stored.
-fn known_until(connection: &Connection, page: &Page) -> Result<Option<Timestamp>> {
-    let mut statement = connection.prepare_cached("SELECT known_until FROM relay")?;
-    let stored: Option<i64> = statement.query_row([], |row| row.get(0))?;
-    Ok(page.known_until.max(stored.and_then(|at| Timestamp::from_millisecond(at).ok())))
+/// Whether the marketplace has told everything once.
+pub fn has_collected(connection: &Connection) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT known_until IS NOT NULL FROM relay")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
 }
 
 /// The cursor that was stored with the last page.
@@ -98,11 +97,10 @@ enum Change {
 fn store(
     connection: &Connection,
     order: &Prepared,
-    keyring: &Keyring,
-    limits: Limits,
     known_until: Timestamp,
-    now: Timestamp,
+    terms: Terms<'_>,
 ) -> Result<Change> {
+    let Terms { keyring, limits, now } = terms;
     let existing = existing(connection, order)?;
     let first_shipped_at = [
         order.columns.first_shipped_at.map(Timestamp::as_millisecond),
@@ -120,11 +118,23 @@ fn store(
     let Some(destroy_at) = keyring.name_for(deadline, now) else {
         // A later deadline has a key, unless the keyring is still the one of a coarser epoch.
         ensure!(deadline.duration_since(now) < limits.key_epoch, KeyringTooShortSnafu);
+        // The shipment may have been learned late: what is stored goes at once.
+        existing.map_or(Ok(()), |row| reduce(connection, &row, order))?;
         return Ok(Change::Dropped);
     };
     let revision = match &existing {
         Some(row) if row.content_digest == *order.content_digest.as_bytes() => return Ok(Change::None),
-        Some(row) if row.updated_at > order.columns.updated_at.as_millisecond() => return Ok(Change::None),
+        Some(row) if row.updated_at > order.columns.updated_at.as_millisecond() => {
+            if first_shipped_at == row.first_shipped_at {
+                return Ok(Change::None);
+            }
+            // An older state is none, but the first shipment that it tells counts.
+            let sealed = reseal::again(connection, row.id, first_shipped_at, deadline, destroy_at, keyring)?;
+            sealed.map_err(|error| UnreadableSnafu { reason: error.to_string() }.build())?;
+            outbox::supersede(connection, row.id)?;
+            outbox::put(connection, row.id, row.revision + 1, now)?;
+            return Ok(Change::Changed);
+        }
         Some(row) => row.revision + 1,
         None => 1,
     };
@@ -144,6 +154,14 @@ fn store(
     erase::write_people(connection, id, &order.other_buyer_digests)?;
     outbox::put(connection, id, revision, now)?;
     Ok(if existing.is_some() { Change::Changed } else { Change::New })
+}
+
+/// Reduces a stored order to what is left of its newest state.
+fn reduce(connection: &Connection, stored: &Existing, order: &Prepared) -> Result<()> {
+    if stored.updated_at > order.columns.updated_at.as_millisecond() {
+        return reduce::stored(connection, stored.id);
+    }
+    reduce::replace(connection, stored.id, &Remainder::of(&order.columns.source()))
 }
 
 fn existing(connection: &Connection, order: &Prepared) -> Result<Option<Existing>> {

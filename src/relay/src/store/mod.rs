@@ -2,12 +2,17 @@
 
 pub mod delivery;
 pub mod erase;
+pub mod generation;
 pub mod ingest;
+pub mod known;
 mod open;
 pub mod outbox;
 mod prepared;
 mod read_erased;
 mod read_order;
+pub mod reduce;
+mod remainder;
+pub mod reseal;
 mod schema;
 pub mod status;
 mod thread;
@@ -44,6 +49,11 @@ pub enum StoreError {
         "the keyring doesn't reach the deadline of an order yet: it is extended by the operator"
     ))]
     KeyringTooShort,
+    #[snafu(display(
+        "the keyring's newest volume key is of generation {found}, but records are under that of generation {sealing} \
+         already: the newer keyring is taken as soon as it is mounted"
+    ))]
+    OlderKeyring { found: u32, sealing: u32 },
     #[snafu(display("an order can't be sealed: {source}"))]
     Seal { source: SealError },
     #[snafu(display("a stored order can't be opened: {reason}"))]
@@ -70,7 +80,7 @@ impl StoreError {
             Self::Full => "StorageFull",
             Self::OtherDigestKey => "DigestKeyInvalid",
             Self::Unreadable { .. } => "KeyringInvalid",
-            Self::KeyringTooShort | Self::Seal { .. } => "KeyringTooShort",
+            Self::KeyringTooShort | Self::OlderKeyring { .. } | Self::Seal { .. } => "KeyringTooShort",
             _ => "DatabaseError",
         }
     }
@@ -149,6 +159,17 @@ impl Store {
     pub async fn claim_digest_key(&self, key: &DigestKey) -> Result<()> {
         let check = key.content(b"the digest key of this database");
         self.write(move |connection| open::claim_digest_key(connection, check)).await
+    }
+
+    /// Moves the write-ahead log into the database and empties it. False if a reader is in the way; then nothing is lost,
+    /// and it can be tried again.
+    pub async fn truncate_log(&self) -> Result<bool> {
+        self.writer
+            .run(|connection| {
+                let busy = "PRAGMA wal_checkpoint(TRUNCATE)";
+                Ok(connection.query_row(busy, [], |row| row.get::<_, i64>(0))? == 0)
+            })
+            .await
     }
 
     /// Moves the write-ahead log into the database and closes it.

@@ -8,6 +8,8 @@ use marketrelay_marketplace::{Fulfilment, Marketplace, Money, Order, OrderLine, 
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::remainder::Source;
+
 /// The typed columns of an order and its PII as JSON.
 pub struct Prepared {
     pub(super) number_digest: Digest,
@@ -36,6 +38,21 @@ pub(super) struct Columns {
     pub(super) total: Option<Money>,
     pub(super) tax: Option<Money>,
     pub(super) lines: Vec<OrderLine>,
+}
+
+impl Columns {
+    /// What a remainder is made of.
+    pub(super) fn source(&self) -> Source<'_> {
+        Source {
+            marketplace: self.marketplace,
+            country: self.country.as_deref(),
+            placed_at: self.placed_at,
+            status: self.status,
+            total: self.total.as_ref(),
+            tax: self.tax.as_ref(),
+            lines: &self.lines,
+        }
+    }
 }
 
 impl Prepared {

@@ -5,6 +5,7 @@ use marketrelay_keyring::{DestroyAt, Digest, Keyring, OpenError, Pii, RecordKind
 use marketrelay_marketplace::{Fulfilment, Marketplace, Money, Order, OrderLine, OrderPii, OrderStatus};
 use rusqlite::{Connection, Row};
 use snafu::OptionExt;
+use zeroize::Zeroizing;
 
 use super::{Result, ValueSnafu};
 
@@ -31,6 +32,12 @@ pub(super) fn read(
 }
 
 fn open(row: &Row<'_>, keyring: &Keyring) -> Result<Result<Pii<OrderPii>, OpenError>> {
+    Ok(unseal(row, keyring)?
+        .and_then(|json| serde_json::from_slice(&json).map(Pii::new).map_err(|_| OpenError::Invalid)))
+}
+
+/// What the row's envelope holds, as JSON.
+pub(super) fn unseal(row: &Row<'_>, keyring: &Keyring) -> Result<Result<Zeroizing<Vec<u8>>, OpenError>> {
     let record = RecordRef {
         kind: RecordKind::Order,
         revision: row.get("revision")?,
@@ -41,17 +48,14 @@ fn open(row: &Row<'_>, keyring: &Keyring) -> Result<Result<Pii<OrderPii>, OpenEr
         wrapped_key: row.get("pii_key")?,
         volume_generation: row.get("volume_generation")?,
     };
-    Ok(match keyring.open(record, &sealed) {
-        Ok(json) => serde_json::from_slice(&json).map(Pii::new).map_err(|_| OpenError::Invalid),
-        Err(error) => Err(error),
-    })
+    Ok(keyring.open(record, &sealed))
 }
 
 fn order(row: &Row<'_>, pii: Pii<OrderPii>, lines: Vec<OrderLine>) -> Result<Order> {
     Ok(Order {
-        marketplace: word(row, "marketplace", Marketplace::parse)?,
+        marketplace: marketplace(row)?,
         pii,
-        placed_at: time(row, "placed_at")?.context(ValueSnafu { column: "placed_at" })?,
+        placed_at: placed_at(row)?,
         updated_at: time(row, "updated_at")?.context(ValueSnafu { column: "updated_at" })?,
         first_shipped_at: time(row, "first_shipped_at")?,
         status: word(row, "status", OrderStatus::parse)?,
@@ -65,7 +69,15 @@ fn order(row: &Row<'_>, pii: Pii<OrderPii>, lines: Vec<OrderLine>) -> Result<Ord
     })
 }
 
-fn lines(connection: &Connection, order: i64) -> Result<Vec<OrderLine>> {
+pub(super) fn marketplace(row: &Row<'_>) -> Result<Marketplace> {
+    word(row, "marketplace", Marketplace::parse)
+}
+
+pub(super) fn placed_at(row: &Row<'_>) -> Result<Timestamp> {
+    time(row, "placed_at")?.context(ValueSnafu { column: "placed_at" })
+}
+
+pub(super) fn lines(connection: &Connection, order: i64) -> Result<Vec<OrderLine>> {
     let mut statement =
         connection.prepare_cached("SELECT * FROM order_lines WHERE order_id = ?1 ORDER BY position")?;
     let rows = statement.query_and_then([order], |row| {
@@ -84,7 +96,7 @@ fn lines(connection: &Connection, order: i64) -> Result<Vec<OrderLine>> {
     rows.collect()
 }
 
-fn money(row: &Row<'_>, minor: &str, currency: &str) -> Result<Option<Money>> {
+pub(super) fn money(row: &Row<'_>, minor: &str, currency: &str) -> Result<Option<Money>> {
     let amount: (Option<i64>, Option<String>) = (row.get(minor)?, row.get(currency)?);
     Ok(amount.0.zip(amount.1).map(|(minor, currency)| Money { currency, minor }))
 }

@@ -6,8 +6,11 @@ use snafu::ensure;
 use super::{NewerSchemaSnafu, StoreError};
 
 /// Migration `n` brings `PRAGMA user_version` from `n` to `n + 1`.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_orders_and_outbox.sql"), include_str!("migrations/0003_erasures.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_orders_and_outbox.sql"),
+    include_str!("migrations/0002_anonymised.sql"),
+    include_str!("migrations/0003_erasures.sql"),
+];
 
 /// Brings the database to the newest version, each step in a transaction of its own.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! What the database holds, in numbers.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 
 use super::Result;
@@ -8,8 +8,14 @@ use super::Result;
 /// Counts for the status and the metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Orders.
+    /// Orders that are kept, with PII or without.
     pub orders: u64,
+    /// Of them, with PII.
+    pub with_pii: u64,
+    /// Of them, reduced to what identifies nobody.
+    pub anonymised: u64,
+    /// Orders whose key's time came more than a minute ago and that aren't reduced yet.
+    pub overdue: u64,
     /// Events that wait.
     pub backlog: u64,
     /// When the oldest of them was recorded.
@@ -24,20 +30,37 @@ pub struct Counts {
     pub dropped_past_deadline: u64,
     /// Events whose order could not be opened any more.
     pub given_up: u64,
+    /// Events that wait and whose order's key has little time left.
+    pub deliveries_at_risk: u64,
+    /// The oldest volume key that anything in the database's files needs, once that was made sure.
+    pub oldest_generation: Option<u32>,
 }
 
-/// Counts.
-pub fn counts(connection: &Connection) -> Result<Counts> {
+/// Reducing what is due takes a moment.
+const GRACE_SECONDS: i64 = 60;
+
+fn time(at: Option<i64>) -> Option<Timestamp> {
+    at.and_then(|at| Timestamp::from_millisecond(at).ok())
+}
+
+/// Counts at `now`; events are at risk when their order's key dies within `at_risk`.
+pub fn counts(connection: &Connection, now: Timestamp, at_risk: SignedDuration) -> Result<Counts> {
     let counts = connection.query_row(
         "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM outbox), (SELECT min(recorded_at) FROM outbox),
                 (SELECT min(placed_at) FROM orders), (SELECT min(destroy_at) FROM orders), known_until,
-                dropped_past_deadline, given_up
+                dropped_past_deadline, given_up, anonymised, oldest_generation,
+                (SELECT count(*) FROM orders WHERE destroy_at <= ?1),
+                (SELECT count(*) FROM orders WHERE destroy_at <= ?2
+                     AND EXISTS (SELECT 1 FROM outbox WHERE order_id = orders.id))
          FROM relay",
-        [],
+        [now.as_second() - GRACE_SECONDS, now.as_second() + at_risk.as_secs()],
         |row| {
-            let time = |at: Option<i64>| at.and_then(|at| Timestamp::from_millisecond(at).ok());
+            let (with_pii, anonymised): (u64, u64) = (row.get(0)?, row.get(8)?);
             Ok(Counts {
-                orders: row.get(0)?,
+                orders: with_pii + anonymised,
+                with_pii,
+                anonymised,
+                overdue: row.get(10)?,
                 backlog: row.get(1)?,
                 oldest_event: time(row.get(2)?),
                 oldest_pii: time(row.get(3)?),
@@ -45,6 +68,8 @@ pub fn counts(connection: &Connection) -> Result<Counts> {
                 known_until: time(row.get(5)?),
                 dropped_past_deadline: row.get(6)?,
                 given_up: row.get(7)?,
+                deliveries_at_risk: row.get(11)?,
+                oldest_generation: row.get(9)?,
             })
         },
     )?;

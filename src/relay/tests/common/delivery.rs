@@ -1,6 +1,9 @@
 //! Delivering alone, with a clock of its own.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::relay::{Activity, BatchLimits, WebhookConfig};
@@ -13,10 +16,12 @@ use marketrelay_relay::{
     egress::Egress,
     metrics::Metrics,
     mounts::{Entries, Mounted},
+    privacy::{self, Done, Keeper},
     store::{
-        Prepared, Store,
+        Prepared, Store, StoreError,
         delivery::{self, DeliveryRow},
-        ingest,
+        ingest::{self, Ingested},
+        status::{self, Counts},
     },
     tls::http_client,
 };
@@ -30,6 +35,8 @@ use zeroize::Zeroizing;
 
 use super::{Destination, ID, SECRET};
 
+/// Of every database here.
+pub const DATABASE_KEY: [u8; 32] = [1; 32];
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 pub const LIMITS: Limits = Limits {
     anonymize_after: SignedDuration::from_hours(24 * 90),
@@ -48,7 +55,7 @@ pub struct Delivery {
     bell: Arc<Notify>,
     ca: String,
     running: Option<Running>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 struct Running {
@@ -64,7 +71,7 @@ impl Delivery {
     pub fn to(destination: &Destination) -> Self {
         let folder = TempDir::new().expect("a folder");
         let id: ConnectionId = ID.parse().expect("an id");
-        let key = SecretKey::from([1; 32]);
+        let key = SecretKey::from(DATABASE_KEY);
         let now = Timestamp::now();
         let mut keyring = Keyring::generate(id.clone()).expect("a keyring");
         keyring.extend(Grid::new(&id, DAY), now, now + DAY * 91).expect("keys");
@@ -79,7 +86,7 @@ impl Delivery {
             bell: Arc::default(),
             ca: destination.ca.clone(),
             running: None,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -132,15 +139,56 @@ impl Delivery {
         self.bell.notify_one();
     }
 
+    /// Sets the time without waking anybody.
+    pub fn set(&self, now: Timestamp) {
+        *self.now.lock().expect("a lock") = now;
+    }
+
     /// Stores orders as a page of the marketplace.
     pub async fn ingest(&self, orders: Vec<Order>) {
+        self.told(orders, None).await.expect("stored");
+    }
+
+    /// Stores a page with what the marketplace has told of shipments.
+    pub async fn told(
+        &self,
+        orders: Vec<Order>,
+        known_until: Option<Timestamp>,
+    ) -> Result<Ingested, StoreError> {
         let orders = orders.into_iter().map(|order| Prepared::new(order, &self.digest_key)).collect();
-        let page = ingest::Page { orders, cursor: Cursor(serde_json::json!({})), known_until: None };
+        let page = ingest::Page { orders, cursor: Cursor(serde_json::json!({})), known_until };
         let keyring = self.keyring.borrow().clone().expect("a keyring");
         let now = self.now();
         let ingest = move |connection: &_| ingest::ingest(connection, &page, &keyring, LIMITS, now);
-        self.store.write(ingest).await.expect("stored");
+        let ingested = self.store.write(ingest).await;
         self.bell.notify_one();
+        ingested
+    }
+
+    /// What keeps the deadlines of this database, by this clock.
+    pub fn keeper(&self, limits: Limits) -> Keeper {
+        Keeper {
+            store: self.store.clone(),
+            limits,
+            keyring: self.keyring.subscribe(),
+            bell: Arc::default(),
+            reporter: Reporter::new("keepingDeadlines"),
+            clock: self.clock(),
+            stop: CancellationToken::new(),
+            done: Done::default(),
+        }
+    }
+
+    /// Where the database is; its key is [`DATABASE_KEY`].
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// As the status and the metrics count.
+    pub async fn counts(&self) -> Counts {
+        let (now, at_risk) = (self.now(), privacy::at_risk(LIMITS));
+        let counts = move |connection: &_| status::counts(connection, now, at_risk);
+        self.store.read(counts).await.expect("counts")
     }
 
     /// How it goes.

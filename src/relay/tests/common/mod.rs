@@ -4,20 +4,24 @@ mod authority;
 mod control;
 mod delivery;
 mod destination;
+mod keys;
 mod mounts;
 mod orders;
 mod pages;
 mod process;
+mod raw;
 mod waiting;
 
 pub use authority::Authority;
 pub use control::{Control, sandbox, sandbox_with};
-pub use delivery::{Delivery, LIMITS};
+pub use delivery::{DATABASE_KEY, Delivery, LIMITS};
 pub use destination::{Answer, Destination, Request};
+pub use keys::{with_volume, without_volume};
 pub use mounts::{CLIENT, ID, Mounts, SECRET, amazon, bol, ebay, write};
 pub use orders::{any_order, order};
 pub use pages::decrypted;
 pub use process::Process;
+pub use raw::{Bytes, remains};
 pub use waiting::{SOON, backing_off, drained, reason, requests};
 
 use std::{

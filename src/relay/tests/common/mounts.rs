@@ -11,17 +11,18 @@ use marketrelay_api::relay::{
     MarketplaceSettings, RelayConfig, Retention, WebhookConfig, paths,
 };
 use marketrelay_keyring::{ConnectionId, DigestKey, Grid, Keyring, SecretKey};
+use marketrelay_marketplace::{Cursor, Order};
 use marketrelay_relay::{
     clock::Clock,
     run::{Surroundings, run},
-    store::Store,
+    store::{Prepared, Store, ingest},
 };
 use marketrelay_sandbox::Sandbox;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::Process;
+use super::{LIMITS, Process};
 
 pub const ID: &str = "3f6c0000-1111-4222-8333-444455556666";
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -124,6 +125,33 @@ impl Mounts {
     fn key(&self, path: &str) -> SecretKey {
         let bytes = fs::read(self.folder.path().join(path.trim_start_matches('/'))).expect("a key");
         SecretKey::from(<[u8; 32]>::try_from(bytes).expect("32 bytes"))
+    }
+
+    /// The mounted keyring.
+    pub fn keyring(&self) -> Keyring {
+        let folder = self.folder.path().join(paths::KEYRING.trim_start_matches('/'));
+        let entries = marketrelay_relay::mounts::entries(&folder).expect("a mount");
+        let entries = entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+        Keyring::from_entries(entries).expect("a keyring")
+    }
+
+    /// Mounts this keyring in the place of the one that is there, while no relay runs.
+    pub fn mount_keyring(&self, keyring: &Keyring) {
+        let folder = self.folder.path().join(paths::KEYRING.trim_start_matches('/'));
+        fs::remove_dir_all(&folder).expect("removed");
+        for (name, bytes) in keyring.entries() {
+            write(self.folder.path(), &format!("{}/{name}", paths::KEYRING), bytes);
+        }
+    }
+
+    /// Stores orders as the relay does that collects them, while none runs.
+    pub async fn ingest(&self, orders: Vec<Order>) {
+        let (store, keyring, key, now) = (self.store(), self.keyring(), self.digest_key(), Timestamp::now());
+        let orders = orders.into_iter().map(|order| Prepared::new(order, &key)).collect();
+        let page = ingest::Page { orders, cursor: Cursor(serde_json::json!({})), known_until: Some(now) };
+        let ingest = move |connection: &_| ingest::ingest(connection, &page, &keyring, LIMITS, now);
+        store.write(ingest).await.expect("stored");
+        store.close().await.expect("closed");
     }
 
     /// The mounted digest key.

@@ -162,6 +162,8 @@ fn kubelet(cluster: &Cluster, dir: &Path) -> String {
         "resolvConf": "/dev/null",
         "enforceNodeAllocatable": [],
         "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "100Mi"},
+        // Nothing can be pulled again here, and another folder of the disk may be full for good.
+        "imageGCHighThresholdPercent": 100,
         "maxPods": 250,
         "serializeImagePulls": false,
     })

@@ -2,9 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use k8s_openapi::{
-    NamespaceResourceScope, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
-};
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -14,9 +12,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use snafu::{ResultExt, Snafu, ensure};
 
 use super::children::{Children, Prepared};
-use crate::{compare::holds, problem::Problem};
+use crate::{compare::holds, problem::Problem, secrets::wipe};
 
-/// Why a child can't be applied.
+/// Why a child can't be applier.
 #[derive(Debug, Snafu)]
 pub enum ApplyError {
     #[snafu(display("{kind} {name}: {source}"))]
@@ -82,21 +80,14 @@ fn taken(kind: &str, name: &str) -> Problem {
 /// The version of no object: an apply with it creates, and conflicts with whatever is there.
 const NEW: &str = "1";
 
-/// How many children were written.
-#[derive(Debug, Default)]
-pub struct Applied {
-    /// Children that differed.
-    pub written: usize,
-}
-
 /// Applies what differs, the pod's needs before the pod. A relay that `waits` for its place in a roll-out keeps its
-/// configuration and its pod: an older image need not understand newer ones.
+/// configuration and its pod: an older image need not understand newer ones. Says how many were written.
 pub async fn apply(
     client: &Client,
     prepared: Prepared,
     existing: &Children,
     waits: bool,
-) -> Result<Applied, ApplyError> {
+) -> Result<usize, ApplyError> {
     let Prepared {
         service_account,
         config_map,
@@ -107,36 +98,32 @@ pub async fn apply(
         stateful_set,
         config_digest: _,
     } = prepared;
-    let mut applied = Applied::default();
-    applied.ensure(client, &service_account, existing.service_account.as_ref()).await?;
+    let mut applier = Applier { client, written: 0 };
+    applier.ensure(&service_account, existing.service_account.as_ref()).await?;
     if !waits {
-        applied.ensure(client, &config_map, existing.config_map.as_ref()).await?;
+        applier.ensure(&config_map, existing.config_map.as_ref()).await?;
     }
-    if let Some(tls) = tls {
+    if let Some(mut tls) = tls {
         let ours = existing.tls.as_ref().is_some_and(|existing| is_ours(existing.as_ref(), &tls));
-        applied.write(client, &tls, ours).await?;
-        wipe(tls);
+        applier.write(&tls, ours).await?;
+        wipe(&mut tls);
     }
-    applied.ensure(client, &claim, existing.claim.as_ref()).await?;
-    applied.ensure(client, &service, existing.service.as_ref()).await?;
-    applied.ensure(client, &network_policy, existing.network_policy.as_ref()).await?;
+    applier.ensure(&claim, existing.claim.as_ref()).await?;
+    applier.ensure(&service, existing.service.as_ref()).await?;
+    applier.ensure(&network_policy, existing.network_policy.as_ref()).await?;
     if !waits {
-        applied.ensure(client, &stateful_set, existing.stateful_set.as_ref()).await?;
+        applier.ensure(&stateful_set, existing.stateful_set.as_ref()).await?;
     }
-    Ok(applied)
+    Ok(applier.written)
 }
 
-fn wipe(mut secret: Secret) {
-    crate::secrets::wipe(&mut secret);
+struct Applier<'a> {
+    client: &'a Client,
+    written: usize,
 }
 
-impl Applied {
-    async fn ensure<K>(
-        &mut self,
-        client: &Client,
-        wanted: &K,
-        existing: Option<&Arc<K>>,
-    ) -> Result<(), ApplyError>
+impl Applier<'_> {
+    async fn ensure<K>(&mut self, wanted: &K, existing: Option<&Arc<K>>) -> Result<(), ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Serialize + DeserializeOwned + Clone + Debug,
@@ -146,18 +133,18 @@ impl Applied {
             is_leaving(existing.as_ref())
                 || holds(&value(wanted), &value(existing)) && !has_stale_annotation(wanted, existing.as_ref())
         });
-        if same { Ok(()) } else { self.write(client, wanted, existing.is_some()).await }
+        if same { Ok(()) } else { self.write(wanted, existing.is_some()).await }
     }
 
     /// Takes over fields that others changed, but never an object that isn't ours.
-    async fn write<K>(&mut self, client: &Client, wanted: &K, ours: bool) -> Result<(), ApplyError>
+    async fn write<K>(&mut self, wanted: &K, ours: bool) -> Result<(), ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Serialize + DeserializeOwned + Clone + Debug,
     {
         let namespace = wanted.namespace().unwrap_or_default();
         let name = wanted.name_any();
-        let api = Api::<K>::namespaced(client.clone(), &namespace);
+        let api = Api::<K>::namespaced(self.client.clone(), &namespace);
         let kind = K::kind(&()).into_owned();
         tracing::info!(namespace, %kind, name, "applying");
         let mut result = if ours { force(&api, wanted).await } else { make(&api, wanted).await };
@@ -209,6 +196,6 @@ fn is_leaving(object: &impl ResourceExt) -> bool {
 
 /// Comparing sees only what is wanted; of what was wanted once, only this annotation ever goes.
 fn has_stale_annotation(wanted: &impl ResourceExt, existing: &impl ResourceExt) -> bool {
-    existing.annotations().contains_key(labels::IMAGE_SINCE)
-        && !wanted.annotations().contains_key(labels::IMAGE_SINCE)
+    existing.annotations().contains_key(labels::REVISION_SINCE)
+        && !wanted.annotations().contains_key(labels::REVISION_SINCE)
 }

@@ -1,15 +1,16 @@
-//! Key material: created once, extended by replace with the version that was read, never applied and never made anew.
+//! Key material: created once, never applied and never made anew. What becomes of a keyring afterwards is its own
+//! controller's.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, ResourceExt,
     api::{ObjectMeta, PostParams},
     runtime::reflector::ObjectRef,
 };
-use marketrelay_api::{Reason, labels, relay::Retention};
+use marketrelay_api::{Reason, labels};
 use marketrelay_keyring::{
-    ConnectionId, DIGEST_KEY_ENTRY, DestroyAt, Grid, InvalidConnectionId, Keyring, KeyringError, SecretKey,
+    ConnectionId, DIGEST_KEY_ENTRY, InvalidConnectionId, Keyring, KeyringError, SecretKey,
 };
 use snafu::{ResultExt, Snafu};
 use zeroize::Zeroize;
@@ -20,19 +21,11 @@ use super::{
     validate::Validated,
 };
 use crate::{
+    controllers::keyring::facts::{KeyringFacts, annotations, grid, horizon, judge, key_epoch, lost, ours},
     names::{DATABASE_KEY_ENTRY, DIGEST_KEY, Names},
     problem::Problem,
     secrets::wipe,
 };
-
-/// What a keyring is known by; none of it is secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyringFacts {
-    /// Whose keys.
-    pub id: ConnectionId,
-    /// When each epoch key dies, soonest first.
-    pub destroy_at: Vec<DestroyAt>,
-}
 
 /// The key Secrets that exist, each judged.
 pub struct Found {
@@ -109,7 +102,7 @@ pub async fn find(
     let (keyring, database_key) = (names.keyring(), names.database_key());
     let keyring = match &keyring {
         name if !initialised.connection && unknown(name) => None,
-        name => context.keyrings.get(client, secrets, namespace, name, judge_keyring).await?,
+        name => context.keyrings.get(client, secrets, namespace, name, judge).await?.map(|held| held.keyring),
     };
     let key = async |name: &str, entry: &str, initialised: bool| {
         let judge = |secret: &_| judge_key(secret, entry);
@@ -123,13 +116,6 @@ pub async fn find(
     Ok(Found { keyring, database, digest })
 }
 
-fn judge_keyring(secret: &Secret) -> Result<KeyringFacts, Problem> {
-    ours(secret)?;
-    let keyring = parse(secret).map_err(|error| lost(&secret.name_any(), &error.to_string()))?;
-    let destroy_at = keyring.live(Timestamp::MIN).collect();
-    Ok(KeyringFacts { id: keyring.connection_id().clone(), destroy_at })
-}
-
 fn judge_key(secret: &Secret, entry: &str) -> Result<(), Problem> {
     ours(secret)?;
     let length = secret.data.as_ref().and_then(|data| data.get(entry)).map_or(0, |bytes| bytes.0.len());
@@ -139,36 +125,7 @@ fn judge_key(secret: &Secret, entry: &str) -> Result<(), Problem> {
     Err(lost(&secret.name_any(), &format!("entry {entry:?} must be 32 bytes, it has {length}")))
 }
 
-fn ours(secret: &Secret) -> Result<(), Problem> {
-    if secret.labels().get(labels::COMPONENT).is_some_and(|component| component == labels::KEYS) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        Reason::NameConflict,
-        format!(
-            "Secret {} isn't the operator's, and its name is needed for keys: rename or delete that Secret, or choose \
-             another name for the connection",
-            secret.name_any()
-        ),
-    ))
-}
-
-fn lost(name: &str, why: &str) -> Problem {
-    Problem::new(
-        Reason::KeyringLost,
-        format!(
-            "key Secret {name} can't be used: {why}. What is stored can't be opened without it; restore the Secret from \
-             where it was kept (with keyProtection.enabled=false in the operator's values meanwhile), or delete the connection together with its volume claim and key Secrets to start anew"
-        ),
-    )
-}
-
-fn parse(secret: &Secret) -> Result<Keyring, KeyringError> {
-    let entries = secret.data.iter().flatten();
-    Keyring::from_entries(entries.map(|(name, bytes)| (name.as_str(), bytes.0.as_slice())))
-}
-
-/// Makes what was never there, extends the keyring, and says what was lost.
+/// Makes what was never there, and says what was lost.
 pub async fn ensure(
     context: &Context,
     validated: &Validated,
@@ -199,34 +156,10 @@ pub async fn ensure(
         let key = key_secret(&names.database_key(), DATABASE_KEY_ENTRY, &key, owner);
         kept(&api, key, DATABASE_KEY_ENTRY).await?;
     }
-    let facts = match found.keyring {
-        Some(judgement) => judgement.map_err(|problem| KeysError::Lost { problem })?,
-        None => new_keyring(&api, validated, now).await?,
-    };
-    let keyring = if reaches(&facts, &validated.retention, now) {
-        facts
-    } else {
-        extend(&api, &validated.name, &validated.retention, now).await?
-    };
-    Ok(keyring)
-}
-
-/// The last deadline that an order of now could have.
-fn horizon(retention: &Retention, now: Timestamp) -> Timestamp {
-    let longest = retention.anonymize_after_seconds.min(retention.delete_after_shipment_seconds);
-    now + SignedDuration::from_secs(longest)
-}
-
-/// Every deadline until the horizon has its key on the grid of the present epoch, and half of the reserve that
-/// [`Keyring::extend`] makes is left. Keys of a coarser epoch that reach further would have orders dropped.
-pub fn reaches(facts: &KeyringFacts, retention: &Retention, now: Timestamp) -> bool {
-    let reserve = SignedDuration::from_secs(retention.key_epoch_seconds.max(300));
-    let mut needed = grid(&facts.id, retention).points(now, horizon(retention, now) + reserve);
-    needed.all(|at| facts.destroy_at.binary_search(&at).is_ok())
-}
-
-fn grid(id: &ConnectionId, retention: &Retention) -> Grid {
-    Grid::new(id, SignedDuration::from_secs(retention.key_epoch_seconds))
+    match found.keyring {
+        Some(judgement) => judgement.map_err(|problem| KeysError::Lost { problem }),
+        None => new_keyring(&api, validated, now).await,
+    }
 }
 
 async fn new_keyring(
@@ -238,39 +171,17 @@ async fn new_keyring(
     let mut keyring = Keyring::generate(id.clone())?;
     keyring.extend(grid(&id, &validated.retention), now, horizon(&validated.retention, now))?;
     let name = Names(&validated.name).keyring();
+    let mut metadata = metadata(&name, Some(&validated.name), Some(id.as_str()));
+    metadata.annotations = Some(annotations(now, key_epoch(&validated.retention)).into());
     let secret = Secret {
-        metadata: metadata(&name, Some(&validated.name), Some(id.as_str())),
+        metadata,
         data: Some(keyring.entries().into_iter().map(|(name, bytes)| (name, ByteString(bytes))).collect()),
         ..Secret::default()
     };
     let mut kept = create(api, secret).await?;
-    let judgement = judge_keyring(&kept);
+    let held = judge(&kept);
     wipe(&mut kept);
-    judgement.map_err(|problem| KeysError::Lost { problem })
-}
-
-/// Adds keys to the newest version; a concurrent change makes the replace fail, and the next reconcile tries again.
-pub async fn extend(
-    api: &Api<Secret>,
-    connection: &str,
-    retention: &Retention,
-    now: Timestamp,
-) -> Result<KeyringFacts, KeysError> {
-    let name = Names(connection).keyring();
-    let mut secret = api.get(&name).await.context(ApiSnafu { name: name.clone() })?;
-    judge_keyring(&secret).map_err(|problem| KeysError::Lost { problem })?;
-    let mut keyring = parse(&secret)?;
-    let added = keyring.extend(grid(keyring.connection_id(), retention), now, horizon(retention, now))?;
-    wipe(&mut secret);
-    secret.data =
-        Some(keyring.entries().into_iter().map(|(name, bytes)| (name, ByteString(bytes))).collect());
-    let replaced = api.replace(&name, &PostParams::default(), &secret).await;
-    wipe(&mut secret);
-    let mut replaced = replaced.context(ApiSnafu { name })?;
-    let judgement = judge_keyring(&replaced);
-    wipe(&mut replaced);
-    tracing::info!(connection, added, "keyring extended");
-    judgement.map_err(|problem| KeysError::Lost { problem })
+    held.keyring.map_err(|problem| KeysError::Lost { problem })
 }
 
 /// Creates, or gives what somebody else has created in the meantime.
@@ -315,42 +226,5 @@ fn metadata(name: &str, connection: Option<&str>, id: Option<&str>) -> ObjectMet
         name: Some(name.to_owned()),
         labels: Some(all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
         ..ObjectMeta::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DAY: i64 = 86_400;
-
-    fn retention(delete_after: i64, epoch: i64) -> Retention {
-        Retention {
-            anonymize_after_seconds: 90 * DAY,
-            delete_after_shipment_seconds: delete_after * DAY,
-            key_epoch_seconds: epoch * DAY,
-        }
-    }
-
-    fn facts(retention: &Retention, now: Timestamp) -> KeyringFacts {
-        let id: ConnectionId = "3f6c0000-1111-4222-8333-444455556666".parse().expect("an id");
-        let mut keyring = Keyring::generate(id.clone()).expect("random bytes");
-        keyring.extend(grid(&id, retention), now, horizon(retention, now)).expect("random bytes");
-        KeyringFacts { destroy_at: keyring.live(Timestamp::MIN).collect(), id }
-    }
-
-    #[test]
-    fn a_keyring_suffices_until_half_of_its_reserve_is_used() {
-        let (now, daily) = (Timestamp::now(), retention(30, 1));
-        let facts = facts(&daily, now);
-        assert!(reaches(&facts, &daily, now));
-        assert!(!reaches(&facts, &daily, now + SignedDuration::from_hours(24 * 3)));
-    }
-
-    #[test]
-    fn a_finer_epoch_needs_new_keys_even_where_the_old_ones_reach_further() {
-        let now = Timestamp::now();
-        let facts = facts(&retention(30, 10), now);
-        assert!(!reaches(&facts, &retention(3, 1), now));
     }
 }

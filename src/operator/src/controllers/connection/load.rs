@@ -10,7 +10,7 @@ use super::{Context, children::Children, keys};
 use crate::{
     names::Names,
     problem::Problem,
-    secrets::{judge_credentials, judge_signing},
+    secrets::{filled_entries, judge_credentials, judge_signing},
     stores::Stores,
 };
 
@@ -47,16 +47,14 @@ pub async fn load(connection: Arc<MarketplaceConnection>, context: &Context) -> 
     let namespace = connection.namespace().unwrap_or_default();
     let stores = &context.stores;
     let spec = &connection.spec;
-    let policy = spec
-        .retention_policy_ref
-        .as_ref()
-        .and_then(|policy| stores.policies.get(&ObjectRef::new(&policy.name).within(&namespace)));
+    let policy = stores.policy(&connection);
     let credentials = match spec.marketplace() {
         None => None,
         Some(marketplace) => {
-            let judge = |secret: &_| judge_credentials(secret, marketplace);
             let name = &spec.credentials_secret_ref.name;
-            context.credentials.get(&context.client, &stores.secrets, &namespace, name, judge).await?
+            let found =
+                context.credentials.get(&context.client, &stores.secrets, &namespace, name, filled_entries);
+            found.await?.map(|filled| judge_credentials(name, &filled, marketplace))
         }
     };
     let name = &spec.destination.webhook.signing_secret_ref.name;

@@ -2,6 +2,7 @@
 
 mod apply;
 pub(crate) mod children;
+mod enforced;
 mod keys;
 mod load;
 mod observe;
@@ -10,29 +11,40 @@ mod validate;
 mod write;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 use kube::{
-    Api, Client, ResourceExt,
+    Client, ResourceExt,
     runtime::{controller::Action, events::Recorder, reflector::ObjectRef},
 };
-use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason, relay::Retention};
+use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason};
 use rand::RngExt;
 use snafu::{ResultExt, Snafu};
 
-use crate::{
-    metrics::Metrics, pki::Authority, problem::Problem, relay_client::RelayClient, rollout::Waves,
-    secrets::Judged, stores::Stores,
+use super::keyring::{
+    Heard,
+    facts::{Held, KeyringFacts},
 };
-use keys::KeyringFacts;
+use crate::{
+    clock::Clock,
+    metrics::Metrics,
+    pki::Authority,
+    problem::Problem,
+    relay_client::RelayClient,
+    rollout::{Decision, Waves},
+    secrets::Judged,
+    stores::Stores,
+};
 use status::{Found, Relay};
-pub use validate::short_durations;
+pub use validate::{retention, short_durations};
 
+/// Of a new connection the children come first, those of all others too; their events bring the reconcile that writes
+/// its status, or this does.
+const SETTLING: Duration = Duration::from_secs(1);
 /// A relay that doesn't answer counts as unreachable after this time.
 const SILENCE: Duration = Duration::from_mins(2);
 
@@ -40,10 +52,16 @@ const SILENCE: Duration = Duration::from_mins(2);
 pub struct Context {
     /// Of the API server.
     pub client: Client,
+    /// The same; every answer to it compares the clocks.
+    pub dated: Client,
+    /// What time it is.
+    pub clock: Arc<Clock>,
     /// What is watched.
     pub stores: Arc<Stores>,
     /// The operator's configuration.
     pub config: Arc<OperatorConfig>,
+    /// Of what relays have from it.
+    pub revision: String,
     /// The operator's own namespace.
     pub namespace: String,
     /// Signs certificates.
@@ -56,16 +74,18 @@ pub struct Context {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Arc<Metrics>,
-    /// Judgements of credentials.
-    pub credentials: Judged<Result<(), Problem>>,
+    /// The entries of credentials.
+    pub credentials: Judged<BTreeSet<String>>,
     /// Judgements of signing secrets.
     pub signing: Judged<Result<(), Problem>>,
     /// Judgements of keyrings.
-    pub keyrings: Judged<Result<KeyringFacts, Problem>>,
+    pub keyrings: Arc<Judged<Held>>,
     /// Judgements of database and digest keys.
     pub single_keys: Judged<Result<(), Problem>>,
     /// Since when relays don't answer.
     pub memory: Memory,
+    /// What relays last said of their keyrings.
+    pub heard: Heard,
 }
 
 /// What is forgotten with a restart, and may be.
@@ -108,12 +128,15 @@ pub async fn reconcile(
     if connection.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let now = Timestamp::now();
+    let now = context.clock.now();
     let loaded = load::load(connection.clone(), &context).await.context(LoadSnafu)?;
     let validation = validate::validate(&loaded, &context.config);
     let encrypted = validation.encrypted.clone();
     let effective = validation.effective.clone();
     let (children, built) = Box::pin(build(&context, loaded, validation, now)).await?;
+    if built.is_new {
+        return Ok(Action::requeue(SETTLING));
+    }
     let refusal = observe::refusal(&context.client, &children, now).await.context(LoadSnafu)?;
     let relay = ask(&context, &connection, children.pod.as_deref()).await;
     let found = Found {
@@ -126,6 +149,7 @@ pub async fn reconcile(
         config_digest: built.config_digest,
         keyring: built.keyring,
         effective,
+        clocks: enforced::Clocks { agree: context.clock.agrees(), ahead: context.clock.ahead() },
     };
     let status = status::status(found, now);
     write::write(&context, &connection, status, now).await.context(StatusSnafu)?;
@@ -139,6 +163,8 @@ struct Built {
     halted_by: Option<String>,
     config_digest: Option<String>,
     keyring: Option<KeyringFacts>,
+    /// All children were made just now.
+    is_new: bool,
 }
 
 /// Keys and children. A connection that can't be built is left as it is, its relay included.
@@ -152,10 +178,7 @@ async fn build(
     let known = keys.keyring.clone().and_then(Result::ok);
     let validated = match validation.result {
         Ok(validated) => validated,
-        Err(blocked) => {
-            let keyring = keep_up(context, &connection, validation.retention, known, now).await;
-            return Ok((children, Built { blocked, keyring, ..Built::default() }));
-        }
+        Err(blocked) => return Ok((children, Built { blocked, keyring: known, ..Built::default() })),
     };
     let initialised = load::initialised(&connection, &children, &context.stores);
     let keyring = match keys::ensure(context, &validated, keys, initialised, now).await {
@@ -177,50 +200,36 @@ async fn build(
     let rollout = context.waves.decide(
         children.stateful_set.as_deref(),
         broken,
-        &context.config.relay.image,
+        &context.revision,
         &context.config.rollout,
         now,
     );
-    built.halted_by = rollout.halted_by;
-    let waits = rollout.image.reference != context.config.relay.image;
+    let (waits, updating_since) = match rollout {
+        Decision::Take { since } => (false, since),
+        Decision::Wait { halted_by } => {
+            built.halted_by = halted_by;
+            (true, None)
+        }
+    };
     let plan = children::Plan {
         validated: &validated,
         id: keyring.id.as_str(),
-        image: rollout.image,
+        revision: &context.revision,
+        updating_since,
         config: &context.config,
         operator_namespace: &context.namespace,
     };
     let prepared = children::prepare(&plan, &children, &context.authority, now)?;
     built.config_digest = (!waits).then(|| prepared.config_digest.clone());
     match Box::pin(apply::apply(&context.client, prepared, &children, waits)).await {
-        Ok(applied) => context.metrics.applied(applied.written),
+        Ok(written) => {
+            context.metrics.applied(written);
+            built.is_new = children.stateful_set.is_none();
+        }
         Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => built.blocked = vec![error.problem()],
     }
     Ok((children, built))
-}
-
-/// The keys of a connection that can't be built go on reaching ahead: its relay goes on, too.
-async fn keep_up(
-    context: &Context,
-    connection: &MarketplaceConnection,
-    retention: Option<Retention>,
-    known: Option<KeyringFacts>,
-    now: Timestamp,
-) -> Option<KeyringFacts> {
-    let (facts, retention) = (known?, retention);
-    let Some(retention) = retention.filter(|retention| !keys::reaches(&facts, retention, now)) else {
-        return Some(facts);
-    };
-    let namespace = connection.namespace().unwrap_or_default();
-    let api = Api::<Secret>::namespaced(context.client.clone(), &namespace);
-    match keys::extend(&api, &connection.name_any(), &retention, now).await {
-        Ok(extended) => Some(extended),
-        Err(error) => {
-            tracing::warn!(%error, "the keyring can't be extended");
-            Some(facts)
-        }
-    }
 }
 
 /// The relay's own word, if its pod runs.
@@ -240,12 +249,14 @@ async fn ask(
     };
     if !running {
         silent(None);
+        context.heard.forget(&key);
         return Relay::NotAsked;
     }
     let namespace = connection.namespace().unwrap_or_default();
     match context.relays.status(&namespace, &connection.name_any()).await {
         Ok(status) => {
             silent(None);
+            context.heard.hear(key, &status);
             Relay::Answered(Box::new(status))
         }
         Err(error) => {

@@ -9,9 +9,10 @@ use marketrelay_api::{
     relay::{Activity, DeliveryState, RelayStatus},
 };
 
-use super::keys::KeyringFacts;
+use super::enforced::{Clocks, Enforced, enforced};
 use crate::{
     conditions::{Status, Verdict, condition, find},
+    controllers::keyring::facts::KeyringFacts,
     problem::Problem,
 };
 
@@ -50,6 +51,8 @@ pub struct Found<'a> {
     pub keyring: Option<KeyringFacts>,
     /// In effect.
     pub effective: EffectiveRetention,
+    /// The operator's and the API server's.
+    pub clocks: Clocks,
 }
 
 /// What is known of the relay.
@@ -75,12 +78,17 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         Ok(why) => Verdict::new(Status::True, Reason::Encrypted, why),
         Err(problem) => Verdict::new(Status::False, problem.reason, &problem.message),
     };
-    let ready = ready(&found, &collecting, &delivering, &before.conditions);
+    let keyring = found.keyring.as_ref();
+    let enforced = enforced(keyring, &found.relay, found.clocks, &before.conditions, now);
+    let verdict = steady(enforced.verdict, &before.conditions, ConditionType::RetentionEnforced);
+    let enforced = Enforced { verdict, ..enforced };
+    let ready = ready(&found, &collecting, &delivering, &enforced, &before.conditions);
     let verdicts = [
         (ConditionType::Ready, ready),
         (ConditionType::Collecting, collecting),
         (ConditionType::Delivering, delivering),
         (ConditionType::StorageEncrypted, encrypted),
+        (ConditionType::RetentionEnforced, enforced.verdict),
     ];
     let conditions = verdicts
         .into_iter()
@@ -101,7 +109,13 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
     }
 }
 
-fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: &[Condition]) -> Verdict {
+fn ready(
+    found: &Found<'_>,
+    collecting: &Verdict,
+    delivering: &Verdict,
+    enforced: &Enforced,
+    before: &[Condition],
+) -> Verdict {
     if let Some(first) = found.blocked.first() {
         let all: Vec<_> = found.blocked.iter().map(|problem| problem.message.as_str()).collect();
         return Verdict::new(Status::False, first.reason, all.join("; "));
@@ -111,7 +125,10 @@ fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: 
         return Verdict::new(Status::False, Reason::Suspended, message);
     }
     if let Some(problem) = &found.pod {
-        return Verdict::new(Status::False, problem.reason, &problem.message);
+        let verdict = Verdict::new(Status::False, problem.reason, &problem.message);
+        // The kubelet alternates between two ways to say it.
+        let alternates = problem.reason == Reason::ImageNotPullable && !is_about_another_spec(before, found);
+        return if alternates { steady(verdict, before, ConditionType::Ready) } else { verdict };
     }
     let relay = match &found.relay {
         Relay::Answered(relay) => relay,
@@ -128,14 +145,16 @@ fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: 
                 "the relay runs, but the operator can't read its status ({why}): look at its node, and at \
                  NetworkPolicies and DNS between the operator's namespace and this one"
             );
-            return Verdict::new(Status::False, Reason::RelayUnreachable, message);
+            let verdict = Verdict::new(Status::False, Reason::RelayUnreachable, message);
+            return steady(verdict, before, ConditionType::Ready);
         }
     };
     if found.config_digest.as_ref().is_some_and(|digest| *digest != relay.config_digest) {
         let message = "the relay is being restarted with the newest configuration";
         return Verdict::new(Status::False, Reason::ConfigurationPending, message);
     }
-    for verdict in [collecting, delivering] {
+    let missed = enforced.missed.then_some(&enforced.verdict);
+    for verdict in missed.into_iter().chain([collecting, delivering]) {
         if verdict.status != Status::True {
             return Verdict::new(Status::False, verdict.reason.as_str(), verdict.message.as_str());
         }
@@ -146,8 +165,8 @@ fn ready(found: &Found<'_>, collecting: &Verdict, delivering: &Verdict, before: 
             Status::True,
             Reason::RolloutHalted,
             format!(
-                "orders are collected and delivered by the relay's previous image: the roll-out of the new one halts \
-                 because connection {connection} isn't ready with it"
+                "orders are collected and delivered by the relay with its previous image and settings: the roll-out of \
+                 the operator's new ones halts because connection {connection} isn't ready with them"
             ),
         ),
     }
@@ -182,10 +201,9 @@ fn activity(found: &Found<'_>, kind: ConditionType, before: &[Condition], now: T
             let failed = if disabled { "DestinationDisabled" } else { failed };
             steady(Verdict::new(Status::False, failed, message), before, kind)
         }
-        None if activity.last_success.is_none() && activity.failing_since.is_none() => {
-            Verdict::new(Status::Unknown, Reason::FirstRun, "the relay has just started")
+        None if activity.last_success.is_none() => {
+            Verdict::new(Status::Unknown, Reason::FirstRun, "nothing has succeeded or failed yet")
         }
-        None if activity.last_success.is_none() => unchanged(before, kind),
         None if is_stalled(activity, found.connection.spec.poll_interval.as_secs(), now) => {
             let reason = match kind {
                 ConditionType::Collecting => Reason::CollectingFails,
@@ -206,11 +224,12 @@ fn is_stalled(activity: &Activity, poll_seconds: i64, now: Timestamp) -> bool {
         && activity.last_success.is_some_and(|at| now.duration_since(at) > longest)
 }
 
-/// A failure that is worth a transition.
+/// A failure that is worth a transition: one that lasts, or one before which nothing has ever worked.
 fn failure(activity: &Activity, now: Timestamp) -> Option<(&str, &str)> {
     let since = activity.failing_since?;
     let reason = activity.reason.as_deref()?;
-    let lasting = LASTING.contains(&reason) || now.duration_since(since) >= PATIENCE;
+    let lasting =
+        LASTING.contains(&reason) || activity.last_success.is_none() || now.duration_since(since) >= PATIENCE;
     lasting.then_some((reason, activity.message.as_deref().unwrap_or_default()))
 }
 
@@ -221,7 +240,8 @@ fn steady(verdict: Verdict, before: &[Condition], kind: ConditionType) -> Verdic
     Verdict { message: old.map_or(verdict.message, |old| old.message.clone()), ..verdict }
 }
 
-fn unchanged(before: &[Condition], kind: ConditionType) -> Verdict {
+/// As it was.
+pub fn unchanged(before: &[Condition], kind: ConditionType) -> Verdict {
     let Some(old) = find(before, kind) else {
         return Verdict::new(Status::Unknown, Reason::FirstRun, "the relay has just started");
     };
@@ -279,6 +299,11 @@ pub fn is_worth_writing(
         let relay = status.relay.clone().map(|relay| RelayFigures { read_at: None, ..relay });
         (relay, status.retention.clone())
     };
+    // A key that was announced as the next one is dead.
+    let next = before.retention.as_ref().and_then(|retention| retention.next_key_destruction.as_ref());
+    if next.is_some_and(|next| next.0 <= now) && before.retention != after.retention {
+        return true;
+    }
     let read_at = before.relay.as_ref().and_then(|relay| relay.read_at.as_ref());
     let first =
         |status: &MarketplaceConnectionStatus| status.relay.as_ref().is_none_or(|relay| relay.orders == 0);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::{core::v1::PersistentVolumeClaim, storage::v1::StorageClass};
 use kube::ResourceExt;
 use marketrelay_api::{
-    MarketplaceConnection, OperatorConfig, Reason, RetentionPolicySpec,
+    MarketplaceConnection, OperatorConfig, Reason, RetentionPolicy, RetentionPolicySpec,
     connection::{Amazon, MarketplaceKind},
     labels,
     policy::EffectiveRetention,
@@ -16,7 +16,7 @@ use marketrelay_api::{
 };
 
 use super::load::{Class, Loaded};
-use crate::{compare::quantity, encryption, problem::Problem};
+use crate::{compare::quantity, encryption, problem::Problem, stores::Stores};
 
 /// A connection that can be built.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,16 +61,13 @@ pub struct Validation {
     pub encrypted: Result<String, Problem>,
     /// The retention in effect.
     pub effective: EffectiveRetention,
-    /// The same for the keys; `None` if the policy can't be used.
-    pub retention: Option<Retention>,
 }
 
 /// Pure.
 pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
     let connection = &loaded.connection;
     let mut problems = Vec::new();
-    let policy = policy(loaded, config, &mut problems);
-    let policy_holds = problems.is_empty();
+    let policy = policy(connection, loaded.policy.as_deref(), config, &mut problems);
     let marketplace = marketplace(connection, &mut problems);
     secrets(loaded, &mut problems);
     let encrypted = encrypted(&loaded.class);
@@ -82,11 +79,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
     let webhook = webhook(connection, &mut problems);
     let kind = marketplace.as_ref().map_or(MarketplaceKind::Bol, |(kind, _)| *kind);
     let effective = policy.effective(kind);
-    let retention = Retention {
-        anonymize_after_seconds: effective.anonymize_after.as_secs(),
-        delete_after_shipment_seconds: effective.delete_after_shipment.as_secs(),
-        key_epoch_seconds: policy.key_epoch.as_secs(),
-    };
+    let retention = in_seconds(&effective, &policy);
     let result = match (marketplace, webhook) {
         (Some((kind, marketplace)), Some(webhook)) if problems.is_empty() => Ok(Validated {
             namespace: connection.namespace().unwrap_or_default(),
@@ -107,14 +100,39 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
         }),
         _ => Err(problems),
     };
-    Validation { result, encrypted, effective, retention: policy_holds.then_some(retention) }
+    Validation { result, encrypted, effective }
 }
 
-fn policy(loaded: &Loaded, config: &OperatorConfig, problems: &mut Vec<Problem>) -> RetentionPolicySpec {
-    let Some(reference) = &loaded.connection.spec.retention_policy_ref else {
+/// The retention that a connection's keys follow, whatever else is wrong with it; `None` if its policy can't be used.
+pub fn retention(
+    connection: &MarketplaceConnection,
+    stores: &Stores,
+    config: &OperatorConfig,
+) -> Option<Retention> {
+    let mut problems = Vec::new();
+    let policy = policy(connection, stores.policy(connection).as_deref(), config, &mut problems);
+    let kind = connection.spec.marketplace().unwrap_or(MarketplaceKind::Bol);
+    problems.is_empty().then(|| in_seconds(&policy.effective(kind), &policy))
+}
+
+fn in_seconds(effective: &EffectiveRetention, policy: &RetentionPolicySpec) -> Retention {
+    Retention {
+        anonymize_after_seconds: effective.anonymize_after.as_secs(),
+        delete_after_shipment_seconds: effective.delete_after_shipment.as_secs(),
+        key_epoch_seconds: policy.key_epoch.as_secs(),
+    }
+}
+
+fn policy(
+    connection: &MarketplaceConnection,
+    policy: Option<&RetentionPolicy>,
+    config: &OperatorConfig,
+    problems: &mut Vec<Problem>,
+) -> RetentionPolicySpec {
+    let Some(reference) = &connection.spec.retention_policy_ref else {
         return RetentionPolicySpec::default();
     };
-    let Some(policy) = &loaded.policy else {
+    let Some(policy) = policy else {
         problems.push(Problem::new(
             Reason::PolicyNotFound,
             format!(
@@ -255,7 +273,8 @@ fn volume(
             Reason::VolumeNotChangeable,
             format!(
                 "spec.storage.size is {wanted}, but volume claim {} has {} and StorageClass {existing} doesn't allow \
-                 expansion: set the size back, or let the cluster's administrator set allowVolumeExpansion: true",
+                 expansion: let the cluster's administrator set allowVolumeExpansion: true on the class, or delete the connection \
+                 and apply it again with the volume's size (its data and keys are kept)",
                 claim.name_any(),
                 requested(claim).unwrap_or_default()
             ),

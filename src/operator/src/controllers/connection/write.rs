@@ -1,6 +1,7 @@
 //! One write of the status if it changed, and an event for each transition of Ready.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -43,6 +44,7 @@ pub async fn write(
     };
     context.metrics.status_written();
     if let Some(event) = event {
+        tracing::info!(reason = event.reason, message = event.note, "is told");
         let published = context.recorder.publish(&event, &connection.object_ref(&())).await;
         if let Err(error) = published {
             tracing::warn!(%error, "an event can't be written");
@@ -51,21 +53,32 @@ pub async fn write(
     Ok(())
 }
 
-/// An event for a new reason of Ready.
+fn is_at_risk(condition: &Condition) -> bool {
+    condition.reason == Reason::DeliveriesAtRisk.to_string()
+}
+
+/// An event for a new reason of Ready, or else for keys that begin or cease to die on time.
 fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnectionStatus) -> Option<Event> {
-    let new = find(&after.conditions, ConditionType::Ready)?;
-    let old = before.and_then(|status| find(&status.conditions, ConditionType::Ready));
-    if old.is_some_and(|old| old.reason == new.reason && old.status == new.status) {
-        return None;
-    }
     let passing = [Reason::RelayStarting, Reason::FirstRun, Reason::ConfigurationPending, Reason::Suspended];
-    let calm = new.status == "True" || passing.iter().any(|reason| reason.to_string() == new.reason);
-    // That a new connection's relay starts is no news.
-    if old.is_none() && calm {
-        return None;
-    }
+    let calm = |new: &Condition| {
+        new.status == "True" || passing.iter().any(|reason| reason.to_string() == new.reason)
+    };
+    let changed = |kind| {
+        let new = find(&after.conditions, kind)?;
+        let old = before.and_then(|status| find(&status.conditions, kind));
+        let same = old.is_some_and(|old| old.reason == new.reason && old.status == new.status);
+        // That a new connection's relay starts is no news.
+        let is_news = !same && (old.is_some() || !calm(new));
+        is_news.then_some((old, new))
+    };
+    let enforced = || {
+        let (old, new) = changed(ConditionType::RetentionEnforced)?;
+        let troubles = |one: &Condition| one.status == "False" || is_at_risk(one);
+        (troubles(new) || old.is_some_and(troubles)).then_some((old, new))
+    };
+    let (_, new) = changed(ConditionType::Ready).or_else(enforced)?;
     Some(Event {
-        type_: if calm { EventType::Normal } else { EventType::Warning },
+        type_: if calm(new) && !is_at_risk(new) { EventType::Normal } else { EventType::Warning },
         reason: new.reason.clone(),
         note: Some(new.message.chars().take(1_000).collect()),
         action: "Reconcile".to_owned(),

@@ -84,21 +84,14 @@ pub struct Plan<'a> {
     pub validated: &'a Validated,
     /// The connection's id.
     pub id: &'a str,
-    /// The relay's image, and since when a relay that was ready before has it.
-    pub image: Image,
+    /// Of the operator's configuration: [`crate::rollout::revision`].
+    pub revision: &'a str,
+    /// Since when a relay that was ready before has this revision.
+    pub updating_since: Option<Timestamp>,
     /// The operator's configuration.
     pub config: &'a OperatorConfig,
     /// The operator's namespace.
     pub operator_namespace: &'a str,
-}
-
-/// The relay's image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// The reference.
-    pub reference: String,
-    /// Since when a relay that was ready before has it.
-    pub since: Option<Timestamp>,
 }
 
 /// Builds all of them.
@@ -229,12 +222,12 @@ mod tests {
         let text = "relay: {image: 'registry.example/relay:1'}\negress: {allowedNetworks: [10.20.0.0/16]}";
         let config = OperatorConfig::parse(text).expect("a configuration");
         let validated = validated();
-        let image = Image { reference: config.relay.image.clone(), since: None };
         let id = "3f6c0000-1111-4222-8333-444455556666";
         let plan = Plan {
             validated: &validated,
             id,
-            image,
+            revision: "5f0c",
+            updating_since: None,
             config: &config,
             operator_namespace: "marketrelay-system",
         };

@@ -50,7 +50,7 @@ fn container(plan: &Plan<'_>) -> Container {
     let relay = &plan.config.relay;
     Container {
         name: "relay".to_owned(),
-        image: Some(plan.image.reference.clone()),
+        image: Some(relay.image.clone()),
         image_pull_policy: Some(
             match relay.image_pull_policy {
                 PullPolicy::Always => "Always",

@@ -13,8 +13,10 @@ use super::{Plan, pod, strings};
 /// Keeps the relay's one pod running.
 pub fn build(plan: &Plan<'_>, config_digest: &str) -> StatefulSet {
     let mut metadata = plan.owned(plan.names().relay());
-    metadata.annotations =
-        plan.image.since.map(|since| strings(&[(labels::IMAGE_SINCE, &since.to_string())]));
+    let since = plan.updating_since.map(|since| since.to_string());
+    let since = since.as_deref().map(|since| (labels::REVISION_SINCE, since));
+    let annotations: Vec<_> = [(labels::REVISION, plan.revision)].into_iter().chain(since).collect();
+    metadata.annotations = Some(strings(&annotations));
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(plan.labels()),

@@ -1,0 +1,45 @@
+//! One step, done to the Secret that was read.
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::ResourceExt;
+use marketrelay_keyring::KeyringError;
+use zeroize::Zeroize;
+
+use super::{
+    decide::{Seen, Step},
+    facts::{annotations, grid, horizon, parse},
+};
+use crate::secrets::wipe;
+
+/// Does it, and says how many keys it made.
+pub fn change(secret: &mut Secret, step: &Step, seen: &Seen) -> Result<usize, KeyringError> {
+    if let Step::Destroy(names) = step {
+        // By name alone: a keyring that can't be used loses its keys too.
+        let data = secret.data.get_or_insert_default();
+        for mut key in names.iter().filter_map(|at| data.remove(&at.to_string())) {
+            key.0.zeroize();
+        }
+        return Ok(0);
+    }
+    let mut keyring = parse(secret)?;
+    let made = match step {
+        Step::Destroy(_) => 0,
+        Step::Extend(retention) => {
+            let from = seen.unreached;
+            keyring.extend(grid(keyring.connection_id(), retention), from, horizon(retention, from))?
+        }
+        Step::DropVolumeKeys(below) => {
+            keyring.drop_volume_keys_below(*below);
+            0
+        }
+        Step::AddVolumeKey(epoch) => {
+            let added = keyring.add_volume_key()?;
+            secret.annotations_mut().extend(annotations(seen.now, *epoch));
+            added.into_iter().count()
+        }
+    };
+    wipe(secret);
+    let entries = keyring.entries().into_iter();
+    secret.data = Some(entries.map(|(name, bytes)| (name, ByteString(bytes))).collect());
+    Ok(made)
+}

@@ -1,0 +1,143 @@
+//! What is to be done with a keyring, one step at a time. Pure: the same for whoever leads, however often it was
+//! interrupted.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::relay::{KeyringUse, Retention};
+use marketrelay_keyring::DestroyAt;
+
+use super::facts::{Held, KeyringFacts, key_epoch, reaches};
+
+/// Nothing that is due waits for this: only a clock that was set, or a policy that became known in between.
+const LOOK: Duration = Duration::from_mins(1);
+/// While a relay's word or the API server's clock is waited for.
+const LOOK_SOON: Duration = Duration::from_secs(5);
+
+/// Everything that matters beside the keyring.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The retention in effect; `None`: there is no connection, or its policy can't be used.
+    pub retention: Option<Retention>,
+    /// The last word of the keyring's own relay.
+    pub relay: Option<KeyringUse>,
+    /// By our clock.
+    pub now: Timestamp,
+    /// No operator's clock that agrees has reached this time: keys of before it aren't made.
+    pub unreached: Timestamp,
+    /// Whether the two agree. If not, nothing is done by the clock.
+    pub agreed: bool,
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Epoch keys whose time has come.
+    Destroy(Vec<DestroyAt>),
+    /// Volume keys below this generation: the relay needs them no more.
+    DropVolumeKeys(u32),
+    /// The keyring runs short of epoch keys.
+    Extend(Retention),
+    /// The volume key's replacement begins.
+    AddVolumeKey(SignedDuration),
+}
+
+/// What is due before anything else, whatever else is known: the keys whose time has come.
+pub fn due(held: &Held, seen: &Seen) -> Option<Step> {
+    let due: Vec<_> = held.destroy_at.iter().copied().filter(|at| at.is_due(seen.now)).collect();
+    (seen.agreed && !due.is_empty()).then_some(Step::Destroy(due))
+}
+
+/// The next step; `None`: all is as it should be.
+pub fn next(held: &Held, seen: &Seen) -> Option<Step> {
+    due(held, seen).or_else(|| replaced(held, seen)).or_else(|| ahead(held, seen))
+}
+
+/// Ends the volume key's replacement, once the relay says that nothing needs an older one.
+fn replaced(held: &Held, seen: &Seen) -> Option<Step> {
+    let (oldest, newest) = generations(held.keyring.as_ref().ok()?)?;
+    let used = seen.relay.as_ref()?;
+    let confirmed = oldest < newest && used.oldest_generation == newest && used.mounted_generation == newest;
+    confirmed.then_some(Step::DropVolumeKeys(newest))
+}
+
+/// Makes the keys that will be needed.
+fn ahead(held: &Held, seen: &Seen) -> Option<Step> {
+    let facts = held.keyring.as_ref().ok().filter(|_| seen.agreed)?;
+    if let Some(retention) = seen.retention.filter(|retention| !reaches(facts, retention, seen.unreached)) {
+        return Some(Step::Extend(retention));
+    }
+    let (oldest, newest) = generations(facts)?;
+    let epoch = epoch(facts, seen);
+    let old = facts.volume_key_since.is_none_or(|since| seen.now.duration_since(since) >= epoch);
+    (oldest == newest && old).then_some(Step::AddVolumeKey(epoch))
+}
+
+fn generations(facts: &KeyringFacts) -> Option<(u32, u32)> {
+    Some((*facts.generations.first()?, *facts.generations.last()?))
+}
+
+fn epoch(facts: &KeyringFacts, seen: &Seen) -> SignedDuration {
+    seen.retention.as_ref().map_or(facts.key_epoch, key_epoch)
+}
+
+/// How long nothing has to be done for, if nobody rings: until the very moment of the next key.
+pub fn idle(held: &Held, seen: &Seen) -> Duration {
+    if next(held, seen).is_some() {
+        return Duration::ZERO;
+    }
+    let facts = held.keyring.as_ref().ok();
+    let waits = !seen.agreed || facts.is_some_and(|facts| facts.generations.len() > 1);
+    let look = if waits { LOOK_SOON } else { LOOK };
+    let destruction = held.destroy_at.first().and_then(|at| Timestamp::from_second(at.as_second()).ok());
+    let replacement = facts.and_then(|facts| facts.volume_key_since?.checked_add(epoch(facts, seen)).ok());
+    let until = |at: Timestamp| Duration::try_from(at.duration_since(seen.now)).ok();
+    let moments = [destruction, replacement].into_iter().flatten().filter_map(until);
+    // What is past and wasn't done waits for something else than the time.
+    moments.filter(|wait| !wait.is_zero()).min().map_or(look, |wait| wait.min(look))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn held(destroy_at: &[i64], generations: &[u32], since: i64) -> Held {
+        let destroy_at: Vec<_> = destroy_at.iter().map(|at| DestroyAt::from_second(NOW + at)).collect();
+        let keyring = KeyringFacts {
+            id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
+            destroy_at: destroy_at.clone(),
+            generations: generations.to_vec(),
+            volume_key_since: Timestamp::from_second(NOW + since).ok(),
+            key_epoch: SignedDuration::from_hours(24),
+        };
+        Held { destroy_at, keyring: Ok(keyring) }
+    }
+
+    fn seen(agreed: bool) -> Seen {
+        let now = Timestamp::from_millisecond(NOW * 1_000 + 250).expect("in range");
+        Seen { retention: None, relay: None, now, unreached: now + SignedDuration::from_mins(5), agreed }
+    }
+
+    #[test]
+    fn the_next_look_is_at_the_moment_of_the_next_key_and_at_once_if_that_has_come() {
+        for (destroy_at, generations, since, agreed, millis) in [
+            (&[30, 3_600][..], &[1][..], 0, true, 29_750),
+            (&[3_600], &[1], 0, true, 60_000),
+            (&[3_600], &[1], 40 - 86_400, true, 39_750),
+            (&[0, 3_600], &[1], 0, true, 0),
+            (&[3_600], &[1], -86_400, true, 0),
+            (&[3_600], &[1, 2], -86_400, true, 5_000),
+            (&[2], &[1, 2], 0, true, 1_750),
+            (&[0, 3_600], &[1], 0, false, 5_000),
+        ] {
+            let wait = idle(&held(destroy_at, generations, since), &seen(agreed));
+            assert_eq!(
+                wait,
+                Duration::from_millis(millis),
+                "{destroy_at:?} {generations:?} {since} {agreed}"
+            );
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! A keyring between operators that are paused, restarted and take turns, relays that confirm late or never, policies
+//! that change and clocks that are set.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use marketrelay_api::{
+    labels,
+    relay::{KeyringUse, Retention},
+};
+use marketrelay_keyring::{DestroyAt, Keyring};
+use proptest::prelude::*;
+
+use super::{
+    change::change,
+    decide::{Seen, Step, due, next},
+    facts::{Held, judge},
+};
+use crate::clock::TOLERANCE;
+
+const START: i64 = 1_800_000_000;
+const ID: &str = "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34";
+
+#[derive(Clone, Debug)]
+enum Event {
+    /// Time passes.
+    Pass(i64),
+    /// An operator's clock is set this far from the API server's.
+    Set(usize, i64),
+    /// An operator works until nothing is to be done, or catches up only.
+    Settle(usize, bool),
+    /// An operator reads and decides, and is then paused.
+    Read(usize),
+    /// It goes on with what it had read.
+    Replace(usize),
+    /// A policy with this epoch, and this many epochs; none at all.
+    Policy(Option<(i64, i64)>),
+    /// The relay takes the keyring from its mount.
+    Mount,
+    /// It has rewritten its records.
+    Rewrite,
+    /// The operators hear what it says.
+    Hear,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (1i64..2_000).prop_map(Event::Pass),
+        1 => (0usize..2, -300i64..=300).prop_map(|(who, by)| Event::Set(who, by)),
+        1 => (0usize..2, -9_000i64..=9_000).prop_map(|(who, by)| Event::Set(who, by)),
+        4 => (0usize..2, any::<bool>()).prop_map(|(who, only_due)| Event::Settle(who, only_due)),
+        3 => (0usize..2).prop_map(Event::Read),
+        3 => (0usize..2).prop_map(Event::Replace),
+        1 => prop::option::of((60i64..900, 2i64..20)).prop_map(Event::Policy),
+        2 => Just(Event::Mount),
+        2 => Just(Event::Rewrite),
+        2 => Just(Event::Hear),
+    ]
+}
+
+#[derive(Default)]
+struct Operator {
+    offset: i64,
+    paused: Option<(u64, Secret, Seen)>,
+}
+
+struct World {
+    now: i64,
+    version: u64,
+    secret: Secret,
+    dead: BTreeSet<Vec<u8>>,
+    operators: [Operator; 2],
+    retention: Option<Retention>,
+    /// What the relay has mounted, and the oldest volume key that a record of it needs.
+    mounted: u32,
+    needed: u32,
+    heard: Option<KeyringUse>,
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).expect("in range")
+}
+
+fn retention(epoch: i64, epochs: i64) -> Retention {
+    let longest = epoch * epochs;
+    Retention {
+        anonymize_after_seconds: longest,
+        delete_after_shipment_seconds: longest,
+        key_epoch_seconds: epoch,
+    }
+}
+
+fn epochs(secret: &Secret) -> BTreeMap<DestroyAt, Vec<u8>> {
+    let entries = secret.data.iter().flatten();
+    entries.filter_map(|(name, bytes)| Some((name.parse().ok()?, bytes.0.clone()))).collect()
+}
+
+fn generations(secret: &Secret) -> Vec<u32> {
+    judge(secret).keyring.expect("it can be used").generations
+}
+
+impl World {
+    fn new() -> Self {
+        let keyring = Keyring::generate(ID.parse().expect("a UUID")).expect("random bytes");
+        let data = keyring.entries().into_iter().map(|(name, bytes)| (name, ByteString(bytes))).collect();
+        let mut secret = Secret { data: Some(data), ..Secret::default() };
+        secret.metadata.labels = Some([(labels::COMPONENT.to_owned(), labels::KEYS.to_owned())].into());
+        Self {
+            now: START,
+            version: 0,
+            secret,
+            dead: BTreeSet::new(),
+            operators: Default::default(),
+            retention: Some(retention(300, 10)),
+            mounted: 1,
+            needed: 1,
+            heard: None,
+        }
+    }
+
+    /// By the API server's clock.
+    fn time(&self) -> Timestamp {
+        at(self.now)
+    }
+
+    fn seen(&self, who: usize) -> Seen {
+        let offset = self.operators[who].offset;
+        Seen {
+            retention: self.retention,
+            relay: self.heard.clone(),
+            now: at(self.now + offset),
+            unreached: self.time().max(at(self.now + offset)) + TOLERANCE,
+            agreed: SignedDuration::from_secs(offset.abs()) <= TOLERANCE,
+        }
+    }
+
+    fn read(&mut self, who: usize, decide: fn(&Held, &Seen) -> Option<Step>) -> bool {
+        let seen = self.seen(who);
+        let mut changed = self.secret.clone();
+        let Some(step) = decide(&judge(&changed), &seen) else { return false };
+        change(&mut changed, &step, &seen).expect("random bytes");
+        self.operators[who].paused = Some((self.version, changed, seen));
+        true
+    }
+
+    /// As the API server does it: of two writes of one version, the first.
+    fn replace(&mut self, who: usize) {
+        let Some((version, after, seen)) = self.operators[who].paused.take() else { return };
+        if version != self.version {
+            return;
+        }
+        self.check(&after, &seen);
+        self.version += 1;
+        self.secret = after;
+    }
+
+    fn check(&mut self, after: &Secret, seen: &Seen) {
+        let (old, new) = (epochs(&self.secret), epochs(after));
+        for (at, key) in &old {
+            if let Some(kept) = new.get(at) {
+                assert_eq!(kept, key, "{at} was exchanged");
+            } else {
+                assert!(at.is_due(seen.now), "{at} was lost while alive");
+                assert!(at.is_due(self.time() + TOLERANCE), "{at} was lost by a wrong clock");
+                self.dead.insert(at.to_string().into_bytes());
+            }
+        }
+        for at in new.keys().filter(|at| !old.contains_key(at)) {
+            assert!(!self.dead.contains(&at.to_string().into_bytes()), "{at} came back");
+        }
+        let (old, new) = (generations(&self.secret), generations(after));
+        assert!(new.len() <= 2, "{new:?}");
+        assert!(new.last() >= old.last());
+        let lost = old.iter().filter(|generation| !new.contains(generation));
+        assert!(
+            lost.into_iter().all(|generation| *generation < self.needed),
+            "needed and dropped: {old:?} {new:?}"
+        );
+    }
+
+    fn settle(&mut self, who: usize, only_due: bool) {
+        let decide = if only_due { due } else { next };
+        let mut steps = 0;
+        while self.read(who, decide) {
+            self.replace(who);
+            steps += 1;
+            assert!(steps < 8, "it never settles");
+        }
+        let seen = self.seen(who);
+        let outlived = |at: &DestroyAt| seen.agreed && at.is_due(seen.now);
+        let alive: Vec<_> = epochs(&self.secret).into_keys().filter(outlived).collect();
+        assert!(alive.is_empty(), "still alive at {}: {alive:?}", seen.now);
+    }
+
+    fn happen(&mut self, event: &Event) {
+        match *event {
+            Event::Pass(seconds) => self.now += seconds,
+            Event::Set(who, offset) => self.operators[who].offset = offset,
+            Event::Settle(who, only_due) => self.settle(who, only_due),
+            Event::Read(who) => {
+                self.read(who, next);
+            }
+            Event::Replace(who) => self.replace(who),
+            Event::Policy(policy) => self.retention = policy.map(|(epoch, epochs)| retention(epoch, epochs)),
+            Event::Mount => self.mounted = *generations(&self.secret).last().expect("a volume key"),
+            Event::Rewrite => self.needed = self.mounted,
+            Event::Hear => {
+                self.heard = Some(KeyringUse {
+                    mounted_generation: self.mounted,
+                    oldest_generation: self.needed,
+                    first_mounted: None,
+                });
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
+    #[test]
+    fn no_key_outlives_its_time_or_comes_back_and_no_live_or_needed_key_is_lost(
+        events in prop::collection::vec(event(), 1..120),
+    ) {
+        let mut world = World::new();
+        for event in &events {
+            world.happen(event);
+        }
+    }
+}
+
+#[test]
+fn a_volume_key_is_replaced_every_epoch_as_soon_as_the_relay_confirms_and_not_before() {
+    let mut world = World::new();
+    world.settle(0, false);
+    assert_eq!(generations(&world.secret), [1, 2], "since when is not known: at once");
+    world.now += 3_000;
+    world.settle(0, false);
+    world.happen(&Event::Mount);
+    world.happen(&Event::Hear);
+    world.settle(0, false);
+    assert_eq!(generations(&world.secret), [1, 2]);
+    world.happen(&Event::Rewrite);
+    world.happen(&Event::Hear);
+    world.settle(0, false);
+    assert_eq!(generations(&world.secret), [2, 3], "one epoch has passed meanwhile");
+    world.happen(&Event::Mount);
+    world.happen(&Event::Rewrite);
+    world.happen(&Event::Hear);
+    world.settle(0, false);
+    assert_eq!(generations(&world.secret), [3]);
+    world.now += 299;
+    world.settle(0, false);
+    assert_eq!(generations(&world.secret), [3]);
+    world.now += 1;
+    world.settle(0, false);
+    assert_eq!(generations(&world.secret), [3, 4]);
+}
+
+#[test]
+fn a_keyring_that_cannot_be_used_loses_the_keys_whose_time_has_come_all_the_same() {
+    let mut world = World::new();
+    world.settle(0, false);
+    let data = world.secret.data.get_or_insert_default();
+    data.insert("theirs".to_owned(), ByteString(b"1".to_vec()));
+    let (before, now) = (data.len(), START + 601);
+    world.now = now;
+    let seen = world.seen(0);
+    let step = next(&judge(&world.secret), &seen).expect("a key is due");
+    change(&mut world.secret, &step, &seen).expect("by name");
+    assert_eq!(next(&judge(&world.secret), &seen), None);
+    let data = world.secret.data.unwrap_or_default();
+    assert!(data.len() < before && data.contains_key("theirs"), "{:?}", data.keys());
+}

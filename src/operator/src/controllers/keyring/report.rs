@@ -1,0 +1,119 @@
+//! What was done is told: an audit record for each key, figures, and an event where it concerns a person.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
+use kube::{
+    Resource, ResourceExt,
+    runtime::events::{Event, EventType},
+};
+use marketrelay_api::labels;
+use marketrelay_keyring::DestroyAt;
+
+use super::{
+    Metadata,
+    decide::Step,
+    facts::{Held, connection},
+};
+use crate::{audit::Record, controllers::connection::Context};
+
+/// A key that was destroyed this much after its time was destroyed late; a new leader takes over sooner.
+pub const LATE: SignedDuration = SignedDuration::from_mins(1);
+
+/// A step was written. `before`: what the keyring held then.
+pub async fn done(context: &Context, keyring: &Metadata, step: &Step, made: usize, before: &Held) {
+    let metrics = &context.metrics.keyrings;
+    match step {
+        Step::Destroy(keys) => {
+            let now = context.clock.now();
+            let latest = keys.iter().map(|at| late(*at, now)).max().unwrap_or_default();
+            for at in keys {
+                metrics.destroyed(late(*at, now).as_secs_f64());
+                record(keyring, "EpochKeyDestroyed", &at.to_string(), None, Some((*at, now)));
+            }
+            if latest >= LATE {
+                warn(context, keyring, keys.len(), latest).await;
+            }
+        }
+        Step::DropVolumeKeys(below) => {
+            for generation in generations(before).filter(|generation| generation < below) {
+                metrics.volume_key_destroyed();
+                record(keyring, "VolumeKeyDestroyed", &format!("volume.{generation}"), None, None);
+            }
+        }
+        Step::AddVolumeKey(_) => {
+            let newest = generations(before).last().unwrap_or_default().saturating_add(1);
+            record(keyring, "VolumeKeyAdded", &format!("volume.{newest}"), None, None);
+        }
+        Step::Extend(_) => {
+            tracing::info!(keyring = %keyring.name_any(), namespace = keyring.namespace(), made, "keyring extended");
+        }
+    }
+}
+
+/// The API server refused a step.
+pub fn failed(keyring: &Metadata, step: &Step, before: &Held, error: &kube::Error) {
+    let error = error.to_string();
+    let failed = |action: &'static str, key: &str| record(keyring, action, key, Some(&error), None);
+    match step {
+        Step::Destroy(keys) => keys.iter().for_each(|at| failed("EpochKeyDestroyed", &at.to_string())),
+        Step::DropVolumeKeys(below) => generations(before)
+            .filter(|generation| generation < below)
+            .for_each(|generation| failed("VolumeKeyDestroyed", &format!("volume.{generation}"))),
+        Step::AddVolumeKey(_) | Step::Extend(_) => {}
+    }
+}
+
+fn generations(held: &Held) -> impl Iterator<Item = u32> + '_ {
+    held.keyring.iter().flat_map(|facts| facts.generations.iter().copied())
+}
+
+fn late(at: DestroyAt, now: Timestamp) -> SignedDuration {
+    Timestamp::from_second(at.as_second()).map_or(SignedDuration::ZERO, |at| now.duration_since(at))
+}
+
+fn record(
+    keyring: &Metadata,
+    action: &'static str,
+    key: &str,
+    error: Option<&str>,
+    destroyed: Option<(DestroyAt, Timestamp)>,
+) {
+    let due = |at: DestroyAt| Timestamp::from_second(at.as_second()).ok();
+    let destroyed = destroyed.and_then(|(at, now)| Some((due(at)?, late(at, now).as_secs_f64())));
+    let record = Record {
+        action,
+        namespace: &keyring.namespace().unwrap_or_default(),
+        secret: &keyring.name_any(),
+        key,
+        connection_id: keyring.labels().get(labels::CONNECTION_ID).map_or("", String::as_str),
+        error,
+        destroyed,
+    };
+    record.write();
+}
+
+/// An event at the connection, or at the Secret that it left behind.
+async fn warn(context: &Context, keyring: &Metadata, keys: usize, latest: SignedDuration) {
+    let connection = connection(keyring).and_then(|of| context.stores.connections.get(&of));
+    let object = connection.map_or_else(|| reference(keyring), |connection| connection.object_ref(&()));
+    let late = SignedDuration::from_secs(latest.as_secs());
+    let note = format!(
+        "keys of {} were destroyed late ({keys}, up to {late:#} after their time): the operator wasn't at work then, or \
+         the API server didn't take it (docs/runbooks/conditions.md#destructionlate)",
+        keyring.name_any()
+    );
+    let event = Event {
+        type_: EventType::Warning,
+        reason: "KeyDestroyedLate".to_owned(),
+        note: Some(note),
+        action: "DestroyKey".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, &object).await {
+        tracing::warn!(%error, "an event can't be written");
+    }
+}
+
+fn reference(keyring: &Metadata) -> ObjectReference {
+    Secret { metadata: keyring.metadata.clone(), ..Secret::default() }.object_ref(&())
+}
