@@ -15,8 +15,8 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::common::{
-    Answer, Authority, CLIENT, Control, Delivery, Destination, Mounts, Process, SOON, backing_off, bol,
-    decrypted, drained, eventually, order, requests, sandbox,
+    Answer, Authority, CLIENT, Control, Delivery, Destination, LIMITS, Mounts, Process, SOON, backing_off,
+    bol, decrypted, drained, eventually, order, requests, sandbox,
 };
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -154,20 +154,26 @@ async fn an_erased_order_that_is_told_again_stays_away_until_its_own_deadline_an
     delivery.erase("case", vec![delivery.number("A1")]).await;
     let orders = "SELECT count(*) FROM orders";
     // An order that hasn't shipped could be told until its age limit.
-    for day in [0, 29, 30, 30] {
+    for day in [0, 29, 30, 29] {
         delivery.pass(DAY * day);
         extend(&delivery);
         delivery.ingest(vec![order_of("A1", |_| {}), order_of(&format!("B{day}"), |_| {})]).await;
     }
     assert_eq!(delivery.count(orders).await, 3, "new orders of the same days are stored");
     assert_eq!(delivery.count("SELECT count(*) FROM erasure_journal").await, 1);
-    delivery.pass(DAY * 3);
+    delivery.pass(DAY * 4);
     extend(&delivery);
     delivery.ingest(vec![shipped(88)]).await;
+    keep(&delivery).await;
     assert_eq!(delivery.count("SELECT count(*) FROM erasure_journal").await, 0, "the entry has ended");
     delivery.ingest(vec![shipped(88)]).await;
-    assert_eq!(delivery.count(orders).await, 3, "it is past its deadline now");
+    assert_eq!(delivery.count(orders).await, 0, "it is past its deadline now, as the others are");
     assert!(delivery.count("SELECT dropped_past_deadline FROM relay").await >= 1);
+}
+
+/// As the relay does beside collecting and delivering.
+async fn keep(delivery: &Delivery) {
+    delivery.keeper(LIMITS).look().await.expect("kept");
 }
 
 /// As the operator does.
@@ -208,6 +214,7 @@ async fn a_destination_that_is_down_beyond_the_orders_deadline_is_not_told_and_n
     backing_off(&delivery, 1).await;
     delivery.pass(DAY * 31);
     extend(&delivery);
+    keep(&delivery).await;
     drained(&delivery).await;
     assert_eq!(destination.requests().len(), 1);
     assert_eq!(delivery.count("SELECT count(*) FROM erased_orders").await, 0);
@@ -223,7 +230,7 @@ async fn of_a_suspended_relay_too_what_can_not_be_told_any_more_is_forgotten() {
     delivery.erase("case", vec![delivery.number("A1")]).await;
     delivery.pass(DAY * 31);
     extend(&delivery);
-    delivery.ingest(vec![order_of("A2", |_| {})]).await;
+    keep(&delivery).await;
     assert_eq!(delivery.count("SELECT count(*) FROM erased_orders").await, 0);
     assert_eq!(delivery.count("SELECT given_up FROM relay").await, 1);
 }
