@@ -157,7 +157,8 @@ async fn an_erased_order_that_is_told_again_stays_away_until_its_own_deadline_an
     for day in [0, 29, 30, 29] {
         delivery.pass(DAY * day);
         extend(&delivery);
-        delivery.ingest(vec![order_of("A1", |_| {}), order_of(&format!("B{day}"), |_| {})]).await;
+        let orders = vec![order_of("A1", |_| {}), order_of(&format!("B{day}"), |_| {})];
+        delivery.told(orders, Some(delivery.now())).await.expect("stored");
     }
     assert_eq!(delivery.count(orders).await, 3, "new orders of the same days are stored");
     assert_eq!(delivery.count("SELECT count(*) FROM erasure_journal").await, 1);
@@ -208,7 +209,7 @@ async fn a_destination_that_is_down_beyond_the_orders_deadline_is_not_told_and_n
     let destination = Destination::start().await;
     let mut delivery = Delivery::to(&destination);
     destination.answer((0..9).map(|_| Answer::Status(500)));
-    delivery.ingest(vec![order_of("A1", |_| {})]).await;
+    delivery.told(vec![order_of("A1", |_| {})], Some(delivery.now())).await.expect("stored");
     delivery.erase("case", vec![delivery.number("A1")]).await;
     delivery.start().await;
     backing_off(&delivery, 1).await;
