@@ -13,7 +13,7 @@ use kube::{
     api::PartialObjectMeta,
     runtime::reflector::{ObjectRef, Store},
 };
-use marketrelay_api::{Reason, connection::MarketplaceKind};
+use marketrelay_api::{Reason, connection::MarketplaceKind, labels};
 use zeroize::Zeroize;
 
 use crate::problem::Problem;
@@ -75,6 +75,11 @@ impl<T: Clone> Judged<T> {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, String), (String, T)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a Secret holds keys of ours, by its label.
+pub fn is_key(secret: &impl ResourceExt) -> bool {
+    secret.labels().get(labels::COMPONENT).is_some_and(|component| component == labels::KEYS)
 }
 
 /// Overwrites the contents.

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::stores::Stores;
+use crate::{secrets::is_key, stores::Stores};
 
 /// Looked at this often even if nothing rings.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -35,10 +35,6 @@ pub async fn run(client: Client, stores: Arc<Stores>, bell: Arc<Notify>) {
         }
         let _rung = tokio::time::timeout(INTERVAL, bell.notified()).await;
     }
-}
-
-fn is_key(secret: &(impl ResourceExt + ?Sized)) -> bool {
-    secret.labels().get(labels::COMPONENT).is_some_and(|component| component == labels::KEYS)
 }
 
 async fn mark<K>(client: &Client, stores: &Stores, object: &impl ResourceExt)

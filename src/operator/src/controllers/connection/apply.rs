@@ -14,7 +14,7 @@ use snafu::{ResultExt, Snafu, ensure};
 use super::children::{Children, Prepared};
 use crate::{compare::holds, problem::Problem, secrets::wipe};
 
-/// Why a child can't be applier.
+/// Why a child can't be applied.
 #[derive(Debug, Snafu)]
 pub enum ApplyError {
     #[snafu(display("{kind} {name}: {source}"))]

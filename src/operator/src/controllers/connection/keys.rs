@@ -148,21 +148,22 @@ pub async fn ensure(
     let api = Api::namespaced(context.client.clone(), &validated.namespace);
     if found.digest.is_none() {
         let key = key_secret(DIGEST_KEY, DIGEST_KEY_ENTRY, &SecretKey::generate()?, None);
-        kept(&api, key, DIGEST_KEY_ENTRY).await?;
+        kept(context, &api, key, DIGEST_KEY_ENTRY).await?;
     }
     if found.database.is_none() {
         let owner = Some(validated.name.as_str());
         let key = SecretKey::generate()?;
         let key = key_secret(&names.database_key(), DATABASE_KEY_ENTRY, &key, owner);
-        kept(&api, key, DATABASE_KEY_ENTRY).await?;
+        kept(context, &api, key, DATABASE_KEY_ENTRY).await?;
     }
     match found.keyring {
         Some(judgement) => judgement.map_err(|problem| KeysError::Lost { problem }),
-        None => new_keyring(&api, validated, now).await,
+        None => new_keyring(context, &api, validated, now).await,
     }
 }
 
 async fn new_keyring(
+    context: &Context,
     api: &Api<Secret>,
     validated: &Validated,
     now: Timestamp,
@@ -181,6 +182,7 @@ async fn new_keyring(
     let mut kept = create(api, secret).await?;
     let held = judge(&kept);
     wipe(&mut kept);
+    context.keyrings.note(&kept, held.clone());
     held.keyring.map_err(|problem| KeysError::Lost { problem })
 }
 
@@ -197,10 +199,12 @@ async fn create(api: &Api<Secret>, mut secret: Secret) -> Result<Secret, KeysErr
     }
 }
 
-async fn kept(api: &Api<Secret>, key: Secret, entry: &str) -> Result<(), KeysError> {
+/// Judged at once, so that it isn't read again.
+async fn kept(context: &Context, api: &Api<Secret>, key: Secret, entry: &str) -> Result<(), KeysError> {
     let mut kept = create(api, key).await?;
     let judgement = judge_key(&kept, entry);
     wipe(&mut kept);
+    context.single_keys.note(&kept, judgement.clone());
     judgement.map_err(|problem| KeysError::Lost { problem })
 }
 

@@ -6,7 +6,7 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{MarketplaceConnection, Reason, labels, relay::Retention};
 use marketrelay_keyring::{ConnectionId, DestroyAt, Grid, Keyring, KeyringError};
 
-use crate::{names::Names, problem::Problem};
+use crate::{names::Names, problem::Problem, secrets::is_key};
 
 /// The key epoch of a keyring that doesn't say.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -39,7 +39,7 @@ pub struct Held {
 pub fn is_keyring(secret: &impl ResourceExt) -> bool {
     let labels = secret.labels();
     let connection = labels.get(labels::CONNECTION);
-    labels.get(labels::COMPONENT).is_some_and(|component| component == labels::KEYS)
+    is_key(secret)
         && labels.contains_key(labels::CONNECTION_ID)
         && connection.is_some_and(|name| Names(name).keyring() == secret.name_any())
 }
@@ -72,7 +72,7 @@ pub fn judge(secret: &Secret) -> Held {
 
 /// A Secret that isn't known to hold keys is somebody else's.
 pub fn ours(secret: &Secret) -> Result<(), Problem> {
-    if secret.labels().get(labels::COMPONENT).is_some_and(|component| component == labels::KEYS) {
+    if is_key(secret) {
         return Ok(());
     }
     Err(Problem::new(
