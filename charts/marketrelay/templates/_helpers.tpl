@@ -57,7 +57,13 @@ relay:
 storage:
   defaultStorageClassName: {{ . | quote }}
 {{- end }}
+{{- $delay := $v.retention.shorteningDelay }}
+{{- if not (or $v.allowShortDurations (regexMatch "[dh]$|^([6-9][0-9]|[0-9]{3,})m$|^(3[6-9][0-9]{2}|[4-9][0-9]{3}|[0-9]{5,})s$" $delay)) }}
+{{- fail (printf "retention.shorteningDelay is %s: below 1h there is too little time to notice a mistake and take it back; write 1h or more (allowShortDurations is for tests)" $delay) }}
+{{- end }}
 allowShortDurations: {{ $v.allowShortDurations }}
+retention:
+  shorteningDelay: {{ $delay }}
 {{- with $v.endpoints }}
 endpoints:
   {{- toYaml . | nindent 2 }}

@@ -52,6 +52,8 @@ pub enum Reason {
     PolicyNotReady,
     /// A duration below a day, without the operator's permission.
     ShortDurationsNotAllowed,
+    /// A shorter retention waits until it takes effect.
+    ShorteningWaits,
     /// Neither the connection nor the cluster names a StorageClass.
     StorageClassMissing,
     /// The StorageClass doesn't exist.

@@ -249,9 +249,39 @@ pub struct RetentionInEffect {
     pub anonymize_after: Duration,
     /// After the order's first shipment.
     pub delete_after_shipment: Duration,
+    /// How finely keys are destroyed.
+    #[serde(default = "default_key_epoch")]
+    pub key_epoch: Duration,
     /// Keys that can still open something.
     pub keys_live: i64,
     /// When the next of them dies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key_destruction: Option<Time>,
+    /// What the policy shortens, and waits until it takes effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingRetention>,
+}
+
+/// A shorter retention that waits, so that a mistake can be taken back: set the policy back before it takes effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingRetention {
+    /// After the order was placed; absent if that doesn't become shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anonymize_after: Option<Duration>,
+    /// After the order's first shipment; absent if that doesn't become shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_after_shipment: Option<Duration>,
+    /// Since when it waits.
+    pub since: Time,
+    /// When it takes effect.
+    pub effective_at: Time,
+    /// Orders whose personal data would be gone at once or earlier than now, at most 10 minutes old; absent while the
+    /// relay can't be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affected: Option<i64>,
+}
+
+fn default_key_epoch() -> Duration {
+    Duration::days(1)
 }

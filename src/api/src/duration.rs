@@ -38,6 +38,11 @@ impl Duration {
         Self { text: format!("{days}d"), seconds: i64::from(days) * DAY }
     }
 
+    /// Whole hours.
+    pub fn hours(hours: u16) -> Self {
+        Self { text: format!("{hours}h"), seconds: i64::from(hours) * 3_600 }
+    }
+
     /// Whole minutes.
     pub fn minutes(minutes: u16) -> Self {
         Self { text: format!("{minutes}m"), seconds: i64::from(minutes) * 60 }

@@ -14,6 +14,8 @@ pub const CONNECTION: &str = "marketrelay.dev/connection";
 pub const CONNECTION_ID: &str = "marketrelay.dev/connection-id";
 /// The marketplace whose orders a volume holds.
 pub const MARKETPLACE: &str = "marketrelay.dev/marketplace";
+/// On a volume claim: the retention in effect for what it holds, as JSON.
+pub const RETENTION: &str = "marketrelay.dev/retention";
 /// `"true"` on what stays when its connection is deleted.
 pub const RETAINED: &str = "marketrelay.dev/retained";
 /// Keeps Velero from copying key material.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use snafu::{ResultExt, Snafu, ensure};
 
 use crate::{
+    Duration,
     connection::MarketplaceKind,
     relay::{Egress, MarketplaceEndpoints},
 };
@@ -24,6 +25,9 @@ pub struct OperatorConfig {
     /// Policies may have durations below a day. For tests only: personal data is gone within minutes.
     #[serde(default)]
     pub allow_short_durations: bool,
+    /// How a changed retention takes effect.
+    #[serde(default)]
+    pub retention: RetentionSettings,
     /// Endpoints other than the official ones, for sandboxes.
     #[serde(default)]
     pub endpoints: Endpoints,
@@ -159,6 +163,21 @@ impl Default for Rollout {
     }
 }
 
+/// How a changed retention takes effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RetentionSettings {
+    /// How long a shortened retention waits before it takes effect; below 1h only with
+    /// [`allow_short_durations`](OperatorConfig::allow_short_durations).
+    pub shortening_delay: Duration,
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self { shortening_delay: Duration::hours(24) }
+    }
+}
+
 /// How the operator works.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -199,6 +218,13 @@ impl OperatorConfig {
         check(concurrency, "controller.concurrency", "must be between 1 and 64")?;
         let interval = (5..=300).contains(&config.controller.status_interval_seconds);
         check(interval, "controller.statusIntervalSeconds", "must be between 5 and 300")?;
+        let delay = config.allow_short_durations || config.retention.shortening_delay.as_secs() >= 3_600;
+        check(
+            delay,
+            "retention.shorteningDelay",
+            "is below 1h, too little to notice a mistake and take it back: write 1h or more (allowShortDurations is \
+             for tests)",
+        )?;
         let memory = config.relay.resources.limits.contains_key("memory");
         check(memory, "relay.resources.limits", "has no memory: a relay must be bounded")?;
         Ok(config)
@@ -215,6 +241,15 @@ mod tests {
         assert_eq!(config.relay.image_pull_policy, PullPolicy::IfNotPresent);
         assert_eq!((config.rollout.max_updating, config.controller.concurrency), (5, 12));
         assert!(!config.allow_short_durations);
+        assert_eq!(config.retention.shortening_delay.to_string(), "24h");
+    }
+
+    #[test]
+    fn a_delay_below_an_hour_needs_the_permission_for_short_durations() {
+        let config = "relay: {image: a}\nallowShortDurations: true\nretention: {shorteningDelay: 1s}";
+        let config = OperatorConfig::parse(config).expect("allowed");
+        assert_eq!(config.retention.shortening_delay.as_secs(), 1);
+        OperatorConfig::parse("relay: {image: a}\nretention: {shorteningDelay: 1h}").expect("long enough");
     }
 
     #[test]
@@ -226,6 +261,8 @@ mod tests {
             ("relay: {image: a}\nrollout: {maxUpdating: 0}", "rollout.maxUpdating"),
             ("relay: {image: a}\ncontroller: {concurrency: 100}", "controller.concurrency"),
             ("relay: {image: a, resources: {requests: {}, limits: {}}}", "relay.resources.limits"),
+            ("relay: {image: a}\nretention: {shorteningDelay: 59m}", "retention.shorteningDelay"),
+            ("relay: {image: a}\nretention: {shorteningDelay: 0h}", "\"0h\" is not a duration"),
             ("relay: {image: a}\nendpoints: {bol: {api: 'https://x'}}", "token"),
         ] {
             let error = OperatorConfig::parse(text).expect_err(text).to_string();

@@ -1,6 +1,6 @@
 //! `RetentionPolicy`: how long personal data is kept.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ const DAYS_30: i64 = 2_592_000;
     printcolumn(name = "Amazon", type_ = "string", json_path = ".spec.amazon.anonymizeAfter"),
     printcolumn(name = "Shipped", type_ = "string", json_path = ".spec.deleteAfterShipment"),
     printcolumn(name = "Connections", type_ = "integer", json_path = ".status.connections"),
+    printcolumn(name = "Waiting", type_ = "integer", json_path = ".status.pending.connections"),
+    printcolumn(name = "Affected", type_ = "integer", json_path = ".status.pending.affected"),
+    printcolumn(name = "Until", type_ = "string", json_path = ".status.pending.effectiveAt"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -136,13 +139,29 @@ pub struct RetentionPolicyStatus {
     /// How many connections refer to it.
     #[serde(default)]
     pub connections: i64,
-    /// What holds for each marketplace's orders.
+    /// What the policy means for each marketplace's orders; what is in effect at a connection is in its own status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effective: Option<EffectivePerMarketplace>,
+    /// The connections at which a shorter retention waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<PendingConnections>,
     /// Ready, with a reason and a message that says what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// The connections at which a shorter retention waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingConnections {
+    /// How many they are.
+    pub connections: i64,
+    /// Orders whose personal data would be gone at once or earlier than now, of all of them; absent while a relay can't be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affected: Option<i64>,
+    /// When it takes effect at the last of them.
+    pub effective_at: Time,
 }
 
 /// What holds for each marketplace's orders.

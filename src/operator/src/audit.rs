@@ -37,3 +37,35 @@ impl Record<'_> {
         );
     }
 }
+
+/// A shorter retention waits, was taken back, or is in force.
+#[derive(Clone, Debug)]
+pub struct RetentionRecord<'a> {
+    /// What happened, CamelCase and bounded.
+    pub action: &'static str,
+    /// The connection's namespace.
+    pub namespace: &'a str,
+    /// The connection's name.
+    pub connection: &'a str,
+    /// The connection's id.
+    pub connection_id: &'a str,
+    /// What held, or was to hold.
+    pub from: &'a str,
+    /// What is to hold, or holds.
+    pub to: &'a str,
+    /// When it was to take effect.
+    pub effective_at: Option<Timestamp>,
+    /// Orders that it concerns, if that is known.
+    pub affected: Option<i64>,
+}
+
+impl RetentionRecord<'_> {
+    /// Writes it.
+    pub fn write(&self) {
+        let Self { action, namespace, connection, connection_id, from, to, effective_at, affected } = self;
+        let effective_at = effective_at.map(tracing::field::display);
+        tracing::info!(
+            target: TARGET, action, namespace, connection, connection_id, from, to, effective_at, affected, "audit"
+        );
+    }
+}

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use marketrelay_api::relay::{Erasure, ErasureAnswer, RelayStatus, paths};
+use marketrelay_api::relay::{Affected, AffectedQuery, Erasure, ErasureAnswer, RelayStatus, paths};
 use reqwest::{
     Client, Method, RequestBuilder,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -80,6 +80,16 @@ impl RelayClient {
     /// The status of a connection's relay.
     pub async fn status(&self, namespace: &str, name: &str) -> Result<RelayStatus, AskError> {
         answer(self.request(Method::GET, namespace, name, "status")).await
+    }
+
+    /// How many orders a shorter retention concerns.
+    pub async fn affected(
+        &self,
+        namespace: &str,
+        name: &str,
+        query: AffectedQuery,
+    ) -> Result<Affected, AskError> {
+        answer(self.request(Method::GET, namespace, name, "affected").query(&query)).await
     }
 
     /// Has a connection's relay erase; the same uid gets the same answer.

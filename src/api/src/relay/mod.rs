@@ -1,10 +1,12 @@
 //! What operator and relay say to each other: the configuration file, the mounted paths, the admin API.
 
+mod affected;
 mod config;
 mod erasure;
 pub mod paths;
 mod status;
 
+pub use affected::{Affected, AffectedQuery};
 pub use config::{
     AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, MarketplaceEndpoints,
     MarketplaceSettings, RelayConfig, Retention, WebhookConfig,

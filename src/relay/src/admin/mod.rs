@@ -1,5 +1,6 @@
-//! The admin API: status, erasures, metrics and health on one port with mutual TLS.
+//! The admin API: status, affected orders, erasures, metrics and health on one port with mutual TLS.
 
+mod affected;
 mod erasures;
 
 use std::{sync::Arc, time::Duration};
@@ -78,6 +79,7 @@ pub struct Admin {
 pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/v1/status", get(show_status))
+        .route("/v1/affected", affected::route())
         .route("/v1/erasures/{uid}", erasures::route())
         .route("/metrics", get(show_metrics))
         .route("/livez", get(live))

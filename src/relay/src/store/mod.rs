@@ -1,5 +1,6 @@
 //! The relay's database: SQLCipher, one writer thread, one reader.
 
+pub mod affected;
 pub mod delivery;
 pub mod erase;
 pub mod generation;

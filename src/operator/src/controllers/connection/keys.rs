@@ -8,7 +8,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
     runtime::reflector::ObjectRef,
 };
-use marketrelay_api::{Reason, labels};
+use marketrelay_api::{Reason, labels, relay::Retention};
 use marketrelay_keyring::{
     ConnectionId, DIGEST_KEY_ENTRY, InvalidConnectionId, Keyring, KeyringError, SecretKey,
 };
@@ -129,6 +129,7 @@ fn judge_key(secret: &Secret, entry: &str) -> Result<(), Problem> {
 pub async fn ensure(
     context: &Context,
     validated: &Validated,
+    retention: &Retention,
     found: Found,
     initialised: Initialised,
     now: Timestamp,
@@ -158,7 +159,7 @@ pub async fn ensure(
     }
     match found.keyring {
         Some(judgement) => judgement.map_err(|problem| KeysError::Lost { problem }),
-        None => new_keyring(context, &api, validated, now).await,
+        None => new_keyring(context, &api, validated, retention, now).await,
     }
 }
 
@@ -166,14 +167,15 @@ async fn new_keyring(
     context: &Context,
     api: &Api<Secret>,
     validated: &Validated,
+    retention: &Retention,
     now: Timestamp,
 ) -> Result<KeyringFacts, KeysError> {
     let id: ConnectionId = uuid::Uuid::new_v4().to_string().parse().context(IdentitySnafu)?;
     let mut keyring = Keyring::generate(id.clone())?;
-    keyring.extend(grid(&id, &validated.retention), now, horizon(&validated.retention, now))?;
+    keyring.extend(grid(&id, retention), now, horizon(retention, now))?;
     let name = Names(&validated.name).keyring();
     let mut metadata = metadata(&name, Some(&validated.name), Some(id.as_str()));
-    metadata.annotations = Some(annotations(now, key_epoch(&validated.retention)).into());
+    metadata.annotations = Some(annotations(now, key_epoch(retention)).into());
     let secret = Secret {
         metadata,
         data: Some(keyring.entries().into_iter().map(|(name, bytes)| (name, ByteString(bytes))).collect()),

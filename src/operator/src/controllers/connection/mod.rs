@@ -3,9 +3,12 @@
 mod apply;
 pub(crate) mod children;
 mod enforced;
+pub mod in_force;
 mod keys;
 mod load;
 mod observe;
+mod settle;
+mod shortening;
 mod status;
 mod validate;
 mod write;
@@ -21,7 +24,7 @@ use kube::{
     Client, ResourceExt,
     runtime::{controller::Action, events::Recorder, reflector::ObjectRef},
 };
-use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason};
+use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason, connection::PendingRetention};
 use rand::RngExt;
 use snafu::{ResultExt, Snafu};
 
@@ -39,8 +42,9 @@ use crate::{
     secrets::Judged,
     stores::Stores,
 };
+use in_force::Terms;
 use status::{Found, Relay};
-pub use validate::{retention, short_durations};
+pub use validate::short_durations;
 
 /// Of a new connection the children come first, those of all others too; their events bring the reconcile that writes
 /// its status, or this does.
@@ -129,16 +133,21 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let now = context.clock.now();
-    let loaded = load::load(connection.clone(), &context).await.context(LoadSnafu)?;
+    let mut loaded = load::load(connection, &context).await.context(LoadSnafu)?;
     let validation = validate::validate(&loaded, &context.config);
-    let encrypted = validation.encrypted.clone();
-    let effective = validation.effective.clone();
-    let (children, built) = Box::pin(build(&context, loaded, validation, now)).await?;
+    let in_force =
+        settle::settle(&context, &mut loaded, validation.wanted, now).await.context(StatusSnafu)?;
+    let connection = loaded.connection.clone();
+    let encrypted = validation.encrypted;
+    let wanted = Wanted { validated: validation.result, terms: in_force.as_ref().map(|one| &one.terms) };
+    let (children, built) = Box::pin(build(&context, loaded, wanted, now)).await?;
     if built.is_new {
         return Ok(Action::requeue(SETTLING));
     }
     let refusal = observe::refusal(&context.client, &children, now).await.context(LoadSnafu)?;
-    let relay = ask(&context, &connection, children.pod.as_deref()).await;
+    let relay = ask(&context, &connection, &children).await;
+    let pending = in_force.as_ref().and_then(|in_force| in_force.pending.as_ref());
+    let again = next_look(&context.config, pending, now);
     let found = Found {
         connection: &connection,
         encrypted,
@@ -148,12 +157,20 @@ pub async fn reconcile(
         relay,
         config_digest: built.config_digest,
         keyring: built.keyring,
-        effective,
+        in_force,
         clocks: enforced::Clocks { agree: context.clock.agrees(), ahead: context.clock.ahead() },
     };
     let status = status::status(found, now);
     write::write(&context, &connection, status, now).await.context(StatusSnafu)?;
-    Ok(Action::requeue(interval(&context.config)))
+    Ok(Action::requeue(again))
+}
+
+/// What the children are made from.
+struct Wanted<'a> {
+    /// Or every reason why they can't be.
+    validated: Result<validate::Validated, Vec<Problem>>,
+    /// The retention in force; there is one if they can.
+    terms: Option<&'a Terms>,
 }
 
 /// What became of the children.
@@ -171,17 +188,20 @@ struct Built {
 async fn build(
     context: &Context,
     loaded: load::Loaded,
-    validation: validate::Validation,
+    wanted: Wanted<'_>,
     now: Timestamp,
 ) -> Result<(children::Children, Built), ReconcileError> {
     let load::Loaded { connection, children, keys, .. } = loaded;
     let known = keys.keyring.clone().and_then(Result::ok);
-    let validated = match validation.result {
-        Ok(validated) => validated,
-        Err(blocked) => return Ok((children, Built { blocked, keyring: known, ..Built::default() })),
+    let (validated, terms) = match (wanted.validated, wanted.terms) {
+        (Ok(validated), Some(terms)) => (validated, terms),
+        (validated, _) => {
+            let blocked = validated.err().unwrap_or_default();
+            return Ok((children, Built { blocked, keyring: known, ..Built::default() }));
+        }
     };
     let initialised = load::initialised(&connection, &children, &context.stores);
-    let keyring = match keys::ensure(context, &validated, keys, initialised, now).await {
+    let keyring = match keys::ensure(context, &validated, &terms.into(), keys, initialised, now).await {
         Ok(keyring) => keyring,
         Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => {
@@ -216,6 +236,7 @@ async fn build(
         id: keyring.id.as_str(),
         revision: &context.revision,
         updating_since,
+        terms,
         config: &context.config,
         operator_namespace: &context.namespace,
     };
@@ -233,13 +254,8 @@ async fn build(
 }
 
 /// The relay's own word, if its pod runs.
-async fn ask(
-    context: &Context,
-    connection: &MarketplaceConnection,
-    pod: Option<&k8s_openapi::api::core::v1::Pod>,
-) -> Relay {
+async fn ask(context: &Context, connection: &MarketplaceConnection, children: &children::Children) -> Relay {
     let key = ObjectRef::from(connection);
-    let running = pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref()) == Some("Running");
     let silent = |since: Option<Instant>| {
         let mut memory = context.memory.silent_since.lock().unwrap_or_else(PoisonError::into_inner);
         match since {
@@ -247,7 +263,7 @@ async fn ask(
             None => memory.remove(&key),
         }
     };
-    if !running {
+    if !children.is_running() {
         silent(None);
         context.heard.forget(&key);
         return Relay::NotAsked;
@@ -269,6 +285,14 @@ async fn ask(
             }
         }
     }
+}
+
+/// With the interval, and at the moment at which a shorter retention takes effect. Once that has passed and it waits for
+/// something else, such as a spec that can be carried out, with the interval.
+fn next_look(config: &OperatorConfig, pending: Option<&PendingRetention>, now: Timestamp) -> Duration {
+    let left = pending.map(|pending| pending.effective_at.0.duration_since(now));
+    let left = left.and_then(|left| Duration::try_from(left).ok()).filter(|left| !left.is_zero());
+    left.unwrap_or(Duration::MAX).min(interval(config))
 }
 
 /// Spread, so that relays aren't all asked at once.

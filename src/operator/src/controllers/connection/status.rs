@@ -5,11 +5,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use marketrelay_api::{
     ConditionType, MarketplaceConnection, MarketplaceConnectionStatus, Reason,
     connection::{RelayFigures, RetentionInEffect},
-    policy::EffectiveRetention,
     relay::{Activity, DeliveryState, RelayStatus},
 };
 
-use super::enforced::{Clocks, Enforced, enforced};
+use super::{
+    enforced::{Clocks, Enforced, enforced},
+    in_force::InForce,
+};
 use crate::{
     conditions::{Status, Verdict, condition, find},
     controllers::keyring::facts::KeyringFacts,
@@ -49,8 +51,8 @@ pub struct Found<'a> {
     pub config_digest: Option<String>,
     /// The keyring.
     pub keyring: Option<KeyringFacts>,
-    /// In effect.
-    pub effective: EffectiveRetention,
+    /// The retention in force; `None`: none ever was.
+    pub in_force: Option<InForce>,
     /// The operator's and the API server's.
     pub clocks: Clocks,
 }
@@ -105,7 +107,7 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         marketplace: found.connection.spec.marketplace().map(|kind| kind.to_string()),
         conditions,
         relay,
-        retention: Some(retention(found.effective, keyring.as_ref(), now)),
+        retention: found.in_force.map(|in_force| retention(in_force, keyring.as_ref(), now)),
     }
 }
 
@@ -270,19 +272,10 @@ fn seconds(at: Timestamp) -> Time {
     Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
-fn retention(
-    effective: EffectiveRetention,
-    keyring: Option<&KeyringFacts>,
-    now: Timestamp,
-) -> RetentionInEffect {
+fn retention(in_force: InForce, keyring: Option<&KeyringFacts>, now: Timestamp) -> RetentionInEffect {
     let live = keyring.iter().flat_map(|facts| facts.destroy_at.iter()).filter(|at| !at.is_due(now));
     let next = live.clone().next().and_then(|at| Timestamp::from_second(at.as_second()).ok());
-    RetentionInEffect {
-        anonymize_after: effective.anonymize_after,
-        delete_after_shipment: effective.delete_after_shipment,
-        keys_live: i64::try_from(live.count()).unwrap_or(i64::MAX),
-        next_key_destruction: next.map(Time),
-    }
+    in_force.recorded(i64::try_from(live.count()).unwrap_or(i64::MAX), next.map(Time))
 }
 
 /// Whether the new status is worth a write: every transition is, figures every ten minutes at most.
@@ -317,6 +310,9 @@ fn without_figures(status: &MarketplaceConnectionStatus) -> MarketplaceConnectio
     if let Some(retention) = &mut status.retention {
         retention.keys_live = 0;
         retention.next_key_destruction = None;
+        // That it is known or isn't any more is no figure.
+        let affected = retention.pending.as_mut().and_then(|pending| pending.affected.as_mut());
+        affected.into_iter().for_each(|orders| *orders = 0);
     }
     status
 }

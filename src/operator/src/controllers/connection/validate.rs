@@ -8,15 +8,17 @@ use marketrelay_api::{
     MarketplaceConnection, OperatorConfig, Reason, RetentionPolicy, RetentionPolicySpec,
     connection::{Amazon, MarketplaceKind},
     labels,
-    policy::EffectiveRetention,
     relay::{
         AmazonSettings, BatchLimits, BolSettings, EbaySettings, MarketplaceEndpoints, MarketplaceSettings,
-        Retention, WebhookConfig,
+        WebhookConfig,
     },
 };
 
-use super::load::{Class, Loaded};
-use crate::{compare::quantity, encryption, problem::Problem, stores::Stores};
+use super::{
+    in_force::Terms,
+    load::{Class, Loaded},
+};
+use crate::{compare::quantity, encryption, problem::Problem};
 
 /// A connection that can be built.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +41,6 @@ pub struct Validated {
     pub signing: String,
     /// Where orders go.
     pub webhook: WebhookConfig,
-    /// In effect.
-    pub retention: Retention,
     /// Seconds.
     pub poll_interval_seconds: u64,
     /// Seconds.
@@ -59,8 +59,8 @@ pub struct Validation {
     pub result: Result<Validated, Vec<Problem>>,
     /// Whether the volume is encrypted, and why.
     pub encrypted: Result<String, Problem>,
-    /// The retention in effect.
-    pub effective: EffectiveRetention,
+    /// The retention that is wanted; `None` if the connection can't be built.
+    pub wanted: Option<Terms>,
 }
 
 /// Pure.
@@ -78,8 +78,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
     };
     let webhook = webhook(connection, &mut problems);
     let kind = marketplace.as_ref().map_or(MarketplaceKind::Bol, |(kind, _)| *kind);
-    let effective = policy.effective(kind);
-    let retention = in_seconds(&effective, &policy);
+    let wanted = Terms::of(&policy, kind);
     let result = match (marketplace, webhook) {
         (Some((kind, marketplace)), Some(webhook)) if problems.is_empty() => Ok(Validated {
             namespace: connection.namespace().unwrap_or_default(),
@@ -91,7 +90,6 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
             credentials: connection.spec.credentials_secret_ref.name.clone(),
             signing: connection.spec.destination.webhook.signing_secret_ref.name.clone(),
             webhook,
-            retention,
             poll_interval_seconds: connection.spec.poll_interval.as_secs().unsigned_abs(),
             lookback_seconds: connection.spec.lookback.as_secs().unsigned_abs(),
             suspend: connection.spec.suspend,
@@ -100,27 +98,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
         }),
         _ => Err(problems),
     };
-    Validation { result, encrypted, effective }
-}
-
-/// The retention that a connection's keys follow, whatever else is wrong with it; `None` if its policy can't be used.
-pub fn retention(
-    connection: &MarketplaceConnection,
-    stores: &Stores,
-    config: &OperatorConfig,
-) -> Option<Retention> {
-    let mut problems = Vec::new();
-    let policy = policy(connection, stores.policy(connection).as_deref(), config, &mut problems);
-    let kind = connection.spec.marketplace().unwrap_or(MarketplaceKind::Bol);
-    problems.is_empty().then(|| in_seconds(&policy.effective(kind), &policy))
-}
-
-fn in_seconds(effective: &EffectiveRetention, policy: &RetentionPolicySpec) -> Retention {
-    Retention {
-        anonymize_after_seconds: effective.anonymize_after.as_secs(),
-        delete_after_shipment_seconds: effective.delete_after_shipment.as_secs(),
-        key_epoch_seconds: policy.key_epoch.as_secs(),
-    }
+    Validation { wanted: result.is_ok().then_some(wanted), result, encrypted }
 }
 
 fn policy(

@@ -17,7 +17,7 @@ const LOOK_SOON: Duration = Duration::from_secs(5);
 /// Everything that matters beside the keyring.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The retention in effect; `None`: there is no connection, or its policy can't be used.
+    /// The retention in force; `None`: there is no connection, or none was ever in force.
     pub retention: Option<Retention>,
     /// The last word of the keyring's own relay.
     pub relay: Option<KeyringUse>,

@@ -18,10 +18,11 @@ use kube::{
     api::PartialObjectMeta,
     runtime::{controller::Action, reflector::ObjectRef},
 };
+use marketrelay_api::{MarketplaceConnection, relay::Retention};
 use marketrelay_keyring::KeyringError;
 use snafu::Snafu;
 
-use super::connection::{Context, retention};
+use super::connection::{Context, in_force::InForce};
 use crate::clock;
 use decide::Seen;
 use facts::Held;
@@ -105,10 +106,16 @@ fn seen(context: &Context, keyring: &Metadata, held: &Held) -> Seen {
     let connection = connection.filter(|connection| connection.metadata.deletion_timestamp.is_none());
     let facts = held.keyring.as_ref().ok();
     Seen {
-        retention: connection.and_then(|connection| retention(&connection, &context.stores, &context.config)),
+        retention: connection.as_deref().and_then(retention),
         relay: of.zip(facts).and_then(|(of, facts)| context.heard.of(&of, &facts.id)),
         now: context.clock.now(),
         unreached: context.clock.unreached(),
         agreed: context.clock.agrees(),
     }
+}
+
+/// The retention in force, as the connection's own reconcile has recorded it.
+fn retention(connection: &MarketplaceConnection) -> Option<Retention> {
+    let recorded = connection.status.as_ref()?.retention.as_ref()?;
+    Some((&InForce::from(recorded).terms).into())
 }

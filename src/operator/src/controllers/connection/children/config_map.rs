@@ -15,7 +15,7 @@ pub fn file(plan: &Plan<'_>) -> String {
         poll_interval_seconds: validated.poll_interval_seconds,
         lookback_seconds: validated.lookback_seconds,
         destination: validated.webhook.clone(),
-        retention: validated.retention,
+        retention: plan.terms.into(),
         egress: (&plan.config.egress).into(),
         suspend: validated.suspend,
     };

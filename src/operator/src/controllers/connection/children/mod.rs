@@ -27,7 +27,7 @@ use kube::{
 };
 use marketrelay_api::{MarketplaceConnection, OperatorConfig, labels};
 
-use super::validate::Validated;
+use super::{in_force::Terms, validate::Validated};
 use crate::{
     names::Names,
     pki::{Authority, PkiError},
@@ -62,6 +62,11 @@ impl Children {
             pod: stores.pods.get(&ObjectRef::new(&names.pod()).within(namespace)),
         }
     }
+
+    /// Whether the relay's pod runs.
+    pub fn is_running(&self) -> bool {
+        self.pod.as_ref().and_then(|pod| pod.status.as_ref()?.phase.as_deref()) == Some("Running")
+    }
 }
 
 /// The children that are wanted.
@@ -88,6 +93,8 @@ pub struct Plan<'a> {
     pub revision: &'a str,
     /// Since when a relay that was ready before has this revision.
     pub updating_since: Option<Timestamp>,
+    /// In force.
+    pub terms: &'a Terms,
     /// The operator's configuration.
     pub config: &'a OperatorConfig,
     /// The operator's namespace.
@@ -171,8 +178,9 @@ fn strings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use marketrelay_api::{
+        RetentionPolicySpec,
         connection::MarketplaceKind,
-        relay::{BatchLimits, BolSettings, MarketplaceSettings, Retention, WebhookConfig},
+        relay::{BatchLimits, BolSettings, MarketplaceSettings, WebhookConfig},
     };
     use rustls_pki_types::pem::PemObject;
 
@@ -191,11 +199,6 @@ mod tests {
             webhook: WebhookConfig {
                 url: "https://erp.acme.example:8443/orders".parse().expect("a URL"),
                 batch: BatchLimits { max_events: 100, max_bytes: 1 << 20 },
-            },
-            retention: Retention {
-                anonymize_after_seconds: 90 * 86_400,
-                delete_after_shipment_seconds: 30 * 86_400,
-                key_epoch_seconds: 86_400,
             },
             poll_interval_seconds: 60,
             lookback_seconds: 7 * 86_400,
@@ -223,11 +226,13 @@ mod tests {
         let config = OperatorConfig::parse(text).expect("a configuration");
         let validated = validated();
         let id = "3f6c0000-1111-4222-8333-444455556666";
+        let terms = Terms::of(&RetentionPolicySpec::default(), MarketplaceKind::Bol);
         let plan = Plan {
             validated: &validated,
             id,
             revision: "5f0c",
             updating_since: None,
+            terms: &terms,
             config: &config,
             operator_namespace: "marketrelay-system",
         };

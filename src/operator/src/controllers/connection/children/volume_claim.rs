@@ -12,6 +12,9 @@ pub fn build(plan: &Plan<'_>) -> PersistentVolumeClaim {
     let marketplace = plan.validated.kind.to_string();
     let labels = strings(&[(labels::CONNECTION_ID, plan.id), (labels::MARKETPLACE, &marketplace)]);
     metadata.labels.get_or_insert_default().extend(labels);
+    // A structure of texts always has a JSON form.
+    let retention = serde_json::to_string(plan.terms).unwrap_or_default();
+    metadata.annotations = Some(strings(&[(labels::RETENTION, &retention)]));
     let requests = [("storage".to_owned(), Quantity(plan.validated.size.clone()))].into();
     PersistentVolumeClaim {
         metadata,
