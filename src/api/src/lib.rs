@@ -9,6 +9,7 @@ pub mod erasure;
 pub mod labels;
 pub mod operator_config;
 pub mod policy;
+pub mod quantity;
 pub mod relay;
 mod rules;
 

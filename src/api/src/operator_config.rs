@@ -10,6 +10,7 @@ use snafu::{ResultExt, Snafu, ensure};
 use crate::{
     Duration,
     connection::MarketplaceKind,
+    quantity::quantity,
     relay::{Egress, MarketplaceEndpoints},
 };
 
@@ -90,6 +91,20 @@ impl Default for Resources {
             requests: quantities(&[("cpu", "10m"), ("memory", "24Mi")]),
             limits: quantities(&[("cpu", "1"), ("memory", "128Mi")]),
         }
+    }
+}
+
+impl Resources {
+    /// The API server would refuse every relay's pod.
+    fn check(&self) -> Result<(), OperatorConfigError> {
+        for (name, request) in &self.requests {
+            let Some(limit) = self.limits.get(name) else { continue };
+            let above =
+                matches!((quantity(&request.0), quantity(&limit.0)), (Some(one), Some(most)) if one > most);
+            let (request, limit) = (request.0.as_str(), limit.0.as_str());
+            ensure!(!above, RequestAboveLimitSnafu { name, request, limit });
+        }
+        Ok(())
     }
 }
 
@@ -202,6 +217,11 @@ pub enum OperatorConfigError {
     Parse { source: serde_yaml::Error },
     #[snafu(display("{field} in the operator's configuration {problem}"))]
     Value { field: &'static str, problem: &'static str },
+    #[snafu(display(
+        "relay.resources.requests.{name} in the operator's configuration is {request}, above relay.resources.limits.{name} \
+         of {limit}: lower the request, or raise the limit"
+    ))]
+    RequestAboveLimit { name: String, request: String, limit: String },
 }
 
 impl OperatorConfig {
@@ -227,6 +247,7 @@ impl OperatorConfig {
         )?;
         let memory = config.relay.resources.limits.contains_key("memory");
         check(memory, "relay.resources.limits", "has no memory: a relay must be bounded")?;
+        config.relay.resources.check()?;
         Ok(config)
     }
 }
@@ -242,6 +263,13 @@ mod tests {
         assert_eq!((config.rollout.max_updating, config.controller.concurrency), (5, 12));
         assert!(!config.allow_short_durations);
         assert_eq!(config.retention.shortening_delay.to_string(), "24h");
+    }
+
+    #[test]
+    fn a_request_up_to_its_limit_and_one_without_a_limit_are_taken() {
+        let resources = "{requests: {memory: 1024Mi, cpu: 8}, limits: {memory: 1Gi}}";
+        OperatorConfig::parse(&format!("relay: {{image: a, resources: {resources}}}"))
+            .expect("within limits");
     }
 
     #[test]
@@ -261,6 +289,11 @@ mod tests {
             ("relay: {image: a}\nrollout: {maxUpdating: 0}", "rollout.maxUpdating"),
             ("relay: {image: a}\ncontroller: {concurrency: 100}", "controller.concurrency"),
             ("relay: {image: a, resources: {requests: {}, limits: {}}}", "relay.resources.limits"),
+            (
+                "relay: {image: a, resources: {requests: {memory: 1Gi}, limits: {memory: 1000Mi}}}",
+                "relay.resources.requests.memory in the operator's configuration is 1Gi, above \
+                 relay.resources.limits.memory of 1000Mi: lower the request, or raise the limit",
+            ),
             ("relay: {image: a}\nretention: {shorteningDelay: 59m}", "retention.shorteningDelay"),
             ("relay: {image: a}\nretention: {shorteningDelay: 0h}", "\"0h\" is not a duration"),
             ("relay: {image: a}\nendpoints: {bol: {api: 'https://x'}}", "token"),

@@ -8,6 +8,7 @@ use marketrelay_api::{
     MarketplaceConnection, OperatorConfig, Reason, RetentionPolicy, RetentionPolicySpec,
     connection::{Amazon, MarketplaceKind},
     labels,
+    quantity::quantity,
     relay::{
         AmazonSettings, BatchLimits, BolSettings, EbaySettings, MarketplaceEndpoints, MarketplaceSettings,
         WebhookConfig,
@@ -18,7 +19,7 @@ use super::{
     in_force::Terms,
     load::{Class, Loaded},
 };
-use crate::{compare::quantity, encryption, problem::Problem};
+use crate::{encryption, problem::Problem};
 
 /// A connection that can be built.
 #[derive(Clone, Debug, PartialEq)]
