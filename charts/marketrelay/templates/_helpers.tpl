@@ -68,6 +68,11 @@ retention:
 endpoints:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- range $v.egress.allowedNetworks }}
+{{- if not (contains "/" .) }}
+{{- fail (printf "egress.allowedNetworks: %s has no mask: write %s/%s for this one address, or a network such as 10.20.0.0/16" . . (ternary "128" "32" (contains ":" .))) }}
+{{- end }}
+{{- end }}
 egress:
   allowedNetworks: {{ $v.egress.allowedNetworks | toJson }}
   {{- with $v.egress.extraCaCertificates | trim }}

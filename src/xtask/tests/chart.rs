@@ -77,6 +77,7 @@ fn every_setting_of_the_demo_reaches_the_operator() {
     assert_eq!(config.storage.default_storage_class_name.as_deref(), Some("fast"));
     assert_eq!(config.egress.extra_ca_certificates.trim(), pem.trim());
     assert!(config.allow_short_durations);
+    assert_eq!(config.retention.shortening_delay.to_string(), "30s");
     let endpoints = [&config.endpoints.amazon, &config.endpoints.ebay, &config.endpoints.bol];
     assert!(endpoints.iter().all(|endpoints| endpoints.is_some()));
     let checksum = |objects: &[Value]| {
@@ -100,7 +101,10 @@ fn bad_values_are_refused_by_their_name() {
         ("relay.resources.limits.memory=lots", "/relay/resources/limits/memory"),
         ("logLevel=loud", "/logLevel"),
         ("watchNamespaces={Acme}", "/watchNamespaces/0"),
-        ("egress.allowedNetworks={10.0.0.0}", "/egress/allowedNetworks/0"),
+        ("egress.allowedNetworks={10.0.0}", "/egress/allowedNetworks/0"),
+        ("retention.shorteningDelay=a day", "/retention/shorteningDelay"),
+        ("retention.shorteningDelay=0h", "/retention/shorteningDelay"),
+        ("retention=null", "'retention'"),
         ("egress.extraCaCertificates=abc", "/egress/extraCaCertificates"),
         ("endpoints.bol.api=https://x", "'token'"),
         ("endpoints.bol.api=http://x,endpoints.bol.token=https://x/t", "/endpoints/bol/api"),
@@ -121,6 +125,29 @@ fn bad_values_are_refused_by_their_name() {
         assert!(message.contains("values don't meet the specifications"), "{value}: {message}");
         assert!(message.contains(name), "{value}: {message}");
     }
+}
+
+#[test]
+fn values_that_no_schema_can_explain_are_refused_with_a_sentence() {
+    for (value, sentence) in [
+        (
+            "egress.allowedNetworks={10.1.2.3}",
+            "egress.allowedNetworks: 10.1.2.3 has no mask: write 10.1.2.3/32 for this one address, or a network such as",
+        ),
+        ("egress.allowedNetworks={fd00::1}", "fd00::1 has no mask: write fd00::1/128"),
+        ("retention.shorteningDelay=59m", "retention.shorteningDelay is 59m: below 1h"),
+        ("retention.shorteningDelay=3599s", "write 1h or more"),
+    ] {
+        let refused = helm(&["--set", value]).err();
+        let message = refused.unwrap_or_else(|| panic!("{value} is accepted"));
+        assert!(message.contains(sentence), "{value}: {message}");
+    }
+    for delay in ["1h", "1d", "60m", "100m", "3600s", "4000s", "10000s"] {
+        let installed = config(&render(&["--set", &format!("retention.shorteningDelay={delay}")]));
+        assert_eq!(installed.retention.shortening_delay.to_string(), delay);
+    }
+    let quick = render(&["--set", "retention.shorteningDelay=30s,allowShortDurations=true"]);
+    assert_eq!(config(&quick).retention.shortening_delay.as_secs(), 30);
 }
 
 #[test]
