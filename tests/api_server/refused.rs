@@ -1,7 +1,9 @@
 //! What is refused at creation, and with which sentence.
 
+use kube::api::PostParams;
+
 use crate::{
-    samples::{Differences, Kind, try_create},
+    samples::{Differences, Kind, try_create, with},
     support::with_namespace,
 };
 
@@ -19,10 +21,10 @@ async fn all_are_refused(kind: Kind, cases: &'static [Case]) {
     .await;
 }
 
-const MARKETPLACES: &str = "spec: Invalid value: name exactly one marketplace: one of amazon, ebay or bol; make a connection for each further one";
+const MARKETPLACES: &str = "spec: Invalid value: name exactly one marketplace: amazon, ebay or bol; one without settings is written `bol: {}`, since `bol:` alone is nothing; make a connection for each further one";
 const NAMES: &str = "metadata.name must have at most 40 characters, lowercase letters, digits and '-', and begin with a letter: Services and Pods are named after it; choose a shorter or simpler name";
 const IDS: &str = "marketplaceIds must be ids as Amazon writes them, such as A1805IZSGTT6HS for amazon.nl";
-const DURATION: &str = "must be a whole number and d, h, m or s, such as 90d or 36h";
+const DURATION: &str = "must be a whole number from 1 to 999999 and d, h, m or s, such as 90d or 36h";
 
 #[tokio::test]
 async fn a_connection_has_exactly_one_marketplace() {
@@ -65,6 +67,20 @@ async fn a_connection_has_exactly_one_marketplace() {
             ),
         ],
     )
+    .await;
+}
+
+#[tokio::test]
+async fn a_marketplace_that_is_left_empty_is_told_how_it_is_written() {
+    with_namespace(|space| async move {
+        let mut empty = with(Kind::Connection, "{}");
+        empty.data["spec"]["bol"] = serde_json::Value::Null;
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        let mut differences = Differences::default();
+        let answer = Kind::Connection.api(&space).create(&dry, &empty).await;
+        differences.note("bol: without braces", Some(MARKETPLACES), answer);
+        differences.none();
+    })
     .await;
 }
 
@@ -231,7 +247,7 @@ async fn a_connections_durations_are_durations_within_bounds() {
     all_are_refused(Kind::Connection, &[
         ("polling every second", "spec: {pollInterval: 1s}", "spec.pollInterval: Invalid value: pollInterval must be at least 5s; 1m is right for most accounts"),
         ("polling every other day", "spec: {pollInterval: 2d}", "spec.pollInterval: Invalid value: pollInterval must be at most 1d"),
-        ("words", "spec: {pollInterval: 1 minute}", "spec.pollInterval: Invalid value: must be a whole number and d, h, m or s, such as 90d or 36h"),
+        ("words", "spec: {pollInterval: 1 minute}", "spec.pollInterval: Invalid value: must be a whole number from 1 to 999999 and d, h, m or s, such as 90d or 36h"),
         ("as Go writes it", "spec: {pollInterval: 1m30s}", DURATION),
         ("zero", "spec: {lookback: 0d}", DURATION),
         ("negative", "spec: {lookback: -1d}", DURATION),
@@ -260,7 +276,7 @@ async fn a_policy_keeps_within_the_law_and_amazons_rules() {
             "spec: {deleteAfterShipment: 31d}",
             "spec.deleteAfterShipment: Invalid value: deleteAfterShipment must be at most 30d, personal data leaves data and backups by then: write 30d or less",
         ),
-        ("days in words", "spec: {anonymizeAfter: 90 days}", "spec.anonymizeAfter: Invalid value: must be a whole number and d, h, m or s, such as 90d or 36h"),
+        ("days in words", "spec: {anonymizeAfter: 90 days}", "spec.anonymizeAfter: Invalid value: must be a whole number from 1 to 999999 and d, h, m or s, such as 90d or 36h"),
         ("zero days", "spec: {anonymizeAfter: 0d}", DURATION),
         ("negative", "spec: {deleteAfterShipment: -30d}", DURATION),
         ("a fraction", "spec: {amazon: {anonymizeAfter: 1.5d}}", DURATION),

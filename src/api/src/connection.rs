@@ -34,7 +34,7 @@ pub use marketplace::{Amazon, AmazonRegion, Bol, Ebay, MarketplaceKind};
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
 )]
 #[x_kube(validation = Rule::new("[has(self.amazon), has(self.ebay), has(self.bol)].filter(x, x).size() == 1")
-    .message("name exactly one marketplace: one of amazon, ebay or bol; make a connection for each further one"))]
+    .message("name exactly one marketplace: amazon, ebay or bol; one without settings is written `bol: {}`, since `bol:` alone is nothing; make a connection for each further one"))]
 #[x_kube(validation = Rule::new(
     "has(self.amazon) == has(oldSelf.amazon) && has(self.ebay) == has(oldSelf.ebay) && has(self.bol) == has(oldSelf.bol)")
     .message("the marketplace can't be changed: make a new connection and delete this one"))]

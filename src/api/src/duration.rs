@@ -27,7 +27,9 @@ pub struct Duration {
 
 /// The text is not a duration.
 #[derive(Debug, Snafu)]
-#[snafu(display("{text:?} is not a duration: write a whole number and d, h, m or s, such as 90d or 36h"))]
+#[snafu(display(
+    "{text:?} is not a duration: write a whole number from 1 to 999999 and d, h, m or s, such as 90d or 36h"
+))]
 pub struct InvalidDuration {
     text: String,
 }

@@ -25,7 +25,8 @@ fn is_duration(field: &str) -> String {
 
 /// Every duration field.
 pub fn duration() -> Rule {
-    Rule::new(is_duration("self")).message("must be a whole number and d, h, m or s, such as 90d or 36h")
+    Rule::new(is_duration("self"))
+        .message("must be a whole number from 1 to 999999 and d, h, m or s, such as 90d or 36h")
 }
 
 /// A duration field of at least `min`.
