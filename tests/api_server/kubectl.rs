@@ -73,6 +73,7 @@ async fn columns_answer_what_is_asked_first() {
         let policy = create(&space, Kind::Policy, "{}").await;
         let status = "
             connections: 3
+            pending: {connections: 2, affected: 41, effectiveAt: 2026-01-02T00:00:00Z}
             conditions: [{type: Ready, status: 'True', reason: Ready, message: good, lastTransitionTime: 2026-01-01T00:00:00Z}]";
         set_status(&space, Kind::Policy, &policy, status).await.expect("a status");
         let request = create(&space, Kind::Erasure, "{}").await;
@@ -92,8 +93,8 @@ async fn columns_answer_what_is_asked_first() {
         let rows = words(&["get", "mconn", "--output=wide"]);
         assert!(rows[0].ends_with("AGE MESSAGE") && rows[1].ends_with(" make it"), "{rows:?}");
         let rows = words(&["get", "retpol"]);
-        assert_eq!(rows[0], "NAME ANONYMIZE AMAZON SHIPPED CONNECTIONS READY REASON AGE");
-        assert!(rows[1].starts_with("sample 90d 30d 30d 3 True Ready "), "{rows:?}");
+        assert_eq!(rows[0], "NAME ANONYMIZE AMAZON SHIPPED CONNECTIONS WAITING AFFECTED UNTIL READY REASON AGE");
+        assert!(rows[1].starts_with("sample 90d 30d 30d 3 2 41 2026-01-02T00:00:00Z True Ready "), "{rows:?}");
         let rows = words(&["get", "erasure"]);
         assert_eq!(rows[0], "NAME COMPLETE REASON MATCHED ERASED AGE");
         assert!(rows[1].starts_with("sample True Erased 3 3 "), "{rows:?}");

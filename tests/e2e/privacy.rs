@@ -2,6 +2,8 @@
 
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
+use jiff::Timestamp;
+use marketrelay_api::{RetentionPolicy, RetentionPolicyStatus};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use xtask::run::run;
@@ -190,6 +192,47 @@ async fn the_volume_key_is_replaced_every_epoch_and_the_old_one_is_gone() {
         .await;
         tenant.order("bol", 2).await;
         tenant.all_arrived("bol").await;
+        tenant.ready("bol").await;
+    })
+    .await;
+}
+
+/// A policy by its YAML.
+async fn policy_status(tenant: &Tenant) -> Result<RetentionPolicyStatus, String> {
+    let policy = tenant.api::<RetentionPolicy>().get("minutes").await.map_err(|error| error.to_string())?;
+    policy.status.ok_or_else(|| "no status".to_owned())
+}
+
+#[tokio::test]
+async fn a_shortened_policy_shows_whom_it_concerns_and_takes_nothing_before_its_moment() {
+    let _company = together().await;
+    with_tenant("shorten", async |tenant| {
+        tenant.apply(&policy("4h"));
+        connect(&tenant, "bol").await;
+        tenant.order("bol", 4).await;
+        tenant.all_arrived("bol").await;
+        tenant.apply(&policy("2m"));
+        let pending = wait_for("the shortening waits with 4 orders", SOON, async || {
+            let pending = policy_status(&tenant).await?.pending.ok_or("nothing waits")?;
+            if pending.affected == Some(4) { Ok(pending) } else { Err(format!("{pending:?}")) }
+        })
+        .await;
+        let at = pending.effective_at.0;
+        let table = tenant.kubectl(&["get", "retpol", "minutes"]).expect("a table");
+        assert!(table.contains(&at.to_string()) && table.contains("ShorteningWaits"), "{table}");
+        wait_for("the orders' personal data is gone", LONGEST, async || {
+            let metrics = tenant.metrics("bol")?;
+            let seen = (stored(&metrics, "with_pii"), stored(&metrics, "anonymised"));
+            assert!(seen == (Some(4), Some(0)) || Timestamp::now() >= at, "{seen:?} before {at}");
+            if seen == (Some(0), Some(4)) { Ok(()) } else { Err(format!("{seen:?}")) }
+        })
+        .await;
+        let events = tenant.kubectl(&["get", "events", "--output=yaml"]).expect("events");
+        for reason in ["ShorteningWaits", "RetentionShortened"] {
+            assert!(events.contains(&format!("reason: {reason}")), "{reason}: {events}");
+        }
+        let status = policy_status(&tenant).await.expect("a status");
+        assert_eq!((status.pending, status.conditions[0].reason.as_str()), (None, "Ready"));
         tenant.ready("bol").await;
     })
     .await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use marketrelay_api::relay::{RelayStatus, paths};
+use marketrelay_api::relay::{Affected, RelayStatus, paths};
 use reqwest::Client;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -90,6 +90,34 @@ async fn the_status_says_how_the_relay_does() {
     assert_eq!(status.connection_id, crate::common::ID);
     assert_eq!((status.with_pii, status.collecting.reason), (3, None));
     assert!(status.next_deadline.is_some() && status.oldest_pii.is_some());
+    admin.end().await;
+}
+
+#[tokio::test]
+async fn whom_a_shorter_retention_concerns_is_told_to_the_operator_alone() {
+    let admin = admin().await;
+    let client = |role: &str| admin.authority.http(Some(&admin.authority.client(role)));
+    let operator = client(paths::OPERATOR_ROLE);
+    let path = |anonymize: i64, delete: i64| {
+        format!("/v1/affected?anonymizeAfterSeconds={anonymize}&deleteAfterShipmentSeconds={delete}")
+    };
+    for http in [admin.authority.http(None), client(paths::METRICS_ROLE)] {
+        assert_eq!(admin.get(&http, &path(60, 60)).await, Some(403));
+    }
+    let too_little = "/v1/affected?anonymizeAfterSeconds=60".to_owned();
+    for bad in [path(0, 60), path(60, -1), too_little, path(60, 60) + "&keyEpochSeconds=1"] {
+        assert_eq!(admin.get(&operator, &bad).await, Some(400), "{bad}");
+    }
+    let count = async |path: String| {
+        let answer = operator.get(format!("https://{}{path}", admin.address)).send().await.ok()?;
+        Some(answer.json::<Affected>().await.ok()?.orders)
+    };
+    eventually("all three are affected", SOON, || async {
+        (count(path(60, 60)).await == Some(3)).then_some(())
+    })
+    .await;
+    let longest = 100_000 * 86_400;
+    assert_eq!(count(path(longest, longest)).await, Some(0));
     admin.end().await;
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_keyring::{ConnectionId, DestroyAt, Grid, Keyring, Limits};
 use marketrelay_marketplace::{Marketplace, Order, OrderStatus};
+use marketrelay_relay::store::affected;
 
 use crate::common::{Delivery, Destination, ID, LIMITS, drained, order, requests};
 
@@ -113,6 +114,50 @@ async fn a_retention_that_changes_moves_every_order_and_back() {
     let shorter = Limits { delete_after_shipment: DAY, key_epoch: HOUR, ..LIMITS };
     delivery.keeper(shorter).look().await.expect("a look");
     assert_eq!((delivery.counts().await.with_pii, delivery.counts().await.anonymised), (1, 1));
+}
+
+/// When the key of each order dies, by its number; `None`: it is reduced.
+async fn keys(delivery: &Delivery) -> Vec<Option<i64>> {
+    let read = delivery.store.read(|connection| {
+        let mut statement = connection.prepare("SELECT id, destroy_at FROM orders")?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, usize>(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<Vec<(usize, i64)>, _>>()?)
+    });
+    let mut keys = vec![None; 12];
+    for (id, destroy_at) in read.await.expect("orders") {
+        keys[id - 1] = Some(destroy_at);
+    }
+    keys
+}
+
+#[tokio::test]
+async fn who_is_counted_as_affected_by_a_retention_is_whom_it_takes_something_from() {
+    for (anonymize_days, delete_days) in
+        [(90, 30), (90, 20), (30, 30), (15, 30), (91, 5), (2, 30), (1, 1), (200, 40)]
+    {
+        let delivery = Delivery::to(&Destination::start().await);
+        let now = delivery.now();
+        let orders = (0..12).map(|n| {
+            let mut order = order(&format!("A{n}"));
+            order.placed_at = now - DAY * (5 * n) - HOUR;
+            order.first_shipped_at = (n % 3 == 0).then(|| now - DAY * (2 * n) - HOUR);
+            order
+        });
+        delivery.told(orders.collect(), Some(now - HOUR)).await.expect("a page");
+        let limits = Limits {
+            anonymize_after: DAY * anonymize_days,
+            delete_after_shipment: DAY * delete_days,
+            ..LIMITS
+        };
+        let count = move |connection: &rusqlite::Connection| {
+            affected::affected(connection, limits.anonymize_after, limits.delete_after_shipment, now)
+        };
+        let told = delivery.store.read(count).await.expect("a count");
+        let before = keys(&delivery).await;
+        delivery.keeper(limits).look().await.expect("a look");
+        let lost = before.into_iter().zip(keys(&delivery).await).filter(|(before, after)| after < before);
+        assert_eq!(told, u64::try_from(lost.count()).expect("few"), "{anonymize_days} {delete_days}");
+    }
 }
 
 #[tokio::test]

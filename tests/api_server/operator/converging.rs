@@ -115,7 +115,7 @@ async fn retained(space: &Space) -> Option<String> {
 }
 
 /// As Kubernetes does with what belonged to a connection that is gone.
-async fn collect_garbage(space: &Space) {
+pub(super) async fn collect_garbage(space: &Space) {
     for kind in APPLIED {
         let garbage = child(space, "bol", kind).await;
         if !garbage.owner_references().is_empty() {

@@ -12,6 +12,7 @@ mod faults;
 mod keyrings;
 mod kubelet;
 mod rights;
+mod shortening;
 mod steady;
 mod waves;
 
