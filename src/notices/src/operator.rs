@@ -48,6 +48,9 @@ impl Operator {
             .connect_timeout(CONNECT)
             .timeout(TIMEOUT);
         if let (Some(host), Some(address)) = (base.host_str(), address) {
+            // A resolved name has no port: the URL's counts.
+            let has_port = url.set_port(Some(address.port())).is_ok();
+            debug_assert!(has_port, "an https URL can have a port");
             builder = builder.resolve(host, address);
         }
         let http = builder.build().map_err(|error| format!("HTTP client: {error}"))?;
