@@ -7,6 +7,7 @@ mod erasure;
 mod failures;
 mod isolation;
 mod lifecycle;
+mod notices;
 mod operator;
 mod outages;
 mod privacy;

@@ -36,6 +36,12 @@ impl Sandbox {
         self.ask(Method::POST, path, body).await.expect(path);
     }
 
+    /// POST, with an answer.
+    pub async fn ask_for(&self, path: &str, body: &Value) -> Value {
+        let text = self.ask(Method::POST, path, body.to_string().into_bytes()).await.expect(path);
+        serde_json::from_str(&text).expect(path)
+    }
+
     /// The next calls of a target fail like this, or all until [`Sandbox::heal`].
     pub async fn fail(&self, target: &str, fault: &Value, calls: Option<u32>) {
         self.post("faults", &json!({"target": target, "fault": fault, "calls": calls})).await;

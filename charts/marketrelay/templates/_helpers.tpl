@@ -87,6 +87,35 @@ controller:
   statusIntervalSeconds: {{ $v.controller.statusIntervalSeconds | int }}
 {{- end -}}
 
+{{/* Another name than the operator's: relays let in pods of that name alone. */}}
+{{- define "marketrelay.noticesSelector" -}}
+app.kubernetes.io/name: marketrelay-ebay-notices
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "marketrelay.noticesLabels" -}}
+{{ include "marketrelay.noticesSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{- end -}}
+
+{{/* The configuration file of the receiver of eBay's notices. */}}
+{{- define "marketrelay.noticesConfig" -}}
+endpoint: {{ .Values.ebayNotices.endpoint | quote }}
+operator: https://marketrelay-operator.{{ .Release.Namespace }}.svc:9443/
+{{- with .Values.endpoints.ebay }}
+endpoints:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+egress:
+  allowedNetworks: {{ .Values.egress.allowedNetworks | toJson }}
+  {{- with .Values.egress.extraCaCertificates | trim }}
+  extraCaCertificates: |
+    {{- . | nindent 4 }}
+  {{- else }}
+  extraCaCertificates: ""
+  {{- end }}
+{{- end -}}
+
 {{/* Rules of files/rbac.yaml about what lives in the cluster (scope "cluster") or in namespaces (scope "namespace"). */}}
 {{- define "marketrelay.rules" -}}
 {{- $clusterScoped := list "storageclasses" "namespaces" -}}

@@ -36,6 +36,8 @@ pub const ISSUER: &str = "marketrelay.dev/issuer";
 pub const VOLUME_KEY_SINCE: &str = "marketrelay.dev/volume-key-since";
 /// On a keyring: the key epoch that held then, in seconds.
 pub const KEY_EPOCH: &str = "marketrelay.dev/key-epoch";
+/// On an ErasureRequest that the operator made: what made it, [`EBAY_NOTICE`].
+pub const SOURCE: &str = "marketrelay.dev/source";
 /// When a certificate is to be replaced.
 pub const RENEW_AFTER: &str = "marketrelay.dev/renew-after";
 
@@ -43,6 +45,8 @@ pub const RENEW_AFTER: &str = "marketrelay.dev/renew-after";
 pub const APP: &str = "marketrelay";
 /// The field manager and the value of [`MANAGED_BY`].
 pub const OPERATOR: &str = "marketrelay-operator";
+/// The value of [`SOURCE`] on what eBay's notices asked for.
+pub const EBAY_NOTICE: &str = "ebay-notice";
 /// The [`COMPONENT`] of a connection's pod and what serves it.
 pub const RELAY: &str = "relay";
 /// The [`COMPONENT`] of what the operator itself keeps.

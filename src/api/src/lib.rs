@@ -7,6 +7,7 @@ pub mod digest;
 pub mod duration;
 pub mod erasure;
 pub mod labels;
+pub mod notices;
 pub mod operator_config;
 pub mod policy;
 pub mod quantity;

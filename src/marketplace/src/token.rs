@@ -17,6 +17,7 @@ const CALL: &str = "token";
 /// A token is renewed this long before it expires, or in the last fifth of a short life.
 const LEAD: Duration = Duration::from_mins(1);
 const LONGEST_LIFE: u64 = 86_400;
+const EBAY_PUBLIC_DATA: &str = "https://api.ebay.com/oauth/api_scope";
 
 /// How a marketplace gives tokens.
 #[derive(Clone, Copy)]
@@ -25,6 +26,8 @@ pub(crate) enum Grant {
     RefreshTokenForm,
     /// eBay: a refresh token, the client's id and secret as Basic authentication.
     RefreshTokenBasic,
+    /// eBay, for what belongs to no seller: the client's id and secret as Basic authentication, for public data.
+    EbayApplication,
     /// Bol.com: the client's id and secret as Basic authentication. Its refresh tokens belong to the code flow and are
     /// good for a single use; this grant needs none.
     ClientCredentials,
@@ -110,6 +113,9 @@ impl Tokens {
             Grant::RefreshTokenBasic => request
                 .basic_auth(client_id, Some(client_secret))
                 .form(&[("grant_type", "refresh_token"), ("refresh_token", refresh)]),
+            Grant::EbayApplication => request
+                .basic_auth(client_id, Some(client_secret))
+                .form(&[("grant_type", "client_credentials"), ("scope", EBAY_PUBLIC_DATA)]),
             Grant::ClientCredentials => request
                 .basic_auth(client_id, Some(client_secret))
                 .form(&[("grant_type", "client_credentials")]),

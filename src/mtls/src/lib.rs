@@ -7,4 +7,4 @@ mod server;
 
 pub use config::{Pem, server_config};
 pub use role::Role;
-pub use server::{Current, serve};
+pub use server::{Current, serve, serve_many};

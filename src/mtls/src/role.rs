@@ -1,6 +1,9 @@
 //! Who calls: the role in the client certificate.
 
-use marketrelay_api::relay::paths::{METRICS_ROLE, OPERATOR_ROLE};
+use marketrelay_api::{
+    notices::ROLE as NOTICES_ROLE,
+    relay::paths::{METRICS_ROLE, OPERATOR_ROLE},
+};
 use rustls::pki_types::CertificateDer;
 use x509_parser::{extensions::GeneralName, prelude::FromDer, prelude::X509Certificate};
 
@@ -11,6 +14,8 @@ pub enum Role {
     Operator,
     /// Read the metrics.
     Metrics,
+    /// Hand eBay's notices to the operator.
+    Notices,
     /// No certificate, or one of another role: health alone.
     Nobody,
 }
@@ -28,8 +33,15 @@ impl Role {
             Self::Operator
         } else if has(METRICS_ROLE) {
             Self::Metrics
+        } else if has(NOTICES_ROLE) {
+            Self::Notices
         } else {
             Self::Nobody
         }
+    }
+
+    /// Whether `/metrics` answers.
+    pub fn reads_metrics(self) -> bool {
+        matches!(self, Self::Operator | Self::Metrics)
     }
 }

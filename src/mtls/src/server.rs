@@ -31,10 +31,21 @@ const LIFE: Duration = Duration::from_mins(10);
 /// Without a certificate: enough for a probe.
 const LIFE_OF_NOBODY: Duration = Duration::from_secs(15);
 
-/// Serves until `stop`, then finishes the requests that were begun. A replaced certificate counts from the next
-/// connection on; a replacement that can't be used leaves the one before it in place.
+/// As [`serve_many`], for a server whose callers are few.
 pub async fn serve(listener: TcpListener, tls: Current, router: Router, stop: CancellationToken) {
-    let (tasks, room) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS)));
+    serve_many(CONNECTIONS, listener, tls, router, stop).await;
+}
+
+/// Serves `connections` at a time until `stop`, then finishes the requests that were begun. A replaced certificate counts from the next
+/// connection on; a replacement that can't be used leaves the one before it in place.
+pub async fn serve_many(
+    connections: usize,
+    listener: TcpListener,
+    tls: Current,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let (tasks, room) = (TaskTracker::new(), Arc::new(Semaphore::new(connections)));
     let mut usable = tls.borrow().clone().ok();
     while let Some(Ok(permit)) = stop.run_until_cancelled(room.clone().acquire_owned()).await {
         let stream = match stop.run_until_cancelled(listener.accept()).await {

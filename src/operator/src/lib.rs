@@ -10,6 +10,7 @@ pub mod failures;
 pub mod leader;
 pub mod metrics;
 pub mod names;
+pub mod notices;
 pub mod pki;
 pub mod problem;
 pub mod queue;

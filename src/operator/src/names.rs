@@ -1,5 +1,7 @@
 //! The names of the objects that the operator makes.
 
+pub use marketrelay_api::notices::NAME as NOTICES;
+
 /// The operator's certificate authority, in its own namespace.
 pub const CA: &str = "marketrelay-ca";
 /// The client certificate for whoever reads metrics, in the operator's own namespace.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use marketrelay_api::relay::{Affected, AffectedQuery, Erasure, ErasureAnswer, RelayStatus, paths};
+use marketrelay_api::relay::{Affected, AffectedQuery, Erasure, ErasureAnswer, RelayStatus, SubjectAnswer, paths};
 use reqwest::{
     Client, Method, RequestBuilder,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -102,6 +102,16 @@ impl RelayClient {
     ) -> Result<ErasureAnswer, AskError> {
         let request = self.request(Method::PUT, namespace, name, &format!("erasures/{uid}"));
         answer(request.json(erasure).timeout(ERASING)).await
+    }
+
+    /// How many orders of a connection's relay have the subject in them.
+    pub async fn knows(
+        &self,
+        namespace: &str,
+        name: &str,
+        subject: &Erasure,
+    ) -> Result<SubjectAnswer, AskError> {
+        answer(self.request(Method::POST, namespace, name, "subjects").json(subject)).await
     }
 
     fn request(&self, method: Method, namespace: &str, name: &str, path: &str) -> RequestBuilder {

@@ -28,7 +28,9 @@ use crate::{
     failures::{self, Failures},
     leader::Candidate,
     metrics::{Led, Metrics},
-    pki::{self, Authority},
+    names,
+    notices::Notices,
+    pki::{self, Authority, Subject},
     queue::Queue,
     relay_client::{Addresses, RelayClient},
     rollout::{self, Waves},
@@ -105,14 +107,16 @@ pub async fn run(
     let authority = pki::load_or_create(&clients.work, &settings.namespace).await;
     let authority = Arc::new(authority.whatever_context("the certificate authority can't be had")?);
     let relays = RelayClient::new(authority.clone(), settings.addresses.clone(), Timestamp::now());
-    let relays = relays.whatever_context("client certificate")?;
+    let relays = Arc::new(relays.whatever_context("client certificate")?);
     let clock = Arc::new(settings.clock);
     let metrics = Arc::new(Metrics::new(clock.clone()).whatever_context("metrics")?);
     let host = format!("marketrelay-operator.{}.svc", settings.namespace);
     let serving = CancellationToken::new();
     let _until_the_end = serving.clone().drop_guard();
     let certificate = server::certificate(authority.clone(), host, serving.clone());
-    let server = marketrelay_mtls::serve(listener, certificate, server::router(metrics.clone()), serving);
+    let notices = Arc::new(Notices::new(clients.work.clone(), relays.clone(), settings.scopes.clone()));
+    let router = server::router(metrics.clone(), notices);
+    let server = marketrelay_mtls::serve(listener, certificate, router, serving);
     tokio::spawn(server);
     let candidate = Candidate::new(clients.lease, &settings.namespace, settings.identity.clone());
     let reporter = Reporter { controller: labels::OPERATOR.to_owned(), instance: Some(settings.identity) };
@@ -124,7 +128,7 @@ pub async fn run(
         clock,
         recorder: Recorder::new(clients.work.clone(), reporter),
         client: clients.work,
-        relays: Arc::new(relays),
+        relays,
         waves: Arc::default(),
         authority,
         metrics,
@@ -152,10 +156,10 @@ async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
     }
     shared.waves.watch(all.iter().map(|led| led.stores.stateful_sets.clone()).collect());
     shared.metrics.leads(all);
-    let (metrics_client, clocks) = (pin!(keep_metrics_client(shared)), pin!(compare_clocks(shared)));
+    let (certificates, clocks) = (pin!(keep_certificates(shared)), pin!(compare_clocks(shared)));
     tokio::select! {
         () = stop.cancelled() => {}
-        () = metrics_client => {}
+        () = certificates => {}
         () = clocks => {}
     }
     let ending = async { while tasks.join_next().await.is_some() {} };
@@ -166,12 +170,16 @@ async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
 }
 
 /// Never ends.
-async fn keep_metrics_client(shared: &Shared) {
+async fn keep_certificates(shared: &Shared) {
+    let Shared { client, namespace, authority, .. } = shared;
+    let host = format!("{}.{namespace}.svc", names::NOTICES);
+    let kept = [(names::METRICS_CLIENT, Subject::Metrics), (names::NOTICES, Subject::Notices(host.as_str()))];
     loop {
-        let now = Timestamp::now();
-        let kept = pki::metrics_client(&shared.client, &shared.namespace, &shared.authority, now).await;
-        if let Err(error) = kept {
-            tracing::warn!(%error, "the certificate for who reads metrics can't be kept");
+        for (name, subject) in &kept {
+            let kept = pki::keep(client, namespace, name, subject, authority, Timestamp::now()).await;
+            if let Err(error) = kept {
+                tracing::warn!(%error, "a certificate of the operator's namespace can't be kept");
+            }
         }
         tokio::time::sleep(Duration::from_hours(1)).await;
     }

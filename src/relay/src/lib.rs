@@ -5,13 +5,11 @@ pub mod admin;
 pub mod clock;
 pub mod collect;
 pub mod deliver;
-pub mod egress;
 pub mod keys;
-pub mod logging;
 pub mod metrics;
-pub mod mounts;
 pub mod privacy;
 pub mod run;
 pub mod settings;
 pub mod store;
-pub mod tls;
+
+pub use marketrelay_pod::{egress, logging, mounts, tls};

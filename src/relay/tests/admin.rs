@@ -60,6 +60,8 @@ async fn each_path_answers_who_may_ask_it() {
     assert_eq!(admin.answers(&nobody).await, [ok, ok, forbidden, forbidden, missing]);
     let backup = client("urn:marketrelay:role:backup");
     assert_eq!(admin.answers(&backup).await, [ok, ok, forbidden, forbidden, missing]);
+    let notices = client(marketrelay_api::notices::ROLE);
+    assert_eq!(admin.answers(&notices).await, [ok, ok, forbidden, forbidden, missing]);
     assert_eq!(admin.answers(&client(paths::METRICS_ROLE)).await, [ok, ok, ok, forbidden, missing]);
     assert_eq!(admin.answers(&client(paths::OPERATOR_ROLE)).await, [ok, ok, ok, ok, missing]);
     admin.end().await;

@@ -5,7 +5,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use marketrelay_api::{
     SubjectDigest,
-    relay::{Erasure, ErasureAnswer, paths},
+    notices::ROLE as NOTICES_ROLE,
+    relay::{Erasure, ErasureAnswer, SubjectAnswer, paths},
 };
 use marketrelay_keyring::Keyring;
 use marketrelay_marketplace::{Order, OrderPii};
@@ -258,6 +259,12 @@ impl Relay {
         request.send().await?.error_for_status()?.json().await
     }
 
+    async fn knows(&self, subject: Vec<SubjectDigest>) -> u64 {
+        let request = self.operator.post(format!("{}/v1/subjects", self.url)).json(&Erasure { subject });
+        let answer = request.send().await.expect("an answer").error_for_status().expect("a good one");
+        answer.json::<SubjectAnswer>().await.expect("an answer").orders
+    }
+
     fn buyer(&self, identity: &str) -> SubjectDigest {
         SubjectDigest::Buyer(*self.mounts.digest_key().buyer("bol", identity).as_bytes())
     }
@@ -401,9 +408,13 @@ async fn only_the_operator_erases_and_nothing_that_is_sent_is_repeated() {
     control.all_received(CLIENT, jiff::Timestamp::MAX).await;
     let url = format!("{}/v1/erasures/case", relay.url);
     let body = Erasure { subject: vec![SubjectDigest::Order([0; 32])] };
-    for client in [authority.http(None), authority.http(Some(&authority.client(paths::METRICS_ROLE)))] {
-        let answer = client.put(&url).json(&body).send().await.expect("an answer");
-        assert_eq!(answer.status().as_u16(), 403);
+    let look = format!("{}/v1/subjects", relay.url);
+    for role in [None, Some(paths::METRICS_ROLE), Some(NOTICES_ROLE)] {
+        let client = authority.http(role.map(|role| authority.client(role)).as_ref());
+        for request in [client.put(&url), client.post(&look)] {
+            let answer = request.json(&body).send().await.expect("an answer");
+            assert_eq!(answer.status().as_u16(), 403, "{role:?}");
+        }
     }
     let many = vec![SubjectDigest::Order([0; 32]); Erasure::MOST + 1];
     for wrong in [
@@ -412,9 +423,11 @@ async fn only_the_operator_erases_and_nothing_that_is_sent_is_repeated() {
         json!({"zoe@buyer.example": 1}),
         json!({"subject": many}),
     ] {
-        let answer = relay.operator.put(&url).json(&wrong).send().await.expect("an answer");
-        assert_eq!(answer.status().as_u16(), 400, "{wrong}");
-        assert!(!answer.text().await.expect("a text").contains("zoe"));
+        for request in [relay.operator.put(&url), relay.operator.post(&look)] {
+            let answer = request.json(&wrong).send().await.expect("an answer");
+            assert_eq!(answer.status().as_u16(), 400, "{wrong}");
+            assert!(!answer.text().await.expect("a text").contains("zoe"));
+        }
     }
     assert!(relay.process.terminate(SOON).await.success());
     // A suspended relay erases, too.
@@ -424,7 +437,11 @@ async fn only_the_operator_erases_and_nothing_that_is_sent_is_repeated() {
     let relay = Relay::start(mounts, &authority).await;
     let number = control.numbers(CLIENT, jiff::Timestamp::MAX).await.remove(0);
     let digest = *relay.mounts.digest_key().order("bol", &number).as_bytes();
+    assert_eq!(relay.knows(vec![SubjectDigest::Order([0; 32])]).await, 0);
+    assert_eq!(relay.knows(vec![SubjectDigest::Order(digest)]).await, 1, "looking erases nothing");
+    assert_eq!(relay.knows(vec![SubjectDigest::Order(digest)]).await, 1);
     let answer = relay.erase("case", vec![SubjectDigest::Order(digest)]).await.expect("an answer");
     assert_eq!(answer.erased, 1);
+    assert_eq!(relay.knows(vec![SubjectDigest::Order(digest)]).await, 0);
     assert!(relay.process.terminate(SOON).await.success());
 }

@@ -10,6 +10,9 @@
 //! | `accounts/CLIENT/credentials` | POST `{clientSecret, refreshToken}` rotates; all tokens end |
 //! | `tokens/expire` | POST ends all tokens |
 //! | `faults` | POST `{target, fault?, calls?}`, the fault by its `kind`: `status`, `timeout`, `halfBody`, `invalidJson`, `repeatPage`, `outOfOrder` |
+//! | `ebay/challenge` | POST `{url, ca, verificationToken}`: eBay's challenge of an endpoint; tells whether the answer is right |
+//! | `ebay/key` | the id of the key that notices are signed with |
+//! | `ebay/notices` | POST `{url, ca, username, userId, notificationId?, forgery?}`: a signed notice that an account was deleted, or a forged one: `changedBody`, `unknownKey`, `noSignature`, `otherTopic`; tells how it was answered |
 //! | `calls` | calls so far, by target |
 //! | `customers/NAME` | what arrived, in numbers, in all and by connection |
 //! | `customers/NAME/events?offset=&limit=` | the events with their connection, revision and order |
@@ -33,7 +36,7 @@ use serde_json::{Value, json};
 
 use crate::{
     faults::Kind,
-    newcomers,
+    newcomers, notices,
     order::{Order, Person, State as OrderState},
     state::{Seller, Shared},
 };
@@ -47,6 +50,9 @@ pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/control/accounts/{client}/credentials", post(credentials))
         .route("/control/tokens/expire", post(expire))
         .route("/control/faults", post(fault))
+        .route("/control/ebay/challenge", post(notices::challenge))
+        .route("/control/ebay/key", get(notices::key))
+        .route("/control/ebay/notices", post(notices::send))
         .route("/control/calls", get(calls))
         .route("/control/customers/{name}", get(summary))
         .route("/control/customers/{name}/events", get(events))
@@ -80,7 +86,8 @@ fn with_seller(shared: &Shared, client: &str, act: impl FnOnce(&mut Seller) -> V
 }
 
 fn truth(order: &Order) -> Value {
-    json!({"number": order.number, "state": order.state, "placedAt": order.placed, "shippedAt": order.shipped})
+    json!({"number": order.number, "state": order.state, "placedAt": order.placed, "shippedAt": order.shipped,
+           "username": order.username()})
 }
 
 async fn accounts(State(shared): State<Shared>) -> Json<Value> {

@@ -98,6 +98,7 @@ fn target(path: &str) -> Option<String> {
         ("/orders/", "amazon"),
         ("/identity/", "ebay"),
         ("/sell/", "ebay"),
+        ("/commerce/", "ebay"),
         ("/token", "bol"),
         ("/retailer/", "bol"),
     ];

@@ -8,6 +8,7 @@ mod faults;
 mod limits;
 mod marketplaces;
 mod newcomers;
+mod notices;
 mod order;
 mod server;
 mod state;

@@ -141,6 +141,11 @@ impl Order {
         self.updated = now;
     }
 
+    /// The buyer at eBay.
+    pub(crate) fn username(&self) -> String {
+        format!("buyer-{}", self.lines.first().map_or("0", |line| line.id.as_str()))
+    }
+
     /// What the control API decides; the order isn't left alone any more.
     pub(crate) fn decide(&mut self, state: State, now: Timestamp) {
         self.plan.clear();

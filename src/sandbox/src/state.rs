@@ -12,6 +12,7 @@ use crate::{
     customer::Inbox,
     faults::Faults,
     limits::{Calls, Rates},
+    notices::Notices,
     order::{Order, generate},
 };
 
@@ -20,6 +21,7 @@ use crate::{
 pub(crate) struct Shared {
     state: Arc<Mutex<State>>,
     pub(crate) control_token: Arc<str>,
+    pub(crate) notices: Arc<Notices>,
 }
 
 pub(crate) struct State {
@@ -28,6 +30,8 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) rates: Rates,
     tokens: HashMap<String, (usize, Timestamp)>,
+    /// Tokens of eBay applications, which belong to no seller.
+    applications: HashMap<String, Timestamp>,
     issued: u64,
 }
 
@@ -49,9 +53,14 @@ impl Shared {
             faults: Faults::default(),
             rates: Rates::new(config.amazon_rate),
             tokens: HashMap::new(),
+            applications: HashMap::new(),
             issued: 0,
         };
-        Self { state: Arc::new(Mutex::new(state)), control_token: config.control_token.as_str().into() }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            control_token: config.control_token.as_str().into(),
+            notices: Arc::new(Notices::new()),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -70,6 +79,19 @@ impl State {
         let token = format!("access-{}-{}", self.issued, self.accounts[account].account.client_id);
         self.tokens.insert(token.clone(), (account, now + SignedDuration::from_secs(seconds)));
         token
+    }
+
+    /// A new token of an eBay application.
+    pub(crate) fn issue_application_token(&mut self, seconds: i64, now: Timestamp) -> String {
+        self.issued += 1;
+        let token = format!("application-{}", self.issued);
+        self.applications.insert(token.clone(), now + SignedDuration::from_secs(seconds));
+        token
+    }
+
+    /// Whether that is an application's token that is still good.
+    pub(crate) fn is_application(&self, token: &str, now: Timestamp) -> bool {
+        self.applications.get(token).is_some_and(|expires| now < *expires)
     }
 
     /// The account of a token that is still good, its orders grown up to now.
@@ -103,6 +125,7 @@ impl State {
 
     pub(crate) fn expire_tokens(&mut self) {
         self.tokens.clear();
+        self.applications.clear();
     }
 }
 

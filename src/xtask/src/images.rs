@@ -10,9 +10,10 @@ use crate::{
 };
 
 /// What is built: the crate and its binary, which is also the image's last part.
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
     ("marketrelay-operator", "operator"),
     ("marketrelay-relay", "relay"),
+    ("marketrelay-notices", "notices"),
     ("marketrelay-sandbox", "sandbox"),
 ];
 

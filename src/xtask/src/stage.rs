@@ -71,14 +71,19 @@ fn install(kube: &Kube, images: &Images, authority: &str) -> Result<()> {
     let file = paths::target().join(format!("sandbox-authority-{}.pem", std::process::id()));
     crate::run::write(&file, authority)?;
     let chart = checkout.join("charts/marketrelay").display().to_string();
-    let values = checkout.join("manifests/samples/values-demo.yaml").display().to_string();
+    let samples = checkout.join("manifests/samples");
+    let values = ["values-demo.yaml", "values-ebay-notices.yaml"];
+    let values = values.map(|name| format!("--values={}", samples.join(name).display()));
+    kube.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SYSTEM}}}\n"))?;
+    kube.apply(&crate::run::read(&samples.join("ebay-application.yaml"))?)?;
     let authority = format!("egress.extraCaCertificates={}", file.display());
     let Images { prefix, tag } = images;
     let operator = format!("image.repository={prefix}/operator,image.tag={tag}");
     let relay = format!("relay.image.repository={prefix}/relay,relay.image.tag={tag}");
+    let notices = format!("ebayNotices.image.repository={prefix}/notices,ebayNotices.image.tag={tag}");
     let mut helm = kube.helm(&["upgrade", "--install", "marketrelay", &chart, "--namespace", SYSTEM]);
-    helm.args(["--create-namespace", "--values", &values, "--set-file", &authority]);
-    helm.args(["--set", &operator, "--set", &relay, "--wait", "--timeout=180s"]);
+    helm.args(values).args(["--set-file", &authority]);
+    helm.args(["--set", &operator, "--set", &relay, "--set", &notices, "--wait", "--timeout=180s"]);
     let installed = output(&mut helm);
     std::fs::remove_file(&file).whatever_context("can't remove the copy of the sandbox's authority")?;
     installed.map(drop)

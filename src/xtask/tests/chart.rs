@@ -1,5 +1,8 @@
 //! The chart, as helm renders it: what it installs by default, what it refuses, and what it never grants.
 
+#[path = "chart/ebay_notices.rs"]
+mod ebay_notices;
+
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinitionSpec;

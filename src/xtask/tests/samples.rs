@@ -68,3 +68,16 @@ fn the_sample_erasure_names_its_secret_and_shows_the_defaults() {
     assert_eq!(secret["metadata"]["name"], named.as_str());
     assert_eq!((request.spec.connections.len(), request.spec.ttl_after_completion), (0, Duration::days(30)));
 }
+
+#[test]
+fn the_sample_of_an_ebay_application_is_known_to_the_sandbox() {
+    let secret = documents("samples/ebay-application.yaml").remove(0);
+    let entries = &secret["stringData"];
+    let known = sandbox()["accounts"].as_sequence().expect("accounts").iter().any(|account| {
+        account["marketplace"] == "ebay"
+            && account["clientId"] == entries["clientId"]
+            && account["clientSecret"] == entries["clientSecret"]
+    });
+    assert!(known);
+    assert!((32..=80).contains(&entries["verificationToken"].as_str().expect("a token").len()));
+}

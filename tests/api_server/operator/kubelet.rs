@@ -51,11 +51,13 @@ impl Volume {
         let config = space.api::<ConfigMap>().get(&names.relay()).await.expect("a configuration");
         let entries = config.data.into_iter().flatten().map(|(name, text)| (name, text.into_bytes()));
         self.mount(paths::CONFIG_FOLDER, entries);
+        let spec = super::connection(space, connection).await.spec;
+        let credentials = spec.credentials_secret_ref.name;
         for (path, secret) in [
             (paths::KEYRING, names.keyring()),
             (paths::DIGEST, DIGEST_KEY.to_owned()),
             (paths::DATABASE_KEY, names.database_key()),
-            (paths::CREDENTIALS, "bol-credentials".to_owned()),
+            (paths::CREDENTIALS, credentials),
             (paths::SIGNING, "erp-signing".to_owned()),
             (paths::TLS, names.tls()),
         ] {

@@ -11,12 +11,13 @@ mod erasures;
 mod faults;
 mod keyrings;
 mod kubelet;
+mod notices;
 mod rights;
 mod shortening;
 mod steady;
 mod waves;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
@@ -66,6 +67,8 @@ fn rights() -> Rights {
 struct Operator {
     stop: CancellationToken,
     task: JoinHandle<Result<(), Whatever>>,
+    /// Of its own port.
+    address: SocketAddr,
 }
 
 impl Operator {
@@ -77,28 +80,29 @@ impl Operator {
     /// The same, with a clock of its own.
     async fn start_with(space: &Space, config: &str, clock: Clock) -> Self {
         grant(space, space, &rights()).await;
-        Self::run(configuration(&PLANE).await, space, space, config, "operator-0", clock).await
+        Self::run(configuration(&PLANE).await, space, &[space], config, "operator-0", clock).await
     }
 
     /// Lives in `home` and works on `space`; `access` is an administrator's.
     async fn replica(access: Config, home: &Space, space: &Space, config: &str, identity: &str) -> Self {
-        Self::run(access, home, space, config, identity, Clock::system()).await
+        Self::run(access, home, &[space], config, identity, Clock::system()).await
     }
 
     async fn run(
         access: Config,
         home: &Space,
-        space: &Space,
+        spaces: &[&Space],
         config: &str,
         identity: &str,
         clock: Clock,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
         let settings = Settings {
             config: OperatorConfig::parse(config).expect("a configuration"),
             namespace: home.name.clone(),
             identity: identity.to_owned(),
-            scopes: vec![Scope::Namespace(space.name.clone())],
+            scopes: spaces.iter().map(|space| Scope::Namespace(space.name.clone())).collect(),
             addresses: Some(std::sync::Arc::new(kubelet::address)),
             clock,
         };
@@ -110,7 +114,7 @@ impl Operator {
         let clients = Clients { work: client(work), lease: client(lease) };
         let stop = CancellationToken::new();
         let task = tokio::spawn(run(settings, clients, listener, stop.clone()));
-        Self { stop, task }
+        Self { stop, task, address }
     }
 
     /// Asks it to end, as SIGTERM does, and waits until it has.

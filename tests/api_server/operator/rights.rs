@@ -129,7 +129,7 @@ async fn the_operator_has_exactly_the_rights_that_it_uses() {
         operator.stop().await;
         let old = "{metadata: {annotations: {marketrelay.dev/renew-after: '2020-01-01T00:00:00Z'}}}";
         let client = change::<Secret>(&home, "marketrelay-metrics-client", old).await;
-        let _operator = Operator::replica(access, &home, &space, CONFIG, "operator-0").await;
+        let operator = Operator::replica(access, &home, &space, CONFIG, "operator-0").await;
         wait_for(&home, "a new certificate", async || {
             let now = home.api::<Secret>().get("marketrelay-metrics-client").await.expect("a certificate");
             (now.data != client.data).then_some(())
@@ -137,6 +137,8 @@ async fn the_operator_has_exactly_the_rights_that_it_uses() {
         .await;
         let looks = audit::looks(&home);
         connected(&space, "last").await;
+        super::notices::connect_ebay(&space).await;
+        super::notices::hand_over(&home, operator.address, "n-1", "zoe").await.expect("taken");
         wait_for(&space, "a look at the last", async || (audit::looks(&home) > looks).then_some(())).await;
 
         let requests = audit::requests(&home);

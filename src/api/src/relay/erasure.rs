@@ -3,7 +3,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::SubjectDigest;
 
-/// The body of the relay's `PUT /v1/erasures/{uid}`. The same uid gets the same answer, whatever it is asked about.
+/// The body of the relay's `PUT /v1/erasures/{uid}`, and of `POST /v1/subjects`, which only looks. The same uid gets the same
+/// answer, whatever it is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Erasure {
@@ -27,4 +28,12 @@ pub struct ErasureAnswer {
     /// When the last key dies that a copy of them can be sealed under; absent if nothing was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_until: Option<Timestamp>,
+}
+
+/// The relay's answer to `POST /v1/subjects`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubjectAnswer {
+    /// Orders with personal data that the subject is in.
+    pub orders: u64,
 }

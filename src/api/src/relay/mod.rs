@@ -11,5 +11,5 @@ pub use config::{
     AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, MarketplaceEndpoints,
     MarketplaceSettings, RelayConfig, Retention, WebhookConfig,
 };
-pub use erasure::{Erasure, ErasureAnswer};
+pub use erasure::{Erasure, ErasureAnswer, SubjectAnswer};
 pub use status::{Activity, DeliveryState, KeyringUse, RelayStatus};

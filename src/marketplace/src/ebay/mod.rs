@@ -1,6 +1,7 @@
-//! eBay: Fulfillment API v1.
+//! eBay: Fulfillment API v1, and what of the Notification API v1 is needed to trust eBay's notices.
 
 pub(crate) mod convert;
+mod public_key;
 pub(crate) mod wire;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::{
     token::{Grant, Tokens},
     window::{Window, earlier},
 };
+pub use public_key::{PublicKey, PublicKeys};
 use wire::{OrderSearchPagedCollection, ShippingFulfillment, ShippingFulfillmentPagedCollection};
 
 /// More than 200 is an error.

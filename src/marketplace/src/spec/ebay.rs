@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::{Official, follow};
 use crate::{
     Fulfilment, Money, Order, OrderStatus,
-    ebay::{convert, wire},
+    ebay::{PublicKey, convert, wire},
 };
 
 pub(super) fn official() -> Official {
@@ -25,6 +25,11 @@ pub(super) fn convert_value(value: &Value) -> Result<Order, String> {
     let parcels: wire::ShippingFulfillmentPagedCollection =
         serde_json::from_str(&parcels).map_err(|error| error.to_string())?;
     convert::order(&wire, &parcels.fulfillments).map_err(|error| error.to_string())
+}
+
+#[test]
+fn ebays_public_key_follows_the_official_description() {
+    follow! { Official::read("ebay/commerce_notification_v1_oas3.json"), "PublicKey" => PublicKey, }
 }
 
 /// Nothing is required by eBay's description. An order without number and times, and an amount without its parts,

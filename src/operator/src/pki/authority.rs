@@ -1,5 +1,8 @@
 use jiff::{SignedDuration, Timestamp};
-use marketrelay_api::relay::paths::{METRICS_ROLE, OPERATOR_ROLE};
+use marketrelay_api::{
+    notices::ROLE as NOTICES_ROLE,
+    relay::paths::{METRICS_ROLE, OPERATOR_ROLE},
+};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
@@ -50,6 +53,8 @@ pub enum Subject<'a> {
     Operator,
     /// Whoever reads metrics.
     Metrics,
+    /// The receiver of eBay's notices: the operator's client, and a server under this host name.
+    Notices(&'a str),
 }
 
 /// A certificate and its key, PEM.
@@ -97,19 +102,23 @@ impl Authority {
     /// A certificate for 30 days, to be replaced after 20.
     pub fn issue(&self, subject: &Subject<'_>, now: Timestamp) -> Result<Issued, PkiError> {
         let hosts = match subject {
-            Subject::Server(host) => vec![(*host).to_owned()],
+            Subject::Server(host) | Subject::Notices(host) => vec![(*host).to_owned()],
             Subject::Operator | Subject::Metrics => Vec::new(),
         };
         let mut params = CertificateParams::new(hosts).context(CertificateSnafu)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![match subject {
-            Subject::Server(_) => ExtendedKeyUsagePurpose::ServerAuth,
-            Subject::Operator | Subject::Metrics => ExtendedKeyUsagePurpose::ClientAuth,
-        }];
+        params.extended_key_usages = match subject {
+            Subject::Server(_) => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Subject::Operator | Subject::Metrics => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Subject::Notices(_) => {
+                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
+            }
+        };
         let role = match subject {
             Subject::Server(_) => None,
             Subject::Operator => Some(OPERATOR_ROLE),
             Subject::Metrics => Some(METRICS_ROLE),
+            Subject::Notices(_) => Some(NOTICES_ROLE),
         };
         if let Some(role) = role {
             params.subject_alt_names.push(SanType::URI(role.try_into().context(CertificateSnafu)?));

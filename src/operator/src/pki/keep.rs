@@ -51,14 +51,15 @@ fn files(secret: &Secret) -> Result<CaFiles, KeepError> {
     Ok(CaFiles { certificate, key: Zeroizing::new(key) })
 }
 
-/// Keeps the client certificate for who reads metrics.
-pub async fn metrics_client(
+/// Keeps a certificate in a Secret of the operator's namespace.
+pub async fn keep(
     client: &Client,
     namespace: &str,
+    name: &'static str,
+    subject: &Subject<'_>,
     authority: &Authority,
     now: Timestamp,
 ) -> Result<(), KeepError> {
-    let name = names::METRICS_CLIENT;
     let api = Api::<Secret>::namespaced(client.clone(), namespace);
     let existing = api.get_opt(name).await.context(ApiSnafu { name })?;
     if let Some(secret) = &existing {
@@ -69,7 +70,7 @@ pub async fn metrics_client(
             return Ok(());
         }
     }
-    let issued = authority.issue(&Subject::Metrics, now)?;
+    let issued = authority.issue(subject, now)?;
     let mut secret = tls_secret(name, &issued.certificate, &issued.key, Some(authority.pem()));
     secret.annotations_mut().insert(labels::RENEW_AFTER.into(), issued.renew_after.to_string());
     secret.annotations_mut().insert(labels::ISSUER.into(), authority.fingerprint().to_owned());

@@ -4,4 +4,4 @@ mod authority;
 mod keep;
 
 pub use authority::{Authority, CaFiles, Issued, PkiError, Subject};
-pub use keep::{KeepError, load_or_create, metrics_client};
+pub use keep::{KeepError, keep, load_or_create};

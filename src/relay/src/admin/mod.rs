@@ -81,6 +81,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/status", get(show_status))
         .route("/v1/affected", affected::route())
         .route("/v1/erasures/{uid}", erasures::route())
+        .route("/v1/subjects", erasures::subjects())
         .route("/metrics", get(show_metrics))
         .route("/livez", get(live))
         .route("/readyz", get(live))
@@ -111,7 +112,7 @@ async fn show_status(State(admin): State<Admin>, Extension(role): Extension<Role
 }
 
 async fn show_metrics(State(admin): State<Admin>, Extension(role): Extension<Role>) -> Response {
-    if role == Role::Nobody {
+    if !role.reads_metrics() {
         return forbidden();
     }
     match admin.counts().await {

@@ -47,6 +47,11 @@ impl Store {
     }
 }
 
+/// How many orders have the subject in them.
+pub fn known(connection: &Connection, subject: &[SubjectDigest]) -> Result<u64> {
+    find(connection, subject).map(|orders| orders.len() as u64)
+}
+
 /// Pages as they were before are in the log until it is emptied; in the database they are overwritten.
 fn empty_log(connection: &Connection) -> Result<()> {
     let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;

@@ -40,7 +40,7 @@ pub(crate) fn failure(path: &str, status: StatusCode) -> Response {
             oauth_error(status, code)
         }
         _ if path.starts_with("/orders/") => amazon::failure(status),
-        _ if path.starts_with("/sell/") => ebay::failure(status),
+        _ if path.starts_with("/sell/") || path.starts_with("/commerce/") => ebay::failure(status),
         _ if path.starts_with("/retailer/") => bol::failure(status),
         _ => status.into_response(),
     }
@@ -68,6 +68,6 @@ fn json(status: StatusCode, content_type: &'static str, body: &Value) -> Respons
 }
 
 /// Milliseconds and `Z`, as eBay and Amazon write times.
-fn utc(at: Timestamp) -> String {
+pub(crate) fn utc(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

@@ -91,3 +91,27 @@ async fn ebays_token_endpoint_speaks_oauth() {
         assert_eq!((answer.status.as_u16(), answer.body["error"].as_str()), (400, Some(error)));
     }
 }
+
+#[tokio::test]
+async fn ebays_public_key_is_for_applications_and_follows_the_official_description() {
+    let (sandbox, official) = (Tried::with(Ebay, 1).await, Official::ebay_notifications());
+    let id = sandbox.control("ebay/key").await["id"].as_str().expect("an id").to_owned();
+    let path = |id: &str| format!("/commerce/notification/v1/public_key/{id}");
+    let seller = token(&sandbox).await;
+    assert_eq!(sandbox.get(Ebay, &seller, &path(&id)).await.status, 401, "a seller's token is none");
+    let scope = "https://api.ebay.com/oauth/api_scope";
+    let answer = sandbox.token(Ebay, &[("grant_type", "client_credentials"), ("scope", scope)]).await;
+    check_token(&answer.body);
+    let application = answer.token();
+    let key = sandbox.get(Ebay, &application, &path(&id)).await;
+    official.check("PublicKey", &key.body);
+    assert_eq!((key.body["algorithm"].as_str(), key.body["digest"].as_str()), (Some("ECDSA"), Some("SHA1")));
+    let unknown = sandbox.get(Ebay, &application, &path("another")).await;
+    assert_eq!(
+        (unknown.status.as_u16(), unknown.body["errors"][0]["errorId"].as_u64()),
+        (404, Some(195_001))
+    );
+    assert_eq!(sandbox.get(Ebay, &application, LIST).await.status, 401, "an application sells nothing");
+    let refused = sandbox.token(Ebay, &[("grant_type", "client_credentials"), ("scope", "all")]).await;
+    check_token_error(&refused.body);
+}

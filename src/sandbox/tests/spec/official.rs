@@ -17,6 +17,10 @@ impl Official {
         Self::read("ebay/sell_fulfillment_v1_oas3.json")
     }
 
+    pub fn ebay_notifications() -> Self {
+        Self::read("ebay/commerce_notification_v1_oas3.json")
+    }
+
     pub fn bol() -> Self {
         Self::read("bol/retailer.json")
     }

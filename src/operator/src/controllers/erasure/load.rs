@@ -82,7 +82,8 @@ fn version(secret: &impl ResourceExt) -> SubjectSecret {
     }
 }
 
-async fn digest_key(api: &Api<Secret>) -> kube::Result<Option<DigestKey>> {
+/// The namespace's digest key; `None` if there is none that can be used.
+pub(crate) async fn digest_key(api: &Api<Secret>) -> kube::Result<Option<DigestKey>> {
     let Some(mut found) = api.get_opt(DIGEST_KEY).await? else { return Ok(None) };
     let bytes = found.data.as_ref().and_then(|data| data.get(DIGEST_KEY_ENTRY));
     let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.0.as_slice()).ok());

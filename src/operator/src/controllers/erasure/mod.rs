@@ -16,6 +16,7 @@ use rand::RngExt;
 use snafu::{ResultExt, Snafu};
 
 use super::connection::Context;
+pub(crate) use load::digest_key;
 
 /// What is finished is looked at this often, for its end.
 const LONGEST: Duration = Duration::from_hours(24);

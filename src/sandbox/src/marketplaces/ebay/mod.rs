@@ -1,5 +1,6 @@
-//! Fulfillment API v1.
+//! Fulfillment API v1, and of the Notification API v1 the public keys.
 
+mod public_key;
 mod query;
 mod render;
 
@@ -20,10 +21,12 @@ use query::{Parameters, Search, check_field_groups};
 use render::{parcels, render};
 
 const TOKEN_SECONDS: i64 = 7200;
+const PUBLIC_DATA: &str = "https://api.ebay.com/oauth/api_scope";
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/identity/v1/oauth2/token", post(token))
+        .route("/commerce/notification/v1/public_key/{id}", get(public_key::get))
         .route("/sell/fulfillment/v1/order", get(list))
         .route("/sell/fulfillment/v1/order/{id}", get(order))
         .route("/sell/fulfillment/v1/order/{id}/shipping_fulfillment", get(fulfillments))
@@ -34,6 +37,8 @@ struct Grant {
     grant_type: String,
     #[serde(default)]
     refresh_token: String,
+    #[serde(default)]
+    scope: String,
 }
 
 async fn token(State(shared): State<Shared>, headers: HeaderMap, Form(grant): Form<Grant>) -> Response {
@@ -43,6 +48,13 @@ async fn token(State(shared): State<Shared>, headers: HeaderMap, Form(grant): Fo
     else {
         return oauth_error(StatusCode::UNAUTHORIZED, "invalid_client");
     };
+    if grant.grant_type == "client_credentials" {
+        if grant.scope != PUBLIC_DATA {
+            return oauth_error(StatusCode::BAD_REQUEST, "invalid_scope");
+        }
+        let token = state.issue_application_token(TOKEN_SECONDS, Timestamp::now());
+        return granted(&token, "Application Access Token");
+    }
     if grant.grant_type != "refresh_token" {
         return oauth_error(StatusCode::BAD_REQUEST, "unsupported_grant_type");
     }
@@ -50,7 +62,11 @@ async fn token(State(shared): State<Shared>, headers: HeaderMap, Form(grant): Fo
         return oauth_error(StatusCode::BAD_REQUEST, "invalid_grant");
     }
     let token = state.issue_token(account, TOKEN_SECONDS, Timestamp::now());
-    let body = json!({"access_token": token, "expires_in": TOKEN_SECONDS, "token_type": "User Access Token"});
+    granted(&token, "User Access Token")
+}
+
+fn granted(token: &str, kind: &str) -> Response {
+    let body = json!({"access_token": token, "expires_in": TOKEN_SECONDS, "token_type": kind});
     super::json(StatusCode::OK, JSON, &body)
 }
 
@@ -58,6 +74,7 @@ fn error(status: StatusCode, id: u32, message: &str) -> Response {
     let (domain, category) = match (id, status.is_server_error()) {
         (1001, _) => ("OAuth", "REQUEST"),
         (2001, _) => ("ACCESS", "REQUEST"),
+        (195_001, _) => ("API_NOTIFICATION", "REQUEST"),
         (_, true) => ("API_FULFILLMENT", "APPLICATION"),
         _ => ("API_FULFILLMENT", "REQUEST"),
     };

@@ -27,7 +27,7 @@ pub(super) fn render(order: &Order) -> Value {
         "orderFulfillmentStatus": status,
         "orderPaymentStatus": if order.state == OrderState::Refunded { "FULLY_REFUNDED" } else { "PAID" },
         "cancelStatus": {"cancelState": if order.state == OrderState::Cancelled { "CANCELED" } else { "NONE_REQUESTED" }, "cancelRequests": []},
-        "buyer": {"username": format!("buyer-{}", line_hash(order)),
+        "buyer": {"username": order.username(),
                   "buyerRegistrationAddress": {"fullName": name, "email": person.email}},
         "buyerCheckoutNotes": "Please ring twice",
         "pricingSummary": {"priceSubtotal": money(order.total()), "total": money(order.total())},
@@ -51,10 +51,6 @@ pub(super) fn status(order: &Order) -> &'static str {
         OrderState::PartiallyShipped => "IN_PROGRESS",
         OrderState::Shipped | OrderState::Refunded => "FULFILLED",
     }
-}
-
-fn line_hash(order: &Order) -> &str {
-    order.lines.first().map_or("0", |line| line.id.as_str())
 }
 
 /// The answer to `getShippingFulfillments`.

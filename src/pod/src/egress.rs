@@ -1,4 +1,4 @@
-//! Which addresses the relay connects to: host names are beyond a NetworkPolicy, so every resolved address is checked.
+//! Which addresses we connect to: host names are beyond a NetworkPolicy, so every resolved address is checked.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -10,7 +10,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use snafu::Snafu;
 use url::{Host, Url};
 
-/// An address that the relay doesn't connect to.
+/// An address that we don't connect to.
 #[derive(Debug, Snafu)]
 #[snafu(display(
     "the address is private, link-local or otherwise not on the public internet: list its network in the operator's egress.allowedNetworks if it is meant"
