@@ -3,6 +3,7 @@
 mod apply;
 pub(crate) mod children;
 mod enforced;
+mod intact;
 mod keys;
 mod load;
 mod observe;

@@ -9,7 +9,10 @@ use marketrelay_api::{
     relay::{Activity, DeliveryState, RelayStatus},
 };
 
-use super::enforced::{Clocks, Enforced, enforced};
+use super::{
+    enforced::{Clocks, Enforced, enforced},
+    intact::intact,
+};
 use crate::{
     conditions::{Status, Verdict, condition, find},
     controllers::keyring::facts::KeyringFacts,
@@ -83,12 +86,14 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
     let verdict = steady(enforced.verdict, &before.conditions, ConditionType::RetentionEnforced);
     let enforced = Enforced { verdict, ..enforced };
     let ready = ready(&found, &collecting, &delivering, &enforced, &before.conditions);
+    let (intact, audit) = intact(&found.relay, &before, now);
     let verdicts = [
         (ConditionType::Ready, ready),
         (ConditionType::Collecting, collecting),
         (ConditionType::Delivering, delivering),
         (ConditionType::StorageEncrypted, encrypted),
         (ConditionType::RetentionEnforced, enforced.verdict),
+        (ConditionType::AuditIntact, intact),
     ];
     let conditions = verdicts
         .into_iter()
@@ -106,6 +111,7 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         conditions,
         relay,
         retention: Some(retention(found.effective, keyring.as_ref(), now)),
+        audit,
     }
 }
 
@@ -297,7 +303,7 @@ pub fn is_worth_writing(
     }
     let figures = |status: &MarketplaceConnectionStatus| {
         let relay = status.relay.clone().map(|relay| RelayFigures { read_at: None, ..relay });
-        (relay, status.retention.clone())
+        (relay, status.retention.clone(), status.audit.as_ref().map(|audit| audit.sequence))
     };
     // A key that was announced as the next one is dead.
     let next = before.retention.as_ref().and_then(|retention| retention.next_key_destruction.as_ref());
@@ -314,6 +320,7 @@ pub fn is_worth_writing(
 fn without_figures(status: &MarketplaceConnectionStatus) -> MarketplaceConnectionStatus {
     let mut status = status.clone();
     status.relay = None;
+    status.audit = None;
     if let Some(retention) = &mut status.retention {
         retention.keys_live = 0;
         retention.next_key_destruction = None;

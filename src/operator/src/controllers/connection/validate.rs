@@ -41,6 +41,8 @@ pub struct Validated {
     pub webhook: WebhookConfig,
     /// In effect.
     pub retention: Retention,
+    /// How long audit records are kept, in seconds.
+    pub audit_retention_seconds: i64,
     /// Seconds.
     pub poll_interval_seconds: u64,
     /// Seconds.
@@ -92,6 +94,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
             signing: connection.spec.destination.webhook.signing_secret_ref.name.clone(),
             webhook,
             retention,
+            audit_retention_seconds: policy.audit_retention.as_secs(),
             poll_interval_seconds: connection.spec.poll_interval.as_secs().unsigned_abs(),
             lookback_seconds: connection.spec.lookback.as_secs().unsigned_abs(),
             suspend: connection.spec.suspend,
