@@ -70,17 +70,17 @@ async fn the_audit_log_is_exported_and_verified_and_a_changed_letter_is_found() 
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("audit.jsonl").display().to_string();
         fs::write(&file, &lines).expect("written");
-        let (fine, summary) = verify(&tenant, &file, &["--public-key", &head.public_key]);
-        assert!(fine && summary.contains("unbroken") && summary.contains(&head.chain), "{summary}");
+        let (is_intact, summary) = verify(&tenant, &file, &["--public-key", &head.public_key]);
+        assert!(is_intact && summary.contains("unbroken") && summary.contains(&head.chain), "{summary}");
         xtask::run::run(&["sed", "--in-place", "2s/\"actor\":\"[a-z]/\"actor\":\"x/", &file])
             .expect("changed");
-        let (fine, fault) = verify(&tenant, &file, &["--public-key", &head.public_key]);
-        assert!(!fine && fault.contains("record 2 (line 2) was changed"), "{fault}");
+        let (is_intact, fault) = verify(&tenant, &file, &["--public-key", &head.public_key]);
+        assert!(!is_intact && fault.contains("record 2 (line 2) was changed"), "{fault}");
         let words = ["logs", "--namespace", SYSTEM, "deployment/marketrelay", "--all-pods", "--tail=-1"];
         let log = kube().get(&words).expect("a log");
         fs::write(&file, unprefixed(&log)).expect("written");
-        let (fine, summary) = verify(&tenant, &file, &["--log"]);
-        assert!(fine && summary.contains("unbroken"), "{summary}");
+        let (is_intact, summary) = verify(&tenant, &file, &["--log"]);
+        assert!(is_intact && summary.contains("unbroken"), "{summary}");
         assert!(log.contains("ErasureCompleted") && log.contains("SubjectSecretDeleted"));
     })
     .await;

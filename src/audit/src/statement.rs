@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(said.position(), Some(position));
         let other = Signer::new(&[8; 32]).expect("a key").public_key();
         assert!(!said.is_signed_by(&other));
-        let changes: [fn(&mut Statement); 6] = [
+        let lies: [fn(&mut Statement); 6] = [
             |said| said.sequence = 8,
             |said| said.kind = Kind::Checkpoint,
             |said| said.chain.push('x'),
@@ -122,10 +122,10 @@ mod tests {
             |said| said.at = Timestamp::from_second(1).expect("in range"),
             |said| said.signature = said.signature.chars().rev().collect(),
         ];
-        for change in changes {
-            let mut changed = said.clone();
-            change(&mut changed);
-            assert!(!changed.is_signed_by(&signer.public_key()), "{changed:?}");
+        for lie in lies {
+            let mut other = said.clone();
+            lie(&mut other);
+            assert!(!other.is_signed_by(&signer.public_key()), "{other:?}");
         }
         // The signature of somebody else's key under our name.
         let mut forged =

@@ -302,14 +302,14 @@ async fn the_log_is_exported_beside_the_running_relay_and_by_the_admin_api_and_v
     for text in [&read, &export] {
         std::fs::write(&file, text).expect("written");
         let path = file.display().to_string();
-        let (fine, summary) =
+        let (is_intact, summary) =
             program(&mounts, &["audit", "verify", "--public-key", &head.public_key, &path]).await;
-        assert!(fine && summary.contains("unbroken") && summary.contains(&head.chain), "{summary}");
+        assert!(is_intact && summary.contains("unbroken") && summary.contains(&head.chain), "{summary}");
     }
     let tampered = export.replacen("RelayStarted", "RelayStopped", 1);
     std::fs::write(&file, tampered).expect("written");
-    let (fine, fault) = program(&mounts, &["audit", "verify", &file.display().to_string()]).await;
-    assert!(!fine && fault.contains("record 1 (line 1) was changed"), "{fault}");
+    let (is_intact, fault) = program(&mounts, &["audit", "verify", &file.display().to_string()]).await;
+    assert!(!is_intact && fault.contains("record 1 (line 1) was changed"), "{fault}");
     assert!(relay.terminate(SOON).await.success());
     let (_, after) = program(&mounts, &["audit", "export", "--after", "2"]).await;
     assert!(

@@ -117,6 +117,7 @@ impl Deed {
     }
 
     /// Of several.
+    #[must_use]
     pub fn of(self, count: u64) -> Self {
         Self { count: Some(count), ..self }
     }
