@@ -73,6 +73,7 @@ async fn policies_at_the_edges_are_accepted() {
         ("the longest after shipment", "spec: {deleteAfterShipment: 30d}"),
         ("two epochs", "spec: {anonymizeAfter: 48h, amazon: {anonymizeAfter: 2d}, deleteAfterShipment: 2880m}"),
         ("a thousand epochs", "spec: {anonymizeAfter: 1000d}"),
+        ("audit records of a year", "spec: {auditRetention: 365d}"),
         ("a thousand epochs of minutes", "spec: {keyEpoch: 1m, anonymizeAfter: 1000m, amazon: {anonymizeAfter: 60000s}, deleteAfterShipment: 16h}"),
         ("longer for Amazon than for all", "spec: {anonymizeAfter: 10d, amazon: {anonymizeAfter: 20d}}"),
     ])
@@ -99,7 +100,7 @@ async fn defaults_are_visible() {
     with_namespace(|space| async move {
         let policy = create(&space, Kind::Policy, "{}").await;
         let defaults =
-            "{anonymizeAfter: 90d, amazon: {anonymizeAfter: 30d}, deleteAfterShipment: 30d, keyEpoch: 1d}";
+            "{anonymizeAfter: 90d, amazon: {anonymizeAfter: 30d}, deleteAfterShipment: 30d, keyEpoch: 1d, auditRetention: 400d}";
         assert_eq!(policy.data["spec"], yaml(defaults));
 
         let erasure = create(&space, Kind::Erasure, "{}").await;

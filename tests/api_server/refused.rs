@@ -283,6 +283,11 @@ async fn a_policy_keeps_within_the_law_and_amazons_rules() {
         ("weeks", "spec: {keyEpoch: 1w}", DURATION),
         ("a long number", "spec: {keyEpoch: '1000000s'}", DURATION),
         ("nothing", "spec: {keyEpoch: ''}", DURATION),
+        (
+            "audit records of less than a year",
+            "spec: {auditRetention: 364d}",
+            "spec.auditRetention: Invalid value: auditRetention must be at least 365d, so that a year's deeds can be shown: write 365d or more",
+        ),
     ])
     .await;
 }

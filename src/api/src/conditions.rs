@@ -15,6 +15,8 @@ pub enum ConditionType {
     StorageEncrypted,
     /// Keys die on time, and the relay confirms it.
     RetentionEnforced,
+    /// The relay's audit log continues the one that the operator has seen.
+    AuditIntact,
     /// What was asked for is done.
     Complete,
 }
@@ -108,6 +110,16 @@ pub enum Reason {
     KeepingDeadlinesFails,
     /// Orders will be given up unless the destination takes them soon.
     DeliveriesAtRisk,
+    /// The audit log continues the one that was seen, and its head is signed.
+    AuditIntact,
+    /// The audit log ends before a record that was seen, or has another one in its place.
+    AuditRewritten,
+    /// The audit log is another one: the volume was begun anew.
+    AuditBegunAnew,
+    /// The audit log's head isn't signed with the key that it was signed with before.
+    AuditKeyChanged,
+    /// The relay tells no signed head of its audit log.
+    AuditUnsigned,
     /// Nothing has been collected or delivered yet.
     FirstRun,
     /// What an other condition depends on isn't there.

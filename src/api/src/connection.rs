@@ -208,7 +208,7 @@ pub struct MarketplaceConnectionStatus {
     /// amazon, ebay or bol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marketplace: Option<String>,
-    /// Ready, Collecting, Delivering, StorageEncrypted and RetentionEnforced, each with a reason and a message that says what to do.
+    /// Ready, Collecting, Delivering, StorageEncrypted, RetentionEnforced and AuditIntact, each with a reason and a message that says what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -218,6 +218,25 @@ pub struct MarketplaceConnectionStatus {
     /// The retention in effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionInEffect>,
+    /// The last head of the relay's audit log that continued the one before. After a person has looked into a condition AuditIntact that is False, remove it to have the present head taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<PinnedAudit>,
+}
+
+/// The head of an audit log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PinnedAudit {
+    /// The log's id, minted with the volume.
+    pub chain: String,
+    /// The number of the last record.
+    pub sequence: i64,
+    /// Its hash, hex.
+    pub hash: String,
+    /// The key that signed it, Ed25519, hex.
+    pub public_key: String,
+    /// When the relay told it.
+    pub checked_at: Time,
 }
 
 /// What the relay holds.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Duration, connection::MarketplaceKind, rules};
 
 const DAYS_30: i64 = 2_592_000;
+const DAYS_365: i64 = 31_536_000;
 
 /// How long personal data is kept. Every field is optional.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,6 +60,10 @@ pub struct RetentionPolicySpec {
     /// How finely keys are destroyed: personal data is gone early by at most this. A shorter epoch means more keys.
     #[serde(default = "days_1")]
     pub key_epoch: Duration,
+    /// How long the relays' audit records are kept; at least 365d.
+    #[serde(default = "days_400")]
+    #[x_kube(validation = rules::at_least(DAYS_365, "auditRetention must be at least 365d, so that a year's deeds can be shown: write 365d or more"))]
+    pub audit_retention: Duration,
 }
 
 /// What differs for orders from Amazon.
@@ -84,6 +89,7 @@ impl Default for RetentionPolicySpec {
             amazon: AmazonRetention::default(),
             delete_after_shipment: days_30(),
             key_epoch: days_1(),
+            audit_retention: days_400(),
         }
     }
 }
@@ -123,6 +129,10 @@ fn days_90() -> Duration {
 
 fn days_30() -> Duration {
     Duration::days(30)
+}
+
+fn days_400() -> Duration {
+    Duration::days(400)
 }
 
 fn days_1() -> Duration {

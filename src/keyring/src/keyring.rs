@@ -12,6 +12,7 @@ pub const DIGEST_KEY_ENTRY: &str = "digest-key";
 
 const CONNECTION_ID: &str = "connection-id";
 const VOLUME_PREFIX: &str = "volume.";
+const AUDIT: &str = "audit";
 /// Keys exist at least this many epochs ahead of the last deadline, since mounted Secrets lag by a minute or two.
 const EPOCHS_AHEAD: i64 = 2;
 const SECONDS_AHEAD: i64 = 600;
@@ -76,17 +77,20 @@ pub enum KeyringError {
 /// | `connection-id` | the connection's UUID as text |
 /// | `epoch.20260221T031700Z` | the epoch key that dies at that second |
 /// | `volume.1` | the volume key of that generation |
+/// | `audit` | the seed of the key that signs the audit log; absent from keyrings that are older than it |
 #[derive(Clone, Debug)]
 pub struct Keyring {
     pub(crate) id: ConnectionId,
     pub(crate) epochs: BTreeMap<DestroyAt, SecretKey>,
     pub(crate) volumes: BTreeMap<u32, SecretKey>,
+    pub(crate) audit: Option<SecretKey>,
 }
 
 impl Keyring {
     /// A new keyring without epoch keys; [`Keyring::extend`] adds them.
     pub fn generate(id: ConnectionId) -> Result<Self, KeyringError> {
-        Ok(Self { id, epochs: BTreeMap::new(), volumes: BTreeMap::from([(1, SecretKey::generate()?)]) })
+        let volumes = BTreeMap::from([(1, SecretKey::generate()?)]);
+        Ok(Self { id, epochs: BTreeMap::new(), volumes, audit: Some(SecretKey::generate()?) })
     }
 
     /// Adds every epoch key that a deadline between `now` and `horizon` needs, and those ahead of them. Says how many
@@ -113,7 +117,7 @@ impl Keyring {
     pub fn from_entries<'a>(
         entries: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, KeyringError> {
-        let (mut id, mut epochs, mut volumes) = (None, BTreeMap::new(), BTreeMap::new());
+        let (mut id, mut epochs, mut volumes, mut audit) = (None, BTreeMap::new(), BTreeMap::new(), None);
         for (name, bytes) in entries {
             if name == CONNECTION_ID {
                 id = Some(String::from_utf8_lossy(bytes).parse().context(IdentitySnafu)?);
@@ -122,13 +126,15 @@ impl Keyring {
                 volumes.insert(generation, key(name, bytes)?);
             } else if name.starts_with("epoch.") {
                 epochs.insert(name.parse().context(EpochNameSnafu)?, key(name, bytes)?);
+            } else if name == AUDIT {
+                audit = Some(key(name, bytes)?);
             } else {
                 return UnknownEntrySnafu { name }.fail();
             }
         }
         let id = id.context(MissingEntrySnafu { name: CONNECTION_ID })?;
         snafu::ensure!(!volumes.is_empty(), NoVolumeKeySnafu);
-        Ok(Self { id, epochs, volumes })
+        Ok(Self { id, epochs, volumes, audit })
     }
 
     /// The entries of the Secret, by name. The caller zeroizes the copies.
@@ -136,12 +142,27 @@ impl Keyring {
         let epochs = self.epochs.iter().map(|(at, key)| (at.to_string(), key.0.to_vec()));
         let volumes = self.volumes.iter().map(|(n, key)| (format!("{VOLUME_PREFIX}{n}"), key.0.to_vec()));
         let id = (CONNECTION_ID.to_owned(), self.id.as_str().as_bytes().to_vec());
-        epochs.chain(volumes).chain([id]).collect()
+        let audit = self.audit.iter().map(|key| (AUDIT.to_owned(), key.0.to_vec()));
+        epochs.chain(volumes).chain(audit).chain([id]).collect()
     }
 
     /// Whose keys these are.
     pub fn connection_id(&self) -> &ConnectionId {
         &self.id
+    }
+
+    /// The seed of the key that signs the audit log.
+    pub fn audit_key(&self) -> Option<&SecretKey> {
+        self.audit.as_ref()
+    }
+
+    /// Makes that seed, if there is none; whether there was none.
+    pub fn add_audit_key(&mut self) -> Result<bool, KeyringError> {
+        let is_missing = self.audit.is_none();
+        if is_missing {
+            self.audit = Some(SecretKey::generate()?);
+        }
+        Ok(is_missing)
     }
 
     /// Forgets (and zeroizes) the keys whose time has come by the holder's own clock; says how many.
@@ -260,6 +281,20 @@ mod tests {
         assert_eq!(keyring.drop_volume_keys_below(9), [], "the newest stays");
         assert_eq!(keyring.volume_generations().collect::<Vec<_>>(), [2]);
         assert_ne!(keyring.entries()["volume.2"], first["volume.1"]);
+    }
+
+    #[test]
+    fn the_audit_logs_key_is_made_once_and_stays() {
+        let mut entries = keyring(DAY, 0, DAY).entries();
+        let read = |entries: &BTreeMap<String, Vec<u8>>| {
+            Keyring::from_entries(entries.iter().map(|(k, v)| (k.as_str(), v.as_slice()))).expect("entries")
+        };
+        assert!(!read(&entries).add_audit_key().expect("random bytes"));
+        entries.remove("audit").expect("a new keyring has one");
+        let mut old = read(&entries);
+        assert_eq!(old.audit_key(), None);
+        assert!(old.add_audit_key().expect("random bytes"));
+        assert_eq!(read(&old.entries()).audit_key(), old.audit_key());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use prometheus::{
 
 mod keyrings;
 
-use crate::{clock::Clock, controllers::keyring::facts::Held, secrets::Judged, stores::Stores};
+use crate::{audit, clock::Clock, controllers::keyring::facts::Held, secrets::Judged, stores::Stores};
 pub use keyrings::Keyrings;
 
 /// A scope that this replica works on.
@@ -39,6 +39,7 @@ pub struct Metrics {
     conditions: IntGaugeVec,
     backlog: IntGaugeVec,
     erasures: IntGaugeVec,
+    audit: IntCounterVec,
     /// Of keys.
     pub keyrings: Keyrings,
     /// Held while metrics are rendered: two at once would show each other's half.
@@ -94,10 +95,15 @@ impl Metrics {
                 "Erasure requests by the reason of their condition Complete.",
                 &["namespace", "status", "reason"],
             )?,
+            audit: counters(
+                "marketrelay_audit_records_total",
+                "Audit records of this process, by what was done and whether it was.",
+                &["action", "result"],
+            )?,
             led: Mutex::default(),
             clock,
         };
-        let all: [Box<dyn prometheus::core::Collector>; 11] = [
+        let all: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(metrics.reconciles.clone()),
             Box::new(metrics.durations.clone()),
             Box::new(metrics.errors.clone()),
@@ -109,6 +115,7 @@ impl Metrics {
             Box::new(metrics.conditions.clone()),
             Box::new(metrics.backlog.clone()),
             Box::new(metrics.erasures.clone()),
+            Box::new(metrics.audit.clone()),
         ];
         all.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
         Ok(metrics)
@@ -170,6 +177,10 @@ impl Metrics {
             }
         }
         self.show_erasures(&led);
+        self.audit.reset();
+        for ((action, result), records) in audit::counts() {
+            self.audit.with_label_values(&[action, result]).inc_by(records);
+        }
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics can't be written");

@@ -4,7 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use marketrelay_api::relay::{Affected, AffectedQuery, Erasure, ErasureAnswer, RelayStatus, SubjectAnswer, paths};
+use marketrelay_api::relay::{
+    Affected, AffectedQuery, Erasure, ErasureAnswer, RelayStatus, SubjectAnswer, paths,
+};
 use reqwest::{
     Client, Method, RequestBuilder,
     dns::{Addrs, Name, Resolve, Resolving},

@@ -20,6 +20,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    audit::Record,
     clock::{self, Clock},
     controllers::{
         connection::{self, Context, Memory},
@@ -119,7 +120,8 @@ pub async fn run(
     let server = marketrelay_mtls::serve(listener, certificate, router, serving);
     tokio::spawn(server);
     let candidate = Candidate::new(clients.lease, &settings.namespace, settings.identity.clone());
-    let reporter = Reporter { controller: labels::OPERATOR.to_owned(), instance: Some(settings.identity) };
+    let identity = settings.identity;
+    let reporter = Reporter { controller: labels::OPERATOR.to_owned(), instance: Some(identity.clone()) };
     let shared = Arc::new(Shared {
         config: Arc::new(settings.config),
         scopes: settings.scopes,
@@ -136,6 +138,15 @@ pub async fn run(
     tracing::info!("waiting for leadership");
     let Some(mut leader) = stop.run_until_cancelled(candidate.acquire()).await else { return Ok(()) };
     tracing::info!("leads");
+    let record = Record {
+        action: "OperatorLeads",
+        namespace: &shared.namespace,
+        kind: "Pod",
+        name: &identity,
+        detail: env!("CARGO_PKG_VERSION"),
+        ..Record::default()
+    };
+    record.write();
     tokio::select! {
         // Work stops where it is: somebody else may already have begun.
         lost = leader.hold() => return Err(lost).whatever_context("can't go on"),

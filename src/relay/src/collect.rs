@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     activity::Reporter,
+    audit::{self, Action, Actor, Deed},
     clock::Clock,
     metrics::Metrics,
     mounts::Mounted,
@@ -125,6 +126,11 @@ impl Collecting {
                 }
                 Err(failure) => {
                     failures += 1;
+                    if self.is_new_refusal(&failure)
+                        && let Err(error) = self.record(Action::CredentialsRejected, Actor::Marketplace).await
+                    {
+                        tracing::warn!(%error, "a refusal can't be recorded");
+                    }
                     self.metrics.collecting_failed(failure.category());
                     self.reporter.fail(self.clock.now(), failure.category(), failure.to_string());
                     failure.pause(failures)
@@ -144,7 +150,7 @@ impl Collecting {
     /// One page; whether there is more at once, or nothing when asked to stop. Nothing is lost by not waiting for the
     /// marketplace; a page that is there is stored.
     async fn step(&mut self, in_use: &mut InUse, stop: &CancellationToken) -> Result<Option<bool>, Failure> {
-        self.take_credentials(in_use)?;
+        self.take_credentials(in_use).await?;
         let digest_key = self.take_digest_key(in_use).await?;
         usable(self.keyring.borrow_and_update().clone(), "KeyringInvalid")?;
         let now = self.clock.now();
@@ -170,14 +176,26 @@ impl Collecting {
         Ok(Some(more))
     }
 
-    fn take_credentials(&mut self, in_use: &mut InUse) -> Result<(), Failure> {
+    async fn take_credentials(&mut self, in_use: &mut InUse) -> Result<(), Failure> {
         let mounted = self.credentials.borrow_and_update().clone();
         let mounted = usable(mounted, "CredentialsIncomplete")?;
         if in_use.credentials.as_ref().is_none_or(|used| !Arc::ptr_eq(used, &mounted)) {
             self.collector.set_credentials(Credentials::clone(&mounted));
+            self.record(Action::CredentialsTaken, Actor::Operator).await?;
             in_use.credentials = Some(mounted);
         }
         Ok(())
+    }
+
+    async fn record(&mut self, action: Action, actor: Actor) -> Result<(), StoreError> {
+        let (deed, now) = (Deed::new(action, actor, "credentials"), self.clock.now());
+        self.store.write(move |connection| audit::append(connection, &deed, now)).await
+    }
+
+    /// Whether the marketplace refuses the credentials, and did not so before.
+    fn is_new_refusal(&self, failure: &Failure) -> bool {
+        matches!(failure, Failure::Marketplace { source: CollectError::Unauthorized { .. } })
+            && self.reporter.get().reason.as_deref() != Some(failure.category())
     }
 
     async fn take_digest_key(&mut self, in_use: &mut InUse) -> Result<Arc<DigestKey>, Failure> {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use marketrelay_audit::Signer;
 use marketrelay_keyring::{ConnectionId, DIGEST_KEY_ENTRY, DigestKey, Keyring, SecretKey};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,8 @@ pub struct KeyringMount {
     pub generation: u32,
     /// When the first epoch key dies, whatever our own clock says.
     pub first: Option<Timestamp>,
+    /// Signs the audit log; absent from keyrings that are older than it.
+    pub signer: Option<Arc<Signer>>,
     /// Until [`alive`] takes them, so that a key whose time has come is nowhere else.
     keys: Mutex<Option<Keyring>>,
 }
@@ -43,9 +46,12 @@ impl KeyringMount {
     pub fn read(entries: &Entries, id: &ConnectionId) -> Result<Self, String> {
         let keyring = keyring(entries, id)?;
         let first = keyring.live(Timestamp::MIN).next();
+        let seed = keyring.audit_key();
+        let signer = seed.map(|seed| Signer::new(seed.expose()).map_err(|error| error.to_string()));
         Ok(Self {
             generation: keyring.volume_generation(),
             first: first.and_then(|at| Timestamp::from_second(at.as_second()).ok()),
+            signer: signer.transpose()?.map(Arc::new),
             keys: Mutex::new(Some(keyring)),
         })
     }

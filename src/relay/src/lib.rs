@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod admin;
+pub mod audit;
 pub mod clock;
 pub mod collect;
 pub mod deliver;

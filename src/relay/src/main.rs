@@ -2,8 +2,9 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use marketrelay_relay::{
+    audit,
     clock::Clock,
     logging,
     run::{Surroundings, run},
@@ -26,11 +27,21 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 #[command(version)]
 struct Arguments {
     /// Folder that the mounted paths are below.
-    #[arg(long, default_value = "/")]
+    #[arg(long, global = true, default_value = "/")]
     root: PathBuf,
     /// Address and port of the admin API.
     #[arg(long, default_value = "0.0.0.0:9443")]
     listen: String,
+    #[command(subcommand)]
+    instead: Option<Instead>,
+}
+
+/// What it does instead.
+#[derive(Subcommand)]
+enum Instead {
+    /// Export or verify an audit log.
+    #[command(subcommand)]
+    Audit(audit::cli::Command),
 }
 
 async fn serve(arguments: Arguments) -> Result<(), Whatever> {
@@ -56,7 +67,16 @@ fn runtime() -> Result<Runtime, Whatever> {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if let Some(Instead::Audit(command)) = arguments.instead.take() {
+        return match command.run(&arguments.root) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     logging::start();
     let ended = runtime().and_then(|runtime| {
         let ended = runtime.block_on(serve(arguments));

@@ -7,6 +7,7 @@ use marketrelay_api::relay::Activity;
 use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::{
+    audit::{Action, Count},
     deliver::send::Answer,
     store::{ingest::Ingested, status::Counts},
 };
@@ -22,6 +23,8 @@ pub struct Metrics {
     oldest_event_age: IntGauge,
     failing: IntGaugeVec,
     last_success: IntGaugeVec,
+    audit_records: IntCounterVec,
+    audit_deeds: IntCounterVec,
     scrape: std::sync::Mutex<()>,
 }
 
@@ -63,6 +66,13 @@ impl Metrics {
                 "When an activity last succeeded",
                 "activity",
             )?,
+            audit_records: counter(r, "audit_records_total", "Audit records, by what was done", "action")?,
+            audit_deeds: counter(
+                r,
+                "audit_deeds_total",
+                "Orders, events and keys that audit records are about, by what was done",
+                "action",
+            )?,
             oldest_event_age,
             scrape: std::sync::Mutex::new(()),
             registry,
@@ -102,8 +112,26 @@ impl Metrics {
         self.events.with_label_values(&[result]).inc_by(events as u64);
     }
 
+    /// As the database counts them, so that they go on after a restart.
+    fn show_audit(&self, counts: &[Count]) {
+        self.audit_records.reset();
+        self.audit_deeds.reset();
+        for action in Action::ALL.map(Action::as_str) {
+            let count = counts.iter().find(|count| count.action == action);
+            let (records, deeds) = count.map_or((0, 0), |count| (count.records, count.deeds));
+            self.audit_records.with_label_values(&[action]).inc_by(records);
+            self.audit_deeds.with_label_values(&[action]).inc_by(deeds);
+        }
+    }
+
     /// Everything as text, with the state of the database and of the activities at `now`.
-    pub fn render(&self, counts: &Counts, activities: [(&str, Activity); 3], now: Timestamp) -> Vec<u8> {
+    pub fn render(
+        &self,
+        counts: &Counts,
+        audit: &[Count],
+        activities: [(&str, Activity); 3],
+        now: Timestamp,
+    ) -> Vec<u8> {
         let _one_at_a_time = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         let total = |what: &str, value: u64| {
             self.totals.with_label_values(&[what]).set(i64::try_from(value).unwrap_or(i64::MAX));
@@ -116,6 +144,7 @@ impl Metrics {
         total("backlog", counts.backlog);
         total("dropped_past_deadline", counts.dropped_past_deadline);
         total("given_up", counts.given_up);
+        self.show_audit(audit);
         self.oldest_event_age.set(counts.oldest_event.map_or(0, |at| now.duration_since(at).as_secs()));
         for (name, activity) in activities {
             self.failing.with_label_values(&[name]).set(activity.failing_since.is_some().into());

@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use jiff::Timestamp;
 use marketrelay_api::relay::paths;
 use marketrelay_keyring::Keyring;
+use rusqlite::Connection;
 use snafu::{ResultExt, Whatever, whatever};
 use tokio::{
     net::TcpListener,
@@ -14,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     activity::Reporter,
     admin::{self, Admin, Erasing},
+    audit::{self, Action, Actor, Deed},
     clock::Clock,
     collect::Collecting,
     deliver::{Deliverer, signature::Signer},
@@ -23,7 +26,7 @@ use crate::{
     mounts::{self, Entries, Mounted, at},
     privacy::{Done, Keeper},
     settings::{self, Settings},
-    store::Store,
+    store::{self, Store},
     tls,
 };
 
@@ -42,6 +45,8 @@ pub async fn run(surroundings: Surroundings, stop: CancellationToken) -> Result<
     let Surroundings { root, listener, clock } = surroundings;
     let settings = Settings::load(&at(&root, paths::CONFIG))?;
     let store = open(&root, &settings)?;
+    started(&store, settings.digest.clone(), clock.now()).await;
+    let time = clock.clone();
     let relay = Relay {
         store: store.clone(),
         collecting: Reporter::new("collecting"),
@@ -62,9 +67,27 @@ pub async fn run(surroundings: Surroundings, stop: CancellationToken) -> Result<
     }
     tasks.close();
     tasks.wait().await;
+    let stopped = Deed::new(Action::RelayStopped, Actor::Relay, env!("CARGO_PKG_VERSION"));
+    record(&store, move |connection| audit::append(connection, &stopped, time.now())).await;
     store.close().await.whatever_context("the database can't be closed")?;
     tracing::info!("ended");
     started
+}
+
+/// A full volume must not keep the relay from saying so.
+async fn record(store: &Store, job: impl FnOnce(&Connection) -> store::Result<()> + Send + 'static) {
+    if let Err(error) = store.write(job).await {
+        tracing::warn!(%error, "can't be recorded in the audit log");
+    }
+}
+
+async fn started(store: &Store, digest: String, now: Timestamp) {
+    let start = Deed::new(Action::RelayStarted, Actor::Relay, env!("CARGO_PKG_VERSION"));
+    record(store, move |connection| {
+        audit::append(connection, &start, now)?;
+        audit::configured(connection, &digest, now)
+    })
+    .await;
 }
 
 fn open(root: &std::path::Path, settings: &Settings) -> Result<Store, Whatever> {
@@ -160,6 +183,7 @@ impl Relay {
         let keeper = Keeper {
             store: self.store.clone(),
             limits: self.settings.limits(),
+            audit_retention: self.settings.audit_retention(),
             keyring,
             bell: self.deadlines.clone(),
             reporter: self.keeping.clone(),

@@ -74,6 +74,11 @@ impl Settings {
         }
     }
 
+    /// How long audit records are kept.
+    pub fn audit_retention(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.config.audit_retention_seconds)
+    }
+
     /// The marketplace's endpoints.
     pub fn endpoints(&self) -> Endpoints {
         match (&self.config.endpoints, &self.config.marketplace) {
@@ -110,6 +115,7 @@ fn check(config: &RelayConfig) -> Result<(), Whatever> {
         ("retention.anonymizeAfterSeconds", retention.anonymize_after_seconds),
         ("retention.deleteAfterShipmentSeconds", retention.delete_after_shipment_seconds),
         ("retention.keyEpochSeconds", retention.key_epoch_seconds),
+        ("auditRetentionSeconds", config.audit_retention_seconds),
     ] {
         ensure_whatever!(value >= 1, "{field} must be at least 1, it is {value}");
     }

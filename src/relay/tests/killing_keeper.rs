@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use marketrelay_audit::{Fields, Options};
 use marketrelay_keyring::{DestroyAt, RecordKind, RecordRef, Sealed};
 use rusqlite::Connection;
 
-use crate::common::{Mounts, bol, order, sandbox, with_volume, without_volume};
+use crate::common::{
+    Mounts, audit_exported, audit_signer, audit_verify, bol, order, sandbox, with_volume, without_volume,
+};
 
 const ORDERS: u32 = 1_500;
 const LINES: u32 = 2;
@@ -118,4 +121,13 @@ async fn anonymising_survives_kills_and_counts_each_order_once() {
         .await
     });
     assert!(interrupted.await > 0, "never in the middle of it");
+    let (store, signer) = (mounts.store(), audit_signer(&mounts.keyring()));
+    let lines = audit_exported(&store, signer, 0).await;
+    store.close().await.expect("closed");
+    audit_verify(&lines, Options::default()).expect("the chain is unbroken");
+    let records = lines.iter().map(|line| serde_json::from_str::<Fields>(line).expect("JSON"));
+    let anonymised =
+        records.filter(|record| record.get("action").is_some_and(|action| action == "OrdersAnonymised"));
+    let counted: u64 = anonymised.filter_map(|record| record["count"].as_u64()).sum();
+    assert_eq!(counted, u64::from(ORDERS), "each order is in one record");
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod anonymising;
+mod auditing;
 mod body;
 mod collecting;
 mod common;

@@ -114,6 +114,7 @@ fn keeper(folder: &TempDir, limits: Limits, keyring: watch::Receiver<Mounted<Key
     Keeper {
         store: Store::open(folder.path(), &SecretKey::from(DATABASE_KEY), &id()).expect("a database"),
         limits,
+        audit_retention: HOUR * 24 * 400,
         keyring,
         bell: Arc::default(),
         reporter: Reporter::new("keepingDeadlines"),

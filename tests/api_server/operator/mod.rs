@@ -2,6 +2,7 @@
 //! no node and no controller here: pods and statuses of StatefulSets are what a test makes of them.
 
 mod audit;
+mod auditing;
 mod children;
 mod conflicts;
 mod converging;

@@ -95,7 +95,7 @@ fn destroyed(plane: &Plane, set: &str) -> Vec<f64> {
         let fields = &record["fields"];
         record["target"] == "marketrelay::audit"
             && fields["action"] == "EpochKeyDestroyed"
-            && fields["secret"].as_str().is_some_and(|name| name.starts_with(set))
+            && fields["name"].as_str().is_some_and(|name| name.starts_with(set))
     });
-    ours.filter_map(|record| record["fields"]["late_seconds"].as_f64()).collect()
+    ours.filter_map(|record| Some(record["fields"]["late_milliseconds"].as_f64()? / 1_000.0)).collect()
 }

@@ -26,6 +26,8 @@ pub struct RelayConfig {
     pub destination: WebhookConfig,
     /// The retention that applies to this marketplace.
     pub retention: Retention,
+    /// How long audit records are kept, in seconds.
+    pub audit_retention_seconds: i64,
     /// What the relay may connect to.
     pub egress: Egress,
     /// Collect and deliver nothing; the admin API keeps answering.

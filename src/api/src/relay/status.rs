@@ -1,4 +1,5 @@
 use jiff::Timestamp;
+use marketrelay_audit::Statement;
 use serde::{Deserialize, Serialize};
 
 /// The answer of the relay's `GET /v1/status`: counts and states, no PII, no digests.
@@ -45,6 +46,9 @@ pub struct RelayStatus {
     /// How the mounted keyring is used; absent while it can't be used, and from relays that don't tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyring: Option<KeyringUse>,
+    /// The signed head of the audit log; absent while there is no key to sign it with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Statement>,
     /// Collecting.
     pub collecting: Activity,
     /// Delivering.
@@ -71,6 +75,9 @@ pub struct KeyringUse {
     /// long as the kubelet hasn't brought the news of its destruction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_mounted: Option<Timestamp>,
+    /// The mount has no key to sign the audit log with, and the relay would know how to use one.
+    #[serde(default)]
+    pub audit_key_missing: bool,
 }
 
 /// How one of the relay's activities goes.

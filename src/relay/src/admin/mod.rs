@@ -1,6 +1,7 @@
 //! The admin API: status, affected orders, erasures, metrics and health on one port with mutual TLS.
 
 mod affected;
+mod audit;
 mod erasures;
 
 use std::{sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use axum::{
     routing::get,
 };
 use marketrelay_api::relay::{DeliveryState, KeyringUse, RelayStatus};
+use marketrelay_audit::{Kind, Statement};
 use marketrelay_keyring::Limits;
 use marketrelay_mtls::{Pem, Role};
 use tokio::{sync::watch, time::timeout};
@@ -21,6 +23,7 @@ pub use erasures::Erasing;
 
 use crate::{
     activity::Reporter,
+    audit::Count,
     clock::Clock,
     keys::KeyringMount,
     metrics::Metrics,
@@ -82,6 +85,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/affected", affected::route())
         .route("/v1/erasures/{uid}", erasures::route())
         .route("/v1/subjects", erasures::subjects())
+        .route("/v1/audit", get(audit::export))
         .route("/metrics", get(show_metrics))
         .route("/livez", get(live))
         .route("/readyz", get(live))
@@ -115,14 +119,14 @@ async fn show_metrics(State(admin): State<Admin>, Extension(role): Extension<Rol
     if !role.reads_metrics() {
         return forbidden();
     }
-    match admin.counts().await {
-        Ok((counts, _)) => {
+    match admin.counted().await {
+        Ok((counts, audit)) => {
             let activities = [
                 ("collecting", admin.collecting.get()),
                 ("delivering", admin.delivering.get()),
                 ("keepingDeadlines", admin.keeping.get()),
             ];
-            let text = admin.metrics.render(&counts, activities, admin.clock.now());
+            let text = admin.metrics.render(&counts, &audit, activities, admin.clock.now());
             ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
         }
         Err(error) => unavailable(&error),
@@ -151,6 +155,19 @@ impl Admin {
         self.store.read(counts).await
     }
 
+    async fn counted(&self) -> Result<(Counts, Vec<Count>)> {
+        let (counts, _) = self.counts().await?;
+        Ok((counts, self.store.read(crate::audit::counts).await?))
+    }
+
+    /// The signed head of the audit log.
+    async fn head(&self) -> Result<Option<Statement>> {
+        let signer = self.keyring.borrow().clone().ok().and_then(|mounted| mounted.signer.clone());
+        let Some(signer) = signer else { return Ok(None) };
+        let (chain, position) = self.store.read(crate::audit::head).await?;
+        Ok(Some(signer.sign(Kind::Head, &chain, position, self.clock.now())))
+    }
+
     /// Absent while the keyring can't be used, or until nothing that is stored needs a key that isn't known to us.
     fn keyring(&self, counts: &Counts) -> Option<KeyringUse> {
         let mounted = self.keyring.borrow().clone().ok()?;
@@ -158,6 +175,7 @@ impl Admin {
             mounted_generation: mounted.generation,
             oldest_generation: counts.oldest_generation?,
             first_mounted: mounted.first,
+            audit_key_missing: mounted.signer.is_none(),
         })
     }
 
@@ -180,6 +198,7 @@ impl Admin {
             given_up: counts.given_up,
             deliveries_at_risk: counts.deliveries_at_risk,
             keyring,
+            audit: self.head().await?,
             collecting: self.collecting.get(),
             delivering: self.delivering.get(),
             keeping_deadlines: self.keeping.get(),

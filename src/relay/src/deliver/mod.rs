@@ -148,7 +148,8 @@ impl Deliverer {
         if row.target == Some(target) {
             return Ok(row);
         }
-        self.store.write(move |connection| changed(connection, target)).await
+        let now = self.clock.now();
+        self.store.write(move |connection| changed(connection, target, now)).await
     }
 
     /// Nothing is due. Once everything that the marketplace told has been taken, the destination works; before the
@@ -186,8 +187,8 @@ impl Deliverer {
     }
 }
 
-fn changed(connection: &rusqlite::Connection, target: Digest) -> Result<DeliveryRow> {
-    delivery::reset(connection, target)?;
+fn changed(connection: &rusqlite::Connection, target: Digest, now: Timestamp) -> Result<DeliveryRow> {
+    delivery::reset(connection, target, now)?;
     delivery::read(connection)
 }
 

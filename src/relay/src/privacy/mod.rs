@@ -1,6 +1,7 @@
 //! Keeping deadlines: orders are anonymised at theirs, sealed anew when it moves, and their keys wrapped anew when the
 //! volume key is replaced. It goes on while the relay is suspended.
 
+mod audit;
 mod step;
 
 use std::{
@@ -49,6 +50,8 @@ pub struct Keeper {
     pub store: Store,
     /// The retention in effect.
     pub limits: Limits,
+    /// How long audit records are kept.
+    pub audit_retention: SignedDuration,
     /// The mounted keyring.
     pub keyring: watch::Receiver<Mounted<Keyring>>,
     /// Rung when orders were stored.
@@ -70,6 +73,8 @@ pub struct Done {
     truncated: bool,
     /// Keys and deadlines were compared with this keyring, and this was known then.
     compared: Option<(Arc<Keyring>, Timestamp)>,
+    /// What was kept of the audit log's own.
+    audited: audit::Kept,
 }
 
 impl Keeper {
@@ -107,6 +112,7 @@ impl Keeper {
 
     /// What can be done with usable keys only; the first deadline that waits for its key.
     async fn with_keys(&mut self, keyring: &Arc<Keyring>) -> Result<Option<Timestamp>> {
+        self.keep_audit(keyring).await?;
         let moved = self.reseal(keyring).await?;
         let left = self.replace_volume_key(keyring).await?;
         let now = self.clock.now();
@@ -183,7 +189,8 @@ impl Keeper {
             return Ok(0);
         }
         let keys = keyring.clone();
-        self.store.write(move |connection| generation::begin(connection, &keys)).await?;
+        let now = self.clock.now();
+        self.store.write(move |connection| generation::begin(connection, &keys, now)).await?;
         let (mut done, mut left) = (0, 0);
         for table in Table::ALL {
             let mut after = 0;
@@ -196,7 +203,8 @@ impl Keeper {
         }
         self.done.truncated = false;
         if left == 0 && !self.stop.is_cancelled() && self.truncate().await? {
-            self.store.write(move |connection| generation::confirm(connection, newest)).await?;
+            let now = self.clock.now();
+            self.store.write(move |connection| generation::confirm(connection, newest, now)).await?;
             tracing::info!(orders = done, generation = newest, "the volume key was replaced");
         }
         Ok(left)

@@ -8,6 +8,7 @@ use super::{
     Result,
     outbox::{Message, dissolve_message},
 };
+use crate::audit::{self, Action, Actor, Deed};
 
 /// The row of the table `delivery`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,10 @@ fn time(millisecond: i64) -> Timestamp {
 }
 
 /// The destination changed: it gets everything that waits, at once.
-pub fn reset(connection: &Connection, target: Digest) -> Result<()> {
+pub fn reset(connection: &Connection, target: Digest, now: Timestamp) -> Result<()> {
+    let action =
+        if read(connection)?.disabled { Action::DestinationEnabled } else { Action::DestinationChanged };
+    audit::append(connection, &Deed::new(action, Actor::Operator, "destination"), now)?;
     connection.execute(
         "UPDATE delivery SET failures = 0, next_attempt_at = 0, refusals = 0, max_events = NULL, disabled = 0,
          target = ?1",
@@ -103,7 +107,8 @@ pub fn record(
         }
         Outcome::Gone => {
             connection.execute("UPDATE delivery SET disabled = 1", [])?;
-            Ok(())
+            let deed = Deed::new(Action::DestinationDisabled, Actor::Destination, "destination");
+            audit::append(connection, &deed, now)
         }
     }
 }

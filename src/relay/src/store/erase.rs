@@ -14,6 +14,7 @@ use super::{
     LogInUseSnafu, Prepared, Result, SealSnafu, Store, UnreadableSnafu, generation, outbox, read_order,
     reduce,
 };
+use crate::audit::{self, Action, Actor, Deed, Tally};
 
 /// A request's answer is kept this long at least.
 const REPEATED: SignedDuration = SignedDuration::from_hours(24 * 30);
@@ -65,6 +66,7 @@ fn erase(connection: &Connection, request: &Request) -> Result<ErasureAnswer> {
     }
     generation::check(connection, &request.keyring)?;
     let orders = find(connection, &request.subject)?;
+    let tally = Tally::begin(connection)?;
     let mut sealed_until = None;
     for id in &orders {
         let destroy_at = erase_order(connection, *id, request)?;
@@ -76,6 +78,9 @@ fn erase(connection: &Connection, request: &Request) -> Result<ErasureAnswer> {
         sealed_until: sealed_until.and_then(|at| Timestamp::from_second(at).ok()),
     };
     note(connection, request, &answer)?;
+    let deed = Deed::new(Action::OrdersErased, Actor::Operator, request.uid.as_str()).of(answer.erased);
+    audit::append(connection, &deed, request.now)?;
+    tally.record_given_up(connection, &request.uid, request.now)?;
     Ok(answer)
 }
 
@@ -268,6 +273,8 @@ pub fn forget_ended(connection: &Connection, now: Timestamp) -> Result<usize> {
     if ended > 0 {
         outbox::dissolve_message(connection)?;
         connection.execute("UPDATE relay SET given_up = given_up + ?1", [ended])?;
+        let deed = Deed::new(Action::EventsGivenUp, Actor::Relay, "ErasedOrder").of(ended as u64);
+        audit::append(connection, &deed, now)?;
     }
     Ok(ended)
 }

@@ -1,11 +1,13 @@
 //! The volume key's replacement: every record's key is wrapped under the newest one, and nothing under an older one
 //! comes after.
 
+use jiff::Timestamp;
 use marketrelay_keyring::{DestroyAt, Keyring, RecordKind, RecordRef};
 use rusqlite::{Connection, params};
 use snafu::ensure;
 
 use super::{OlderKeyringSnafu, Result};
+use crate::audit::{self, Action, Actor, Deed};
 
 /// How far a round of [`rewrap`] came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,9 +26,15 @@ pub fn oldest(connection: &Connection) -> Result<Option<u32>> {
 }
 
 /// From now on nothing is sealed under an older volume key than the newest of this keyring.
-pub fn begin(connection: &Connection, keyring: &Keyring) -> Result<()> {
+pub fn begin(connection: &Connection, keyring: &Keyring, now: Timestamp) -> Result<()> {
     check(connection, keyring)?;
-    connection.execute("UPDATE relay SET sealing_generation = ?1", [keyring.volume_generation()])?;
+    let newest = keyring.volume_generation();
+    let begun = connection
+        .execute("UPDATE relay SET sealing_generation = ?1 WHERE sealing_generation < ?1", [newest])?;
+    if begun > 0 {
+        let deed = Deed::new(Action::VolumeKeyTaken, Actor::Operator, format!("volume.{newest}"));
+        audit::append(connection, &deed, now)?;
+    }
     Ok(())
 }
 
@@ -107,7 +115,8 @@ pub fn rewrap(
 }
 
 /// Notes that nothing in the database's files needs an older volume key than this one.
-pub fn confirm(connection: &Connection, generation: u32) -> Result<()> {
+pub fn confirm(connection: &Connection, generation: u32, now: Timestamp) -> Result<()> {
     connection.execute("UPDATE relay SET oldest_generation = ?1", [generation])?;
-    Ok(())
+    let deed = Deed::new(Action::VolumeKeyConfirmed, Actor::Relay, format!("volume.{generation}"));
+    audit::append(connection, &deed, now)
 }

@@ -13,6 +13,7 @@ use super::{
     remainder::Remainder,
     reseal::{self, Terms},
 };
+use crate::audit::Tally;
 
 /// What one step of collecting brings.
 pub struct Page {
@@ -59,6 +60,7 @@ pub fn ingest(
     known::note(connection, page.known_until, now)?;
     let terms = Terms { keyring, limits, now };
     let (mut ingested, known_until) = (Ingested::default(), known::until(connection, now)?);
+    let tally = Tally::begin(connection)?;
     for order in &page.orders {
         match store(connection, order, known_until, terms)? {
             Change::New => ingested.new += 1,
@@ -68,6 +70,7 @@ pub fn ingest(
             Change::Erased => ingested.erased += 1,
         }
     }
+    tally.record(connection, "LateShipment", now)?;
     connection
         .prepare_cached("UPDATE relay SET cursor = ?1, dropped_past_deadline = dropped_past_deadline + ?2")?
         .execute(params![page.cursor.0.to_string(), ingested.dropped])?;

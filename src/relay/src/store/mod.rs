@@ -6,7 +6,7 @@ pub mod erase;
 pub mod generation;
 pub mod ingest;
 pub mod known;
-mod open;
+pub(crate) mod open;
 pub mod outbox;
 mod prepared;
 mod read_erased;
@@ -24,6 +24,7 @@ use marketrelay_keyring::{ConnectionId, DigestKey, SealError, SecretKey};
 use rusqlite::Connection;
 use snafu::Snafu;
 
+use crate::audit;
 pub use prepared::Prepared;
 use thread::Thread;
 
@@ -120,6 +121,7 @@ impl Store {
         let mut writing = open::writer(&path, key)?;
         schema::migrate(&mut writing)?;
         open::claim(&writing, id)?;
+        audit::begin(&writing)?;
         let reading = open::reader(&path, key)?;
         Ok(Self {
             writer: Thread::start("store-writer", writing)?,

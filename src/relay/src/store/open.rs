@@ -26,7 +26,8 @@ pub(super) fn writer(path: &Path, key: &SecretKey) -> Result<Connection> {
     Ok(connection)
 }
 
-pub(super) fn reader(path: &Path, key: &SecretKey) -> Result<Connection> {
+/// Reads a database, beside a relay that uses it too.
+pub(crate) fn reader(path: &Path, key: &SecretKey) -> Result<Connection> {
     open(path, key, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE)
 }
 

@@ -1,6 +1,7 @@
 //! Anonymising: an order becomes its remainder, and everything that could name it goes in the same transaction.
 
 use jiff::Timestamp;
+use marketrelay_keyring::DestroyAt;
 use marketrelay_marketplace::{OrderLine, OrderStatus};
 use rusqlite::{Connection, Row, params};
 
@@ -8,17 +9,24 @@ use super::{
     Result, outbox, read_order,
     remainder::{Remainder, Source},
 };
+use crate::audit::Tally;
 
 /// Reduces orders whose key's time has come at `now`, at most `most`; says how many.
 pub fn due(connection: &Connection, now: Timestamp, most: usize) -> Result<usize> {
-    let mut statement = connection
-        .prepare_cached("SELECT id FROM orders WHERE destroy_at <= ?1 ORDER BY destroy_at LIMIT ?2")?;
-    let ids = statement.query_map(params![now.as_second(), most], |row| row.get(0))?;
-    let ids = ids.collect::<Result<Vec<i64>, _>>()?;
-    for id in &ids {
-        stored(connection, *id)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT destroy_at, id FROM orders WHERE destroy_at <= ?1 ORDER BY destroy_at LIMIT ?2",
+    )?;
+    let due = statement.query_map(params![now.as_second(), most], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let due = due.collect::<Result<Vec<(i64, i64)>, _>>()?;
+    for of_one_key in due.chunk_by(|(one, _), (other, _)| one == other) {
+        let tally = Tally::begin(connection)?;
+        for (_, id) in of_one_key {
+            stored(connection, *id)?;
+        }
+        let key = of_one_key.first().map(|(second, _)| DestroyAt::from_second(*second).to_string());
+        tally.record(connection, &key.unwrap_or_default(), now)?;
     }
-    Ok(ids.len())
+    Ok(due.len())
 }
 
 /// When the next key's time comes that an order is sealed under, or the number of an erased one.

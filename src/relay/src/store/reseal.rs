@@ -6,7 +6,10 @@ use rusqlite::{Connection, Row, params};
 use snafu::ResultExt;
 
 use super::{Result, SealSnafu, generation, known, read_order, reduce};
-use crate::privacy::{Step, step};
+use crate::{
+    audit::{self, Action, Actor, Deed, Tally},
+    privacy::{Step, step},
+};
 
 /// What deadlines and keys are judged by.
 #[derive(Clone, Copy)]
@@ -78,7 +81,7 @@ pub fn reseal(connection: &Connection, ids: &[i64], terms: Terms<'_>) -> Result<
     generation::check(connection, terms.keyring)?;
     let known_until = known::until(connection, terms.now)?;
     let mut statement = connection.prepare_cached(&format!("{DATES} WHERE id = ?1"))?;
-    let mut moved = Moved::default();
+    let (mut moved, tally) = (Moved::default(), Tally::begin(connection)?);
     for id in ids {
         let Some((id, dates)) = statement.query_map([id], Dates::read)?.next().transpose()? else { continue };
         let (deadline, step) = dates.step(known_until, terms);
@@ -94,6 +97,11 @@ pub fn reseal(connection: &Connection, ids: &[i64], terms: Terms<'_>) -> Result<
             },
             Step::Wait => moved.waiting = Some(moved.waiting.map_or(deadline, |first| first.min(deadline))),
         }
+    }
+    tally.record(connection, "DeadlineMoved", terms.now)?;
+    if moved.resealed > 0 {
+        let deed = Deed::new(Action::OrdersResealed, Actor::Relay, "DeadlineMoved");
+        audit::append(connection, &deed.of(moved.resealed as u64), terms.now)?;
     }
     Ok(moved)
 }

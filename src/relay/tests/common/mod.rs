@@ -1,5 +1,6 @@
 //! What the relay needs around it: mounts, marketplaces, a destination, an authority.
 
+mod audit;
 mod authority;
 mod control;
 mod delivery;
@@ -12,6 +13,7 @@ mod process;
 mod raw;
 mod waiting;
 
+pub use audit::{exported as audit_exported, signer as audit_signer, verify as audit_verify};
 pub use authority::Authority;
 pub use control::{Control, sandbox, sandbox_with};
 pub use delivery::{DATABASE_KEY, Delivery, LIMITS};

@@ -65,6 +65,7 @@ fn config(sandbox: &Sandbox, marketplace: MarketplaceSettings) -> RelayConfig {
             delete_after_shipment_seconds: 30 * 86_400,
             key_epoch_seconds: 86_400,
         },
+        audit_retention_seconds: 400 * 86_400,
         egress: Egress {
             allowed_networks: networks.iter().map(|text| text.parse().expect("a network")).collect(),
             extra_ca_certificates: sandbox.ca.clone(),

@@ -181,6 +181,7 @@ mod tests {
             generations: generations.to_vec(),
             volume_key_since: Some(at(NOW + since)),
             key_epoch: SignedDuration::from_hours(24),
+            has_audit_key: true,
         }
     }
 
@@ -203,7 +204,9 @@ mod tests {
                 mounted_generation: 1,
                 oldest_generation: 1,
                 first_mounted: Some(at(NOW + first_mounted)),
+                audit_key_missing: false,
             }),
+            audit: None,
             collecting: Activity::default(),
             delivering: Activity::default(),
             keeping_deadlines: Activity::default(),

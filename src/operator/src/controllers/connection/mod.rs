@@ -4,6 +4,7 @@ mod apply;
 pub(crate) mod children;
 mod enforced;
 pub mod in_force;
+mod intact;
 mod keys;
 mod load;
 mod observe;

@@ -10,7 +10,7 @@ use super::{
     Context,
     in_force::{Change, InForce, Terms},
 };
-use crate::audit::RetentionRecord;
+use crate::audit::Record;
 
 /// Tells of a change that is recorded.
 pub async fn tell(
@@ -32,15 +32,14 @@ pub async fn tell(
         Change::Effective => (durations(&before.terms), durations(&after.terms)),
     };
     let status = connection.status.as_ref();
-    let record = RetentionRecord {
+    let record = Record {
         action: reason,
         namespace: &connection.namespace().unwrap_or_default(),
-        connection: &connection.name_any(),
+        kind: "MarketplaceConnection",
+        name: &connection.name_any(),
         connection_id: status.and_then(|status| status.connection_id.as_deref()).unwrap_or_default(),
-        from: &from,
-        to: &to,
-        effective_at: pending.map(|pending| pending.effective_at.0),
-        affected: pending.and_then(|pending| pending.affected),
+        detail: &detail(&from, &to, pending),
+        ..Record::default()
     };
     record.write();
     let event = Event {
@@ -53,6 +52,12 @@ pub async fn tell(
     if let Err(error) = context.recorder.publish(&event, &connection.object_ref(&())).await {
         tracing::warn!(%error, "an event can't be written");
     }
+}
+
+fn detail(from: &str, to: &str, pending: Option<&PendingRetention>) -> String {
+    let Some(pending) = pending else { return format!("from {from} to {to}") };
+    let affected = pending.affected.map_or_else(|| "unknown".to_owned(), |orders| orders.to_string());
+    format!("from {from} to {to}, effective at {}, affected orders: {affected}", pending.effective_at.0)
 }
 
 /// What the policy wants.

@@ -11,6 +11,7 @@ use marketrelay_api::{
 use super::{
     enforced::{Clocks, Enforced, enforced},
     in_force::InForce,
+    intact::intact,
 };
 use crate::{
     conditions::{Status, Verdict, condition, find},
@@ -85,12 +86,14 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
     let verdict = steady(enforced.verdict, &before.conditions, ConditionType::RetentionEnforced);
     let enforced = Enforced { verdict, ..enforced };
     let ready = ready(&found, &collecting, &delivering, &enforced, &before.conditions);
+    let (intact, audit) = intact(&found.relay, &before, now);
     let verdicts = [
         (ConditionType::Ready, ready),
         (ConditionType::Collecting, collecting),
         (ConditionType::Delivering, delivering),
         (ConditionType::StorageEncrypted, encrypted),
         (ConditionType::RetentionEnforced, enforced.verdict),
+        (ConditionType::AuditIntact, intact),
     ];
     let conditions = verdicts
         .into_iter()
@@ -108,6 +111,7 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         conditions,
         relay,
         retention: found.in_force.map(|in_force| retention(in_force, keyring.as_ref(), now)),
+        audit,
     }
 }
 
@@ -290,7 +294,7 @@ pub fn is_worth_writing(
     }
     let figures = |status: &MarketplaceConnectionStatus| {
         let relay = status.relay.clone().map(|relay| RelayFigures { read_at: None, ..relay });
-        (relay, status.retention.clone())
+        (relay, status.retention.clone(), status.audit.as_ref().map(|audit| audit.sequence))
     };
     // A key that was announced as the next one is dead.
     let next = before.retention.as_ref().and_then(|retention| retention.next_key_destruction.as_ref());
@@ -307,6 +311,7 @@ pub fn is_worth_writing(
 fn without_figures(status: &MarketplaceConnectionStatus) -> MarketplaceConnectionStatus {
     let mut status = status.clone();
     status.relay = None;
+    status.audit = None;
     if let Some(retention) = &mut status.retention {
         retention.keys_live = 0;
         retention.next_key_destruction = None;

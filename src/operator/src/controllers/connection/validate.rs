@@ -42,6 +42,8 @@ pub struct Validated {
     pub signing: String,
     /// Where orders go.
     pub webhook: WebhookConfig,
+    /// How long audit records are kept, in seconds.
+    pub audit_retention_seconds: i64,
     /// Seconds.
     pub poll_interval_seconds: u64,
     /// Seconds.
@@ -91,6 +93,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
             credentials: connection.spec.credentials_secret_ref.name.clone(),
             signing: connection.spec.destination.webhook.signing_secret_ref.name.clone(),
             webhook,
+            audit_retention_seconds: policy.audit_retention.as_secs(),
             poll_interval_seconds: connection.spec.poll_interval.as_secs().unsigned_abs(),
             lookback_seconds: connection.spec.lookback.as_secs().unsigned_abs(),
             suspend: connection.spec.suspend,

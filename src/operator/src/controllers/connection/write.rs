@@ -57,7 +57,8 @@ fn is_at_risk(condition: &Condition) -> bool {
     condition.reason == Reason::DeliveriesAtRisk.to_string()
 }
 
-/// An event for a new reason of Ready, or else for keys that begin or cease to die on time.
+/// An event for a new reason of Ready, or else for keys that begin or cease to die on time, or else for an audit log that
+/// contradicts what was seen.
 fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnectionStatus) -> Option<Event> {
     let passing = [Reason::RelayStarting, Reason::FirstRun, Reason::ConfigurationPending, Reason::Suspended];
     let calm = |new: &Condition| {
@@ -76,7 +77,11 @@ fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnec
         let troubles = |one: &Condition| one.status == "False" || is_at_risk(one);
         (troubles(new) || old.is_some_and(troubles)).then_some((old, new))
     };
-    let (_, new) = changed(ConditionType::Ready).or_else(enforced)?;
+    let intact = || {
+        let (old, new) = changed(ConditionType::AuditIntact)?;
+        (new.status == "False" || old.is_some_and(|old| old.status == "False")).then_some((old, new))
+    };
+    let (_, new) = changed(ConditionType::Ready).or_else(enforced).or_else(intact)?;
     Some(Event {
         type_: if calm(new) && !is_at_risk(new) { EventType::Normal } else { EventType::Warning },
         reason: new.reason.clone(),

@@ -19,7 +19,7 @@ use super::{
     validate::{Consume, Validated},
     write,
 };
-use crate::controllers::connection::Context;
+use crate::{audit::Record, controllers::connection::Context};
 
 /// Relays of one request that are asked at the same time.
 const AT_ONCE: usize = 8;
@@ -54,12 +54,18 @@ pub(super) async fn consume(
         Err(kube::Error::Api(refusal)) if refusal.is_not_found() => {}
         Err(kube::Error::Api(refusal)) if refusal.is_conflict() => return ChangedSnafu.fail(),
         deleted => {
+            let refused = deleted.as_ref().err().map(ToString::to_string);
+            let record = Record {
+                action: "SubjectSecretDeleted",
+                namespace: &namespace,
+                kind: "Secret",
+                name,
+                detail: &request.uid().unwrap_or_default(),
+                error: refused.as_deref(),
+                ..Record::default()
+            };
+            record.write();
             drop(deleted.context(ConsumeSnafu)?);
-            tracing::info!(
-                namespace,
-                request = request.name_any(),
-                "the subject's Secret is read and deleted"
-            );
         }
     }
     Ok(known)

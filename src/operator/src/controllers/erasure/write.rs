@@ -8,7 +8,7 @@ use kube::{
 use marketrelay_api::{ConditionType, ErasureRequest, ErasureRequestStatus, Reason, labels};
 use serde_json::json;
 
-use crate::{conditions::find, controllers::connection::Context};
+use crate::{audit::Record, conditions::find, controllers::connection::Context};
 
 /// Writes both where needed.
 pub(super) async fn write(
@@ -32,6 +32,23 @@ pub(super) async fn write(
     let params = PatchParams::apply(labels::OPERATOR).force();
     api.patch_status(&name, &params, &Patch::Apply(&patch)).await?;
     context.metrics.status_written();
+    if before.completed_at.is_none() && after.completed_at.is_some() {
+        let figures = format!(
+            "{}: matched {}, erased {}",
+            request.uid().unwrap_or_default(),
+            after.matched.unwrap_or_default(),
+            after.erased.unwrap_or_default()
+        );
+        let record = Record {
+            action: "ErasureCompleted",
+            namespace: &namespace,
+            kind: "ErasureRequest",
+            name: &name,
+            detail: &figures,
+            ..Record::default()
+        };
+        record.write();
+    }
     if let Some(event) = event(before, after)
         && let Err(error) = context.recorder.publish(&event, &request.object_ref(&())).await
     {

@@ -37,6 +37,7 @@ pub fn change(secret: &mut Secret, step: &Step, seen: &Seen) -> Result<usize, Ke
             secret.annotations_mut().extend(annotations(seen.now, *epoch));
             added.into_iter().count()
         }
+        Step::AddAuditKey => usize::from(keyring.add_audit_key()?),
     };
     wipe(secret);
     let entries = keyring.entries().into_iter();

@@ -40,6 +40,8 @@ pub enum Step {
     Extend(Retention),
     /// The volume key's replacement begins.
     AddVolumeKey(SignedDuration),
+    /// The relay has nothing to sign its audit log with.
+    AddAuditKey,
 }
 
 /// What is due before anything else, whatever else is known: the keys whose time has come.
@@ -50,7 +52,17 @@ pub fn due(held: &Held, seen: &Seen) -> Option<Step> {
 
 /// The next step; `None`: all is as it should be.
 pub fn next(held: &Held, seen: &Seen) -> Option<Step> {
-    due(held, seen).or_else(|| replaced(held, seen)).or_else(|| ahead(held, seen))
+    due(held, seen)
+        .or_else(|| replaced(held, seen))
+        .or_else(|| ahead(held, seen))
+        .or_else(|| audit_key(held, seen))
+}
+
+/// A keyring that is older than audit logs gets their key once its relay knows what it is: others refuse the whole keyring.
+fn audit_key(held: &Held, seen: &Seen) -> Option<Step> {
+    let facts = held.keyring.as_ref().ok()?;
+    let asked = seen.relay.as_ref().is_some_and(|relay| relay.audit_key_missing);
+    (asked && !facts.has_audit_key).then_some(Step::AddAuditKey)
 }
 
 /// Ends the volume key's replacement, once the relay says that nothing needs an older one.
@@ -111,6 +123,7 @@ mod tests {
             generations: generations.to_vec(),
             volume_key_since: Timestamp::from_second(NOW + since).ok(),
             key_epoch: SignedDuration::from_hours(24),
+            has_audit_key: true,
         };
         Held { destroy_at, keyring: Ok(keyring) }
     }

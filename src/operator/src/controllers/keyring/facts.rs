@@ -24,6 +24,8 @@ pub struct KeyringFacts {
     pub volume_key_since: Option<Timestamp>,
     /// The key epoch that held then.
     pub key_epoch: SignedDuration,
+    /// There is a key that signs the audit log.
+    pub has_audit_key: bool,
 }
 
 /// What a key Secret with a keyring's name holds.
@@ -64,6 +66,7 @@ pub fn judge(secret: &Secret) -> Held {
         id: keyring.connection_id().clone(),
         destroy_at: destroy_at.clone(),
         generations: keyring.volume_generations().collect(),
+        has_audit_key: keyring.audit_key().is_some(),
         volume_key_since: annotation(labels::VOLUME_KEY_SINCE).and_then(|since| since.parse().ok()),
         key_epoch: epoch.filter(|seconds| *seconds > 0).map_or(DAY, SignedDuration::from_secs),
     });

@@ -38,6 +38,8 @@ enum Event {
     Policy(Option<(i64, i64)>),
     /// The relay takes the keyring from its mount.
     Mount,
+    /// An older relay is replaced by one that has an audit log.
+    Upgrade,
     /// It has rewritten its records.
     Rewrite,
     /// The operators hear what it says.
@@ -54,6 +56,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0usize..2).prop_map(Event::Replace),
         1 => prop::option::of((60i64..900, 2i64..20)).prop_map(Event::Policy),
         2 => Just(Event::Mount),
+        1 => Just(Event::Upgrade),
         2 => Just(Event::Rewrite),
         2 => Just(Event::Hear),
     ]
@@ -76,6 +79,8 @@ struct World {
     mounted: u32,
     needed: u32,
     heard: Option<KeyringUse>,
+    knows_audit: bool,
+    has_audit_key: bool,
 }
 
 fn at(second: i64) -> Timestamp {
@@ -96,6 +101,10 @@ fn epochs(secret: &Secret) -> BTreeMap<DestroyAt, Vec<u8>> {
     entries.filter_map(|(name, bytes)| Some((name.parse().ok()?, bytes.0.clone()))).collect()
 }
 
+fn audit_key(secret: &Secret) -> Option<&ByteString> {
+    secret.data.as_ref()?.get("audit")
+}
+
 fn generations(secret: &Secret) -> Vec<u32> {
     judge(secret).keyring.expect("it can be used").generations
 }
@@ -103,7 +112,9 @@ fn generations(secret: &Secret) -> Vec<u32> {
 impl World {
     fn new() -> Self {
         let keyring = Keyring::generate(ID.parse().expect("a UUID")).expect("random bytes");
-        let data = keyring.entries().into_iter().map(|(name, bytes)| (name, ByteString(bytes))).collect();
+        let mut entries = keyring.entries();
+        entries.remove("audit");
+        let data = entries.into_iter().map(|(name, bytes)| (name, ByteString(bytes))).collect();
         let mut secret = Secret { data: Some(data), ..Secret::default() };
         secret.metadata.labels = Some([(labels::COMPONENT.to_owned(), labels::KEYS.to_owned())].into());
         Self {
@@ -116,6 +127,8 @@ impl World {
             mounted: 1,
             needed: 1,
             heard: None,
+            knows_audit: false,
+            has_audit_key: false,
         }
     }
 
@@ -169,6 +182,8 @@ impl World {
         for at in new.keys().filter(|at| !old.contains_key(at)) {
             assert!(!self.dead.contains(&at.to_string().into_bytes()), "{at} came back");
         }
+        let signing = audit_key(&self.secret);
+        assert!(signing.is_none() || signing == audit_key(after), "the audit log's key changed");
         let (old, new) = (generations(&self.secret), generations(after));
         assert!(new.len() <= 2, "{new:?}");
         assert!(new.last() >= old.last());
@@ -203,13 +218,19 @@ impl World {
             }
             Event::Replace(who) => self.replace(who),
             Event::Policy(policy) => self.retention = policy.map(|(epoch, epochs)| retention(epoch, epochs)),
-            Event::Mount => self.mounted = *generations(&self.secret).last().expect("a volume key"),
+            Event::Mount => {
+                self.mounted = *generations(&self.secret).last().expect("a volume key");
+                self.has_audit_key = audit_key(&self.secret).is_some();
+                assert!(self.knows_audit || !self.has_audit_key, "an older relay refuses such a keyring");
+            }
+            Event::Upgrade => self.knows_audit = true,
             Event::Rewrite => self.needed = self.mounted,
             Event::Hear => {
                 self.heard = Some(KeyringUse {
                     mounted_generation: self.mounted,
                     oldest_generation: self.needed,
                     first_mounted: None,
+                    audit_key_missing: self.knows_audit && !self.has_audit_key,
                 });
             }
         }

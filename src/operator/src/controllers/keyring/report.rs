@@ -44,6 +44,7 @@ pub async fn done(context: &Context, keyring: &Metadata, step: &Step, made: usiz
             let newest = generations(before).last().unwrap_or_default().saturating_add(1);
             record(keyring, "VolumeKeyAdded", &format!("volume.{newest}"), None, None);
         }
+        Step::AddAuditKey => record(keyring, "AuditKeyAdded", "audit", None, None),
         Step::Extend(_) => {
             tracing::info!(keyring = %keyring.name_any(), namespace = keyring.namespace(), made, "keyring extended");
         }
@@ -59,7 +60,7 @@ pub fn failed(keyring: &Metadata, step: &Step, before: &Held, error: &kube::Erro
         Step::DropVolumeKeys(below) => generations(before)
             .filter(|generation| generation < below)
             .for_each(|generation| failed("VolumeKeyDestroyed", &format!("volume.{generation}"))),
-        Step::AddVolumeKey(_) | Step::Extend(_) => {}
+        Step::AddVolumeKey(_) | Step::AddAuditKey | Step::Extend(_) => {}
     }
 }
 
@@ -83,8 +84,9 @@ fn record(
     let record = Record {
         action,
         namespace: &keyring.namespace().unwrap_or_default(),
-        secret: &keyring.name_any(),
-        key,
+        kind: "Secret",
+        name: &keyring.name_any(),
+        detail: key,
         connection_id: keyring.labels().get(labels::CONNECTION_ID).map_or("", String::as_str),
         error,
         destroyed,

@@ -16,6 +16,7 @@ pub fn file(plan: &Plan<'_>) -> String {
         lookback_seconds: validated.lookback_seconds,
         destination: validated.webhook.clone(),
         retention: plan.terms.into(),
+        audit_retention_seconds: validated.audit_retention_seconds,
         egress: (&plan.config.egress).into(),
         suspend: validated.suspend,
     };

@@ -200,6 +200,7 @@ mod tests {
                 url: "https://erp.acme.example:8443/orders".parse().expect("a URL"),
                 batch: BatchLimits { max_events: 100, max_bytes: 1 << 20 },
             },
+            audit_retention_seconds: 400 * 86_400,
             poll_interval_seconds: 60,
             lookback_seconds: 7 * 86_400,
             suspend: false,
