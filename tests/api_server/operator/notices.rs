@@ -26,8 +26,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CONFIG as OPERATOR, Operator, apply, connected, delete, furnish, grant, kubelet::Volume,
-    reason, rights,
+    CONFIG as OPERATOR, Operator, apply, connected, delete, furnish, grant, kubelet::Volume, reason, rights,
 };
 use crate::{
     samples::{Kind, create},
