@@ -212,11 +212,11 @@ mod tests {
     #[test]
     fn a_request_names_nobody_and_is_the_same_for_each_repetition() {
         let key = DigestKey::new(&SecretKey::from([1; 32]));
-        let make = |notice: &EbayNotice| request(notice, digests(notice, &key));
-        let made = make(&notice("49feeaeb", &["Zoe_N", "ma8vp1jySJC"]));
-        let again = make(&notice("49feeaeb", &["ma8vp1jySJC", "Zoe_N"]));
+        let of = |notice: &EbayNotice| request(notice, digests(notice, &key));
+        let made = of(&notice("49feeaeb", &["Zoe_N", "ma8vp1jySJC"]));
+        let again = of(&notice("49feeaeb", &["ma8vp1jySJC", "Zoe_N"]));
         assert_eq!(made, again);
-        let other = make(&notice("49feeaec", &["Zoe_N"]));
+        let other = of(&notice("49feeaec", &["Zoe_N"]));
         assert_ne!(made.name_any(), other.name_any());
         let text = serde_json::to_string(&made).expect("JSON");
         for part in ["zoe", "Zoe", "ma8vp1", "49feeaeb"] {

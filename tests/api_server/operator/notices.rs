@@ -19,15 +19,14 @@ use marketrelay_operator::{
     names::{DIGEST_KEY, NOTICES},
 };
 use marketrelay_relay::{egress::Egress, mounts::Entries, tls::http_client};
-use marketrelay_sandbox::{Account, Config, Marketplace, Sandbox, self_signed};
+use marketrelay_sandbox::{Account, Config, Customer, Marketplace, Sandbox, self_signed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CONFIG as OPERATOR, Operator, apply, connected, connection, delete, furnish, grant, kubelet::Volume,
-    reason, rights,
+    CONFIG as OPERATOR, Operator, apply, connected, delete, furnish, grant, kubelet::Volume, reason, rights,
 };
 use crate::{
     samples::{Kind, create},
@@ -36,12 +35,17 @@ use crate::{
 
 /// A furnished namespace's eBay connection whose children all exist.
 pub async fn connect_ebay(space: &Space) {
+    connect_to(space, "https://erp.acme.example/orders").await;
+}
+
+/// The same, with this destination.
+async fn connect_to(space: &Space, destination: &str) {
     let entries = json!({"clientId": "a", "clientSecret": "b", "refreshToken": "c"});
     let secret = json!({"metadata": {"name": "ebay-credentials"}, "stringData": entries});
     apply::<Secret>(space.api(), secret).await;
     let change = json!({"metadata": {"name": "ebay"}, "spec": {
-        "bol": null, "ebay": {}, "credentialsSecretRef": {"name": "ebay-credentials"},
-        "storage": {"storageClassName": space.name},
+        "bol": null, "ebay": {}, "credentialsSecretRef": {"name": "ebay-credentials"}, "pollInterval": "5s",
+        "destination": {"webhook": {"url": destination}}, "storage": {"storageClassName": space.name},
     }});
     create(space, Kind::Connection, &change.to_string()).await;
     reason(space, "ebay", "RelayStarting").await;
@@ -97,10 +101,12 @@ fn account(client: &str, initial_orders: u32) -> Account {
 }
 
 async fn sandbox(account: Account) -> Sandbox {
+    let secrets = vec!["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()];
+    let customer = Customer { name: "acme".to_owned(), secrets };
     let config = Config {
         control_token: "control".to_owned(),
         accounts: vec![account],
-        customers: Vec::new(),
+        customers: vec![customer],
         amazon_rate: (1.0, 1.0),
     };
     Sandbox::start(&config).await.expect("a sandbox")
@@ -310,13 +316,11 @@ async fn where_every_relay_says_that_it_knows_nobody_of_that_name_there_is_nothi
             "egress": {"allowedNetworks": ["127.0.0.0/8", "::1/128"], "extraCaCertificates": sandbox.ca},
         });
         let operator = Operator::start(&space, &config.to_string()).await;
-        connect_ebay(&space).await;
+        connect_to(&space, &format!("{}/customers/acme/orders", sandbox.url)).await;
         let (volume, orders) = (Volume::new(), control(&sandbox, "accounts/a/orders", None).await);
         let pod = volume.start(&space, "ebay").await;
-        wait_for(&space, "the orders are collected", async || {
-            let status = connection(&space, "ebay").await.status?;
-            let collecting = status.conditions.into_iter().find(|condition| condition.type_ == "Collecting");
-            collecting.is_some_and(|collecting| collecting.status == "True").then_some(())
+        wait_for(&space, "the orders are collected and delivered", async || {
+            (control(&sandbox, "customers/acme", None).await["orders"] == 3).then_some(())
         })
         .await;
         hand_over(&space, operator.address, "n-1", "nobody").await.expect("taken");
