@@ -1,6 +1,7 @@
 //! What a platform engineer sees on a whole cluster: YAML in, orders out, faults survived. `cargo xtask e2e` makes the
 //! cluster and runs this.
 
+mod closure;
 mod cluster;
 mod connections;
 mod erasure;

@@ -71,6 +71,8 @@ egress:
 rollout:
   maxUpdating: {{ $v.rollout.maxUpdating | int }}
   haltAfterSeconds: {{ $v.rollout.haltAfterSeconds | int }}
+closure:
+  breaker: {{ $v.closure.breaker | int }}
 controller:
   concurrency: {{ $v.controller.concurrency | int }}
   statusIntervalSeconds: {{ $v.controller.statusIntervalSeconds | int }}
@@ -78,7 +80,7 @@ controller:
 
 {{/* Rules of files/rbac.yaml about what lives in the cluster (scope "cluster") or in namespaces (scope "namespace"). */}}
 {{- define "marketrelay.rules" -}}
-{{- $clusterScoped := list "storageclasses" "namespaces" -}}
+{{- $clusterScoped := list "storageclasses" "namespaces" "persistentvolumes" -}}
 {{- range .rules }}
 {{- if eq (has (first .resources) $clusterScoped) (eq $.scope "cluster") }}
 - {{ toYaml . | nindent 2 | trim }}

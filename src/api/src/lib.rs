@@ -9,6 +9,7 @@ pub mod erasure;
 pub mod labels;
 pub mod operator_config;
 pub mod policy;
+pub mod record;
 pub mod relay;
 mod rules;
 
@@ -19,6 +20,7 @@ pub use duration::Duration;
 pub use erasure::{ErasureRequest, ErasureRequestSpec, ErasureRequestStatus};
 pub use operator_config::OperatorConfig;
 pub use policy::{RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus};
+pub use record::{ConnectionRecord, ConnectionRecordSpec, ConnectionRecordStatus};
 
 /// The API group of every resource.
 pub const GROUP: &str = "marketrelay.dev";

@@ -33,6 +33,9 @@ pub struct OperatorConfig {
     /// How a new relay image reaches the connections.
     #[serde(default)]
     pub rollout: Rollout,
+    /// Closures of accounts.
+    #[serde(default)]
+    pub closure: ClosureSettings,
     /// How the operator works.
     #[serde(default)]
     pub controller: ControllerSettings,
@@ -156,6 +159,20 @@ pub struct Rollout {
 impl Default for Rollout {
     fn default() -> Self {
         Self { max_updating: 5, halt_after_seconds: 300 }
+    }
+}
+
+/// Closures of accounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClosureSettings {
+    /// How many may begin within an hour; each further one waits for a confirmation on its record. 0: every one waits.
+    pub breaker: u32,
+}
+
+impl Default for ClosureSettings {
+    fn default() -> Self {
+        Self { breaker: 5 }
     }
 }
 

@@ -25,6 +25,32 @@ pub struct Record<'a> {
     pub destroyed: Option<(Timestamp, f64)>,
 }
 
+/// A deed of a closure.
+#[derive(Clone, Debug)]
+pub struct ClosureRecord<'a> {
+    /// What was done, CamelCase and bounded.
+    pub action: &'static str,
+    /// The connection's namespace.
+    pub namespace: &'a str,
+    /// The connection's name.
+    pub connection: &'a str,
+    /// The connection's id, which its ConnectionRecord is named after.
+    pub connection_id: &'a str,
+    /// Why, or to which object: `Kind/name`.
+    pub object: Option<&'a str>,
+    /// `None`: it was done. Otherwise why it wasn't.
+    pub error: Option<&'a str>,
+}
+
+impl ClosureRecord<'_> {
+    /// Writes it.
+    pub fn write(&self) {
+        let Self { action, namespace, connection, connection_id, object, error } = self;
+        let result = if error.is_some() { "failed" } else { "done" };
+        tracing::info!(target: TARGET, action, namespace, connection, connection_id, object, result, error, "audit");
+    }
+}
+
 impl Record<'_> {
     /// Writes it.
     pub fn write(&self) {

@@ -2,6 +2,7 @@
 
 mod apply;
 pub(crate) mod children;
+mod closure;
 mod enforced;
 mod keys;
 mod load;
@@ -25,9 +26,12 @@ use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason};
 use rand::RngExt;
 use snafu::{ResultExt, Snafu};
 
-use super::keyring::{
-    Heard,
-    facts::{Held, KeyringFacts},
+use super::{
+    keyring::{
+        Heard,
+        facts::{Held, KeyringFacts},
+    },
+    record::{self, Closures},
 };
 use crate::{
     clock::Clock,
@@ -39,6 +43,7 @@ use crate::{
     secrets::Judged,
     stores::Stores,
 };
+use closure::Stage;
 use status::{Found, Relay};
 pub use validate::{retention, short_durations};
 
@@ -70,6 +75,8 @@ pub struct Context {
     pub relays: Arc<RelayClient>,
     /// The roll-out of images, of all scopes.
     pub waves: Arc<Waves>,
+    /// Closures that have begun, of all scopes.
+    pub closures: Arc<Closures>,
     /// Writes events.
     pub recorder: Recorder,
     /// Counts.
@@ -120,7 +127,7 @@ impl ReconcileError {
     }
 }
 
-/// Load, validate, prepare, apply, status.
+/// What becomes of a connection that may have to be closed; else it is built.
 pub async fn reconcile(
     connection: Arc<MarketplaceConnection>,
     context: Arc<Context>,
@@ -129,16 +136,48 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let now = context.clock.now();
-    let loaded = load::load(connection.clone(), &context).await.context(LoadSnafu)?;
+    match closure::stage(&connection, &context) {
+        Stage::Open => maintain(connection, &context, None, now).await,
+        Stage::Awaits(problem) => {
+            let mut still = connection.as_ref().clone();
+            still.spec.suspend = true;
+            maintain(Arc::new(still), &context, Some(problem), now).await
+        }
+        Stage::Asked(id) => {
+            let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
+            let marketplace = connection.spec.marketplace().map(|kind| kind.to_string()).unwrap_or_default();
+            let made = record::ensure(&context, &id, (&namespace, &name), &marketplace).await;
+            made.context(LoadSnafu)?;
+            Ok(Action::requeue(interval(&context.config)))
+        }
+        Stage::Begun(verdict) => {
+            let status = closure::status(&connection, &verdict, now);
+            write::write(&context, &connection, status, now).await.context(StatusSnafu)?;
+            Ok(Action::requeue(interval(&context.config)))
+        }
+    }
+}
+
+/// Load, validate, prepare, apply, status.
+async fn maintain(
+    connection: Arc<MarketplaceConnection>,
+    context: &Context,
+    waits: Option<Problem>,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let is_known = connection.status.as_ref().is_some_and(|status| status.connection_id.is_some());
+    let _first_keys = if is_known { None } else { Some(context.closures.namespaces.read().await) };
+    let loaded = load::load(connection.clone(), context).await.context(LoadSnafu)?;
     let validation = validate::validate(&loaded, &context.config);
     let encrypted = validation.encrypted.clone();
     let effective = validation.effective.clone();
-    let (children, built) = Box::pin(build(&context, loaded, validation, now)).await?;
+    let (children, mut built) = Box::pin(build(context, loaded, validation, now)).await?;
     if built.is_new {
         return Ok(Action::requeue(SETTLING));
     }
+    built.blocked.splice(0..0, waits);
     let refusal = observe::refusal(&context.client, &children, now).await.context(LoadSnafu)?;
-    let relay = ask(&context, &connection, children.pod.as_deref()).await;
+    let relay = ask(context, &connection, children.pod.as_deref()).await;
     let found = Found {
         connection: &connection,
         encrypted,
@@ -152,7 +191,7 @@ pub async fn reconcile(
         clocks: enforced::Clocks { agree: context.clock.agrees(), ahead: context.clock.ahead() },
     };
     let status = status::status(found, now);
-    write::write(&context, &connection, status, now).await.context(StatusSnafu)?;
+    write::write(context, &connection, status, now).await.context(StatusSnafu)?;
     Ok(Action::requeue(interval(&context.config)))
 }
 
@@ -190,6 +229,10 @@ async fn build(
         }
     };
     let mut built = Built { keyring: Some(keyring.clone()), ..Built::default() };
+    if let Some(problem) = recorded(context, &validated, keyring.id.as_str()).await? {
+        built.blocked = vec![problem];
+        return Ok((children, built));
+    }
     let claim = children.claim.as_deref();
     if claim.is_some_and(|claim| validate::belongs_to_other(claim, keyring.id.as_str())) {
         built.blocked = vec![keys::mismatch(&validated.name)];
@@ -230,6 +273,20 @@ async fn build(
         Err(error) => built.blocked = vec![error.problem()],
     }
     Ok((children, built))
+}
+
+/// A connection without a record could not be closed, and gets no relay.
+async fn recorded(
+    context: &Context,
+    validated: &validate::Validated,
+    id: &str,
+) -> Result<Option<Problem>, ReconcileError> {
+    let marketplace = validated.kind.to_string();
+    match record::ensure(context, id, (&validated.namespace, &validated.name), &marketplace).await {
+        Ok(()) => Ok(None),
+        Err(error) if apply::is_passing(&error) => PassingSnafu { message: error.to_string() }.fail(),
+        Err(error) => Ok(Some(apply::api_problem("ConnectionRecord", id, &error))),
+    }
 }
 
 /// The relay's own word, if its pod runs.
