@@ -30,6 +30,9 @@ async fn explain_says_what_a_field_means() {
             ("retpol.spec", "from the data and from every backup"),
             ("retpol.spec.keyEpoch", "How finely keys are destroyed"),
             ("erasure.spec.subject.secretRef", "turns into digests and deletes at once"),
+            ("mconn.spec.closure", "Deleting the connection only retains them"),
+            ("connrec", "the proof of what was destroyed"),
+            ("connrec.spec.closure", "this can't be undone"),
             ("erasure.status", "Until when a copy of a volume could still hold what was erased"),
         ] {
             let explained = explained(&space, path).await;
@@ -108,8 +111,9 @@ async fn all_of_ours_is_listed_by_one_word() {
         create(&space, Kind::Connection, "{}").await;
         create(&space, Kind::Policy, "{}").await;
         create(&space, Kind::Erasure, "{}").await;
+        create(&space, Kind::Record, "{}").await;
         let listed = text(&space.kubectl(&["get", "marketrelay", "--output=name"]));
-        let expected = "erasurerequest.marketrelay.dev/sample\n\
+        let expected = "connectionrecord.marketrelay.dev/sample\nerasurerequest.marketrelay.dev/sample\n\
             marketplaceconnection.marketrelay.dev/sample\nretentionpolicy.marketrelay.dev/sample\n";
         assert_eq!(listed, expected);
     })

@@ -4,7 +4,7 @@ use kube::{
     Api, ResourceExt,
     api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
 };
-use marketrelay_api::{ErasureRequest, MarketplaceConnection, RetentionPolicy};
+use marketrelay_api::{ConnectionRecord, ErasureRequest, MarketplaceConnection, RetentionPolicy};
 use serde_json::{Value, json};
 
 use crate::support::Space;
@@ -15,6 +15,7 @@ pub enum Kind {
     Connection,
     Policy,
     Erasure,
+    Record,
 }
 
 impl Kind {
@@ -27,6 +28,7 @@ impl Kind {
             Self::Connection => ApiResource::erase::<MarketplaceConnection>(&()),
             Self::Policy => ApiResource::erase::<RetentionPolicy>(&()),
             Self::Erasure => ApiResource::erase::<ErasureRequest>(&()),
+            Self::Record => ApiResource::erase::<ConnectionRecord>(&()),
         }
     }
 
@@ -43,6 +45,9 @@ impl Kind {
             }),
             Self::Policy => json!({}),
             Self::Erasure => json!({"subject": {"secretRef": {"name": "case-4711"}}}),
+            Self::Record => {
+                json!({"namespace": "acme", "connection": "bol", "marketplace": "bol", "volume": "bol-data"})
+            }
         };
         json!({"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": "sample"}, "spec": spec})
     }

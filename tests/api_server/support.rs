@@ -17,7 +17,7 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
     runtime::{conditions::is_crd_established, wait::await_condition},
 };
-use marketrelay_api::{ErasureRequest, MarketplaceConnection, RetentionPolicy, crds};
+use marketrelay_api::{ConnectionRecord, ErasureRequest, MarketplaceConnection, RetentionPolicy, crds};
 use serde::de::DeserializeOwned;
 use tokio::{sync::OnceCell, task::LocalSet};
 use xtask::cluster::ControlPlane;
@@ -77,8 +77,13 @@ impl Space {
         delete_all::<MarketplaceConnection>(self).await;
         delete_all::<RetentionPolicy>(self).await;
         delete_all::<ErasureRequest>(self).await;
+        delete_all::<ConnectionRecord>(self).await;
         let namespaces = Api::<Namespace>::all(self.client.clone());
-        namespaces.delete(&self.name, &DeleteParams::default()).await.expect("the namespace is deleted");
+        match namespaces.delete(&self.name, &DeleteParams::default()).await {
+            // A test has begun it.
+            Err(kube::Error::Api(status)) if status.is_conflict() => {}
+            deleted => drop(deleted.expect("the namespace is deleted")),
+        }
         let mut last = namespaces.get(&self.name).await.expect("the namespace until it is finalized");
         last.spec = None;
         namespaces
@@ -103,7 +108,7 @@ impl Space {
 
     /// What is in the namespace, for a person who looks for the reason of a failure.
     pub fn shown(&self) -> String {
-        let kinds = "marketplaceconnections,retentionpolicies,erasurerequests,statefulsets,pods,persistentvolumeclaims,services,secrets,configmaps";
+        let kinds = "marketplaceconnections,retentionpolicies,erasurerequests,connectionrecords,statefulsets,pods,persistentvolumeclaims,services,secrets,configmaps";
         let objects = self.kubectl(&["get", kinds, "--output=wide"]);
         let conditions = self.kubectl(&["get", "marketrelay", "--output=yaml"]);
         let events = self.kubectl(&["get", "events", "--sort-by=.metadata.creationTimestamp"]);

@@ -2,6 +2,7 @@
 //! cluster and runs this.
 
 mod audit;
+mod closure;
 mod cluster;
 mod connections;
 mod erasure;

@@ -82,6 +82,8 @@ egress:
 rollout:
   maxUpdating: {{ $v.rollout.maxUpdating | int }}
   haltAfterSeconds: {{ $v.rollout.haltAfterSeconds | int }}
+closure:
+  breaker: {{ $v.closure.breaker | int }}
 controller:
   concurrency: {{ $v.controller.concurrency | int }}
   statusIntervalSeconds: {{ $v.controller.statusIntervalSeconds | int }}
@@ -118,7 +120,7 @@ egress:
 
 {{/* Rules of files/rbac.yaml about what lives in the cluster (scope "cluster") or in namespaces (scope "namespace"). */}}
 {{- define "marketrelay.rules" -}}
-{{- $clusterScoped := list "storageclasses" "namespaces" -}}
+{{- $clusterScoped := list "storageclasses" "namespaces" "persistentvolumes" -}}
 {{- range .rules }}
 {{- if eq (has (first .resources) $clusterScoped) (eq $.scope "cluster") }}
 - {{ toYaml . | nindent 2 | trim }}

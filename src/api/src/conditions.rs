@@ -140,6 +140,12 @@ pub enum Reason {
     ConnectionNotFound,
     /// The namespace has no digest key yet.
     DigestKeyMissing,
+    /// The closure waits for a confirmation on the connection's record.
+    ClosureAwaitsConfirmation,
+    /// The account is being closed.
+    Closing,
+    /// The account is closed: nothing of it is left.
+    Closed,
 }
 
 impl fmt::Display for Reason {

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, rules};
+use crate::{Duration, record::Closure, rules};
 
 mod marketplace;
 
@@ -25,6 +25,7 @@ pub use marketplace::{Amazon, AmazonRegion, Bol, Ebay, MarketplaceKind};
     derive = "PartialEq",
     doc = "Relays the orders of one marketplace account to the customer's own system, in a pod, a volume and with keys of its own.",
     validation = rules::connection_name(),
+    validation = rules::connection_confirmation(),
     printcolumn(name = "Marketplace", type_ = "string", json_path = ".status.marketplace"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
@@ -72,6 +73,9 @@ pub struct MarketplaceConnectionSpec {
     /// true: collect and deliver nothing. The relay keeps running, and the deadlines of personal data go on.
     #[serde(default)]
     pub suspend: bool,
+    /// Closes the account for good: its keys die at once, and volume and children go. Deleting the connection only retains them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closure: Option<Closure>,
 }
 
 /// A Secret in the same namespace.
@@ -204,6 +208,7 @@ pub struct MarketplaceConnectionStatus {
     pub observed_generation: Option<i64>,
     /// The connection's identity: minted once, the same in every region and after deleting and re-applying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
     pub connection_id: Option<String>,
     /// amazon, ebay or bol.
     #[serde(default, skip_serializing_if = "Option::is_none")]

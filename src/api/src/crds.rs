@@ -1,18 +1,33 @@
 //! The CustomResourceDefinitions, generated from the types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps,
+    CustomResourceDefinition, JSON, JSONSchemaProps,
 };
 use kube::CustomResourceExt;
 
-use crate::{ErasureRequest, MarketplaceConnection, RetentionPolicy};
+use crate::{ConnectionRecord, ErasureRequest, MarketplaceConnection, RetentionPolicy, record::RecordPhase};
 
 /// Every kind's definition, as it is installed.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    [ErasureRequest::crd(), MarketplaceConnection::crd(), RetentionPolicy::crd()]
-        .into_iter()
-        .map(published)
-        .collect()
+    [
+        active(ConnectionRecord::crd()),
+        ErasureRequest::crd(),
+        MarketplaceConnection::crd(),
+        RetentionPolicy::crd(),
+    ]
+    .into_iter()
+    .map(published)
+    .collect()
+}
+
+/// A record is Active as soon as it is made, without a second write for its status.
+fn active(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
+    let roots = schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut());
+    for status in roots.filter_map(|root| root.properties.as_mut()?.get_mut("status")) {
+        status.default = Some(JSON(serde_json::json!({"phase": RecordPhase::default()})));
+    }
+    crd
 }
 
 fn published(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {

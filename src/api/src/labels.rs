@@ -12,6 +12,8 @@ pub const COMPONENT: &str = "app.kubernetes.io/component";
 pub const CONNECTION: &str = "marketrelay.dev/connection";
 /// The connection's id, on what outlives the connection.
 pub const CONNECTION_ID: &str = "marketrelay.dev/connection-id";
+/// The namespace of the connection that a record is about.
+pub const NAMESPACE: &str = "marketrelay.dev/namespace";
 /// The marketplace whose orders a volume holds.
 pub const MARKETPLACE: &str = "marketrelay.dev/marketplace";
 /// On a volume claim: the retention in effect for what it holds, as JSON.

@@ -11,6 +11,7 @@ pub mod notices;
 pub mod operator_config;
 pub mod policy;
 pub mod quantity;
+pub mod record;
 pub mod relay;
 mod rules;
 
@@ -21,6 +22,7 @@ pub use duration::Duration;
 pub use erasure::{ErasureRequest, ErasureRequestSpec, ErasureRequestStatus};
 pub use operator_config::OperatorConfig;
 pub use policy::{RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus};
+pub use record::{ConnectionRecord, ConnectionRecordSpec, ConnectionRecordStatus};
 
 /// The API group of every resource.
 pub const GROUP: &str = "marketrelay.dev";

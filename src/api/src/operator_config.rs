@@ -38,6 +38,9 @@ pub struct OperatorConfig {
     /// How a new relay image reaches the connections.
     #[serde(default)]
     pub rollout: Rollout,
+    /// Closures of accounts.
+    #[serde(default)]
+    pub closure: ClosureSettings,
     /// How the operator works.
     #[serde(default)]
     pub controller: ControllerSettings,
@@ -190,6 +193,20 @@ pub struct RetentionSettings {
 impl Default for RetentionSettings {
     fn default() -> Self {
         Self { shortening_delay: Duration::hours(24) }
+    }
+}
+
+/// Closures of accounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ClosureSettings {
+    /// How many may begin within an hour; each further one waits for a confirmation on its record. 0: every one waits.
+    pub breaker: u32,
+}
+
+impl Default for ClosureSettings {
+    fn default() -> Self {
+        Self { breaker: 5 }
     }
 }
 

@@ -84,3 +84,25 @@ pub fn connection_name() -> Rule {
          letter: Services and Pods are named after it; choose a shorter or simpler name",
     )
 }
+
+/// What a closure destroys is named by its id, which no slip of the hand writes.
+pub fn connection_confirmation() -> Rule {
+    let known = "has(self.status) && has(self.status.connectionId)";
+    let wrong = "'spec.closure.confirm must be the id of this connection, ' + self.status.connectionId + \
+                 ': closing destroys its keys, its volume and all stored orders for good; to keep them, delete the \
+                 connection without closure'";
+    let early =
+        "'spec.closure can be set once the connection has its id (status.connectionId): create it without'";
+    Rule::new(format!(
+        "!has(self.spec.closure) || ({known} && self.spec.closure.confirm == self.status.connectionId)"
+    ))
+    .message(Message::Expression(format!("{known} ? {wrong} : {early}")))
+}
+
+/// The same on the record, which is named after the id.
+pub fn record_confirmation() -> Rule {
+    Rule::new("!has(self.spec.closure) || self.spec.closure.confirm == self.metadata.name").message(
+        "spec.closure.confirm must be the record's own name, which is the connection's id: closing destroys its keys, \
+         its volume and all stored orders for good",
+    )
+}

@@ -12,9 +12,11 @@ use prometheus::{
 };
 
 mod keyrings;
+mod records;
 
 use crate::{audit, clock::Clock, controllers::keyring::facts::Held, secrets::Judged, stores::Stores};
 pub use keyrings::Keyrings;
+use records::Records;
 
 /// A scope that this replica works on.
 #[derive(Clone)]
@@ -42,6 +44,7 @@ pub struct Metrics {
     audit: IntCounterVec,
     /// Of keys.
     pub keyrings: Keyrings,
+    records: Records,
     /// Held while metrics are rendered: two at once would show each other's half.
     led: Mutex<Vec<Led>>,
     clock: Arc<Clock>,
@@ -56,6 +59,7 @@ impl Metrics {
         let registry = Registry::new();
         let metrics = Self {
             keyrings: Keyrings::new(&registry)?,
+            records: Records::new(&registry)?,
             registry,
             reconciles: counters(
                 "marketrelay_reconciles_total",
@@ -181,6 +185,7 @@ impl Metrics {
         for ((action, result), records) in audit::counts() {
             self.audit.with_label_values(&[action, result]).inc_by(records);
         }
+        self.records.read(&led);
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics can't be written");

@@ -24,7 +24,7 @@ use crate::{
     clock::{self, Clock},
     controllers::{
         connection::{self, Context, Memory},
-        erasure, keyring, policy, retained,
+        erasure, keyring, policy, record, retained,
     },
     failures::{self, Failures},
     leader::Candidate,
@@ -94,6 +94,7 @@ struct Shared {
     authority: Arc<Authority>,
     relays: Arc<RelayClient>,
     waves: Arc<Waves>,
+    closures: Arc<record::Closures>,
     metrics: Arc<Metrics>,
     recorder: Recorder,
 }
@@ -132,6 +133,7 @@ pub async fn run(
         client: clients.work,
         relays,
         waves: Arc::default(),
+        closures: Arc::default(),
         authority,
         metrics,
     });
@@ -158,13 +160,16 @@ pub async fn run(
 
 async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
-    let mut all = Vec::new();
+    let (mut all, mut told) = (Vec::new(), Vec::new());
+    let records = stores::Records::new();
     for scope in &shared.scopes {
-        let (watches, changes) = stores::watch(&shared.client, scope);
+        let (watches, changes, senders) = stores::watch(&shared.client, scope, &shared.namespace, &records);
+        told.push((scope.clone(), senders));
         let led = Led { stores: watches.stores.clone(), keyrings: Arc::default() };
         all.push(led.clone());
         tasks.spawn(work(shared.clone(), watches, led, changes, stop.clone()));
     }
+    let _watched = records.watch(&shared.client, &shared.namespace, told);
     shared.waves.watch(all.iter().map(|led| led.stores.stateful_sets.clone()).collect());
     shared.metrics.leads(all);
     let (certificates, clocks) = (pin!(keep_certificates(shared)), pin!(compare_clocks(shared)));
@@ -228,6 +233,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, led: Led, changes: Changes,
         authority: shared.authority.clone(),
         relays: shared.relays.clone(),
         waves: shared.waves.clone(),
+        closures: shared.closures.clone(),
         recorder: shared.recorder.clone(),
         metrics: shared.metrics.clone(),
         credentials: Judged::default(),
@@ -280,15 +286,27 @@ async fn work(shared: Arc<Shared>, watches: Watches, led: Led, changes: Changes,
         stores.erasures.clone(),
         changes.erasures,
         CALM,
-        context,
+        context.clone(),
         stop.clone(),
         |object, context| async move {
             let reconciled = Box::pin(erasure::reconcile(object, context)).await;
             reconciled.map_err(|error| (error.category(), error.to_string()))
         },
     );
+    let records = controller(
+        "ConnectionRecord",
+        stores.records.clone(),
+        changes.records,
+        CALM,
+        context,
+        stop.clone(),
+        |object, context| async move {
+            let reconciled = Box::pin(record::reconcile(object, context)).await;
+            reconciled.map_err(|error| (error.category(), error.to_string()))
+        },
+    );
     let retained = retained::run(shared.client.clone(), watches.stores.clone(), changes.retained);
-    tokio::join!(keyrings, connections, policies, erasures, stop.run_until_cancelled(retained));
+    tokio::join!(keyrings, connections, policies, erasures, records, stop.run_until_cancelled(retained));
 }
 
 /// A failed reconcile: its category, and what happened.

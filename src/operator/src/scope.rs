@@ -25,6 +25,14 @@ impl Scope {
         }
     }
 
+    /// Whether objects of a namespace belong to it.
+    pub fn covers(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Namespace(watched) => watched == namespace,
+        }
+    }
+
     /// What lives in the cluster.
     pub fn cluster<K>(client: &Client) -> Api<K>
     where

@@ -67,6 +67,11 @@ impl<T: Clone> Judged<T> {
         }
     }
 
+    /// The Secret is gone: what is known of it isn't true any more.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        self.lock().remove(&(namespace.to_owned(), name.to_owned()));
+    }
+
     /// The last judgement, of whatever version.
     pub fn last(&self, namespace: &str, name: &str) -> Option<T> {
         self.lock().get(&(namespace.to_owned(), name.to_owned())).map(|(_, judgement)| judgement.clone())

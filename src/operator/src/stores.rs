@@ -18,7 +18,7 @@ use kube::{
         watcher::{self, watcher},
     },
 };
-use marketrelay_api::{ErasureRequest, MarketplaceConnection, RetentionPolicy, labels};
+use marketrelay_api::{ConnectionRecord, ErasureRequest, MarketplaceConnection, RetentionPolicy, labels};
 use serde::de::DeserializeOwned;
 use tokio::{sync::Notify, task::JoinSet};
 
@@ -50,6 +50,8 @@ pub struct Stores {
     pub claims: Store<PersistentVolumeClaim>,
     /// Our pods, without their specs.
     pub pods: Store<Pod>,
+    /// The records of all connections, those of other scopes too.
+    pub records: Store<ConnectionRecord>,
 }
 
 impl Stores {
@@ -71,6 +73,8 @@ pub struct Changes {
     pub erasures: mpsc::UnboundedReceiver<ObjectRef<ErasureRequest>>,
     /// Keyrings to reconcile.
     pub keyrings: mpsc::UnboundedReceiver<ObjectRef<PartialObjectMeta<Secret>>>,
+    /// Records of this scope's connections to reconcile.
+    pub records: mpsc::UnboundedReceiver<ObjectRef<ConnectionRecord>>,
     /// Rung when something came or went that may have to be marked as retained.
     pub retained: Arc<Notify>,
 }
@@ -82,8 +86,12 @@ pub struct Watches {
     tasks: JoinSet<()>,
 }
 
+/// Whom the watches of a scope tell.
 #[derive(Clone)]
-struct Senders {
+pub struct Senders {
+    /// The operator's namespace, where the records are.
+    home: Arc<str>,
+    records: mpsc::UnboundedSender<ObjectRef<ConnectionRecord>>,
     connections: mpsc::UnboundedSender<ObjectRef<MarketplaceConnection>>,
     policies: mpsc::UnboundedSender<ObjectRef<RetentionPolicy>>,
     erasures: mpsc::UnboundedSender<ObjectRef<ErasureRequest>>,
@@ -112,10 +120,17 @@ impl Senders {
         let _ended = self.keyrings.unbounded_send(reference);
     }
 
-    /// The connection that an object of ours belongs to.
+    fn record(&self, id: &str) {
+        let _ended = self.records.unbounded_send(ObjectRef::new(id).within(&self.home));
+    }
+
+    /// The connection that an object of ours belongs to, and its record.
     fn owner(&self, object: &impl ResourceExt) {
         if let Some(name) = object.labels().get(labels::CONNECTION) {
             self.connection(object.namespace(), name);
+        }
+        if let Some(id) = object.labels().get(labels::CONNECTION_ID) {
+            self.record(id);
         }
     }
 }
@@ -136,6 +151,19 @@ impl Plan {
         K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
     {
         let (reader, writer) = reflector::store();
+        self.reflect(writer, events, trim, tell);
+        reader
+    }
+
+    fn reflect<K>(
+        &mut self,
+        writer: reflector::store::Writer<K>,
+        events: impl futures::Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
+        trim: fn(&mut K),
+        tell: impl Fn(&K) + Send + 'static,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    {
         let stream = events.default_backoff().modify(trim).reflect(writer).touched_objects();
         self.tasks.spawn(async move {
             pin_mut!(stream);
@@ -146,7 +174,6 @@ impl Plan {
                 }
             }
         });
-        reader
     }
 
     fn ours<K>(&mut self, api: Api<K>, trim: fn(&mut K), senders: &Senders) -> Store<K>
@@ -176,27 +203,77 @@ fn bare(secret: &mut PartialObjectMeta<Secret>) {
     }
 }
 
-/// Starts watching.
-pub fn watch(client: &Client, scope: &Scope) -> (Watches, Changes) {
+/// The records of all connections; each scope is told of its own.
+pub struct Records {
+    store: Store<ConnectionRecord>,
+    writer: reflector::store::Writer<ConnectionRecord>,
+}
+
+impl Records {
+    /// Not watched yet.
+    pub fn new() -> Self {
+        let (store, writer) = reflector::store();
+        Self { store, writer }
+    }
+
+    /// Watches until dropped. `scopes` are those of which `watch` has begun.
+    pub fn watch(self, client: &Client, home: &str, scopes: Vec<(Scope, Senders)>) -> JoinSet<()> {
+        let mut plan = Plan { tasks: JoinSet::new() };
+        let events = watcher(Api::namespaced(client.clone(), home), watcher::Config::default());
+        plan.reflect(self.writer, events, without_managed_fields, move |record: &ConnectionRecord| {
+            let spec = &record.spec;
+            for (_, senders) in scopes.iter().filter(|(scope, _)| scope.covers(&spec.namespace)) {
+                senders.record(&record.name_any());
+                senders.connection(Some(spec.namespace.clone()), &spec.connection);
+            }
+        });
+        plan.tasks
+    }
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Starts watching a scope. `home` is the operator's namespace.
+pub fn watch(client: &Client, scope: &Scope, home: &str, records: &Records) -> (Watches, Changes, Senders) {
     let (connections, connection_changes) = mpsc::unbounded();
     let (policies, policy_changes) = mpsc::unbounded();
     let (erasures, erasure_changes) = mpsc::unbounded();
     let (keyrings, keyring_changes) = mpsc::unbounded();
+    let (closures, record_changes) = mpsc::unbounded();
     let retained = Arc::new(Notify::new());
-    let senders = Senders { connections, policies, erasures, keyrings, retained: retained.clone() };
+    let senders = Senders {
+        home: home.into(),
+        records: closures,
+        connections,
+        policies,
+        erasures,
+        keyrings,
+        retained: retained.clone(),
+    };
     let mut plan = Plan { tasks: JoinSet::new() };
-    let stores = Arc::new(stores(client, scope, &senders, &mut plan));
+    let stores = Arc::new(stores(client, scope, &senders, &mut plan, records.store.clone()));
     let changes = Changes {
         connections: connection_changes,
         policies: policy_changes,
         erasures: erasure_changes,
         keyrings: keyring_changes,
+        records: record_changes,
         retained,
     };
-    (Watches { stores, tasks: plan.tasks }, changes)
+    (Watches { stores, tasks: plan.tasks }, changes, senders)
 }
 
-fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) -> Stores {
+fn stores(
+    client: &Client,
+    scope: &Scope,
+    senders: &Senders,
+    plan: &mut Plan,
+    records: Store<ConnectionRecord>,
+) -> Stores {
     let config = watcher::Config::default;
     let connections = plan.watch(watcher(scope.api(client), config()), without_managed_fields, {
         let senders = senders.clone();
@@ -205,6 +282,9 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
             senders.keyring(connection.namespace(), &connection.name_any());
             if let Some(policy) = &connection.spec.retention_policy_ref {
                 senders.policy(connection.namespace(), &policy.name);
+            }
+            if let Some(id) = connection.status.as_ref().and_then(|status| status.connection_id.as_ref()) {
+                senders.record(id);
             }
             senders.retained.notify_one();
         }
@@ -268,6 +348,7 @@ fn stores(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) ->
         network_policies: plan.ours(scope.api(client), without_managed_fields, senders),
         claims,
         pods: plan.ours(scope.api(client), without_spec, senders),
+        records,
     }
 }
 
@@ -306,6 +387,7 @@ impl Watches {
             stores.network_policies.wait_until_ready(),
             stores.claims.wait_until_ready(),
             stores.pods.wait_until_ready(),
+            stores.records.wait_until_ready(),
         );
         tracing::info!(watches = self.tasks.len(), "everything is read");
     }

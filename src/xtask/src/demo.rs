@@ -132,7 +132,12 @@ fn down(arguments: &Arguments) -> Result<()> {
     let kube = Kube::existing(context);
     step("removing the customer, the operator, the sandbox and the CustomResourceDefinitions");
     let ignore = "--ignore-not-found";
-    let definitions = ["marketplaceconnections.marketrelay.dev", "retentionpolicies.marketrelay.dev"];
+    let definitions = [
+        "connectionrecords.marketrelay.dev",
+        "erasurerequests.marketrelay.dev",
+        "marketplaceconnections.marketrelay.dev",
+        "retentionpolicies.marketrelay.dev",
+    ];
     kube.get(&["delete", "namespace", CUSTOMER, ignore])?;
     let installed = kube
         .get(&[&["get", "customresourcedefinition", ignore, "--output=name"], &definitions[..]].concat())?;

@@ -114,6 +114,7 @@ fn bad_values_are_refused_by_their_name() {
         ("endpoints.etsy.api=https://x", "'etsy'"),
         ("rollout.maxUpdating=0", "/rollout/maxUpdating"),
         ("rollout=null", "'rollout'"),
+        ("closure.breaker=-1", "/closure/breaker"),
         ("controller.concurrency=null", "'concurrency'"),
         ("controller.concurrency=65", "/controller/concurrency"),
         ("controller.statusIntervalSeconds=1", "/controller/statusIntervalSeconds"),

@@ -4,6 +4,7 @@
 mod audit;
 mod auditing;
 mod children;
+mod closures;
 mod conflicts;
 mod converging;
 mod drift;
@@ -81,12 +82,20 @@ impl Operator {
     /// The same, with a clock of its own.
     async fn start_with(space: &Space, config: &str, clock: Clock) -> Self {
         grant(space, space, &rights()).await;
-        Self::run(configuration(&PLANE).await, space, &[space], config, "operator-0", clock).await
+        let access = configuration(&PLANE).await;
+        Self::run(access, space, &[space], config, "operator-0", clock, |client| client).await
+    }
+
+    /// The same, with `through` between it and the API server, its lease aside.
+    async fn start_through(space: &Space, config: &str, through: impl FnOnce(Client) -> Client) -> Self {
+        grant(space, space, &rights()).await;
+        let access = configuration(&PLANE).await;
+        Self::run(access, space, &[space], config, "operator-0", Clock::system(), through).await
     }
 
     /// Lives in `home` and works on `space`; `access` is an administrator's.
     async fn replica(access: Config, home: &Space, space: &Space, config: &str, identity: &str) -> Self {
-        Self::run(access, home, &[space], config, identity, Clock::system()).await
+        Self::run(access, home, &[space], config, identity, Clock::system(), |client| client).await
     }
 
     async fn run(
@@ -96,6 +105,7 @@ impl Operator {
         config: &str,
         identity: &str,
         clock: Clock,
+        through: impl FnOnce(Client) -> Client,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -112,7 +122,7 @@ impl Operator {
         let mut lease = work.clone();
         lease.default_retry = false;
         let client = |config| Client::try_from(config).expect("a client");
-        let clients = Clients { work: client(work), lease: client(lease) };
+        let clients = Clients { work: through(client(work)), lease: client(lease) };
         let stop = CancellationToken::new();
         let task = tokio::spawn(run(settings, clients, listener, stop.clone()));
         Self { stop, task, address }

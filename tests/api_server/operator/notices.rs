@@ -193,7 +193,9 @@ async fn a_signed_notice_becomes_one_request_in_each_namespace_with_an_ebay_conn
         grant(&space, &space, &rights()).await;
         let access = configuration(&PLANE).await;
         let all = [&space, &other, &without];
-        let operator = Operator::run(access, &space, &all, OPERATOR, "operator-0", Clock::system()).await;
+        let operator =
+            Operator::run(access, &space, &all, OPERATOR, "operator-0", Clock::system(), |client| client)
+                .await;
         for place in [&space, &other] {
             connect_ebay(place).await;
         }
@@ -245,7 +247,8 @@ async fn any_replica_takes_a_notice_and_nothing_is_acknowledged_that_is_not_done
         let access = configuration(&PLANE).await;
         let all = [&space, &other];
         let start = async |name: &'static str| {
-            Operator::run(access.clone(), &space, &all, OPERATOR, name, Clock::system()).await
+            Operator::run(access.clone(), &space, &all, OPERATOR, name, Clock::system(), |client| client)
+                .await
         };
         let leader = start("operator-0").await;
         for place in all {

@@ -11,7 +11,7 @@ use kube::{
     Api, ResourceExt,
     api::{DynamicObject, PostParams},
 };
-use marketrelay_api::{ErasureRequest, MarketplaceConnection, RetentionPolicy};
+use marketrelay_api::{ErasureRequest, MarketplaceConnection, RetentionPolicy, record::RecordPhase};
 use serde_json::json;
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     audit::{self, Request},
     change,
     children::api,
+    closures::{bind, confirm, confirm_record, discard, reaches},
     connect, connected, delete, furnish, grant, reason, rights,
 };
 use crate::{
@@ -48,8 +49,28 @@ async fn keys(space: &Space) -> usize {
     keyring.data.map_or(0, |data| data.len())
 }
 
+/// An account's closure, which waits for its record twice, and for a volume.
+async fn close(space: &Space, home: &Space) {
+    connected(space, "closing").await;
+    let volume = bind(space, "closing").await;
+    let id = confirm(space, "closing").await;
+    reaches(home, space, &id, RecordPhase::AwaitingConfirmation).await;
+    change::<MarketplaceConnection>(space, "closing", "{spec: {closure: null}}").await;
+    reaches(home, space, &id, RecordPhase::Active).await;
+    confirm(space, "closing").await;
+    reaches(home, space, &id, RecordPhase::AwaitingConfirmation).await;
+    confirm_record(home, &id).await;
+    wait_for(space, "the volume is all that is left", async || {
+        let record = reaches(home, space, &id, RecordPhase::Closing).await;
+        record.status?.message?.contains(&format!("still there: PersistentVolume {volume}")).then_some(())
+    })
+    .await;
+    discard(space, &volume).await;
+    reaches(home, space, &id, RecordPhase::Closed).await;
+}
+
 /// A connection's life: policy, Secrets, keys, suspension twice, names that are taken, deletion.
-async fn live(space: &Space) {
+async fn live(space: &Space, home: &Space) {
     let policy = json!({"metadata": {"name": "standard"}, "spec": {"deleteAfterShipment": "5d"}});
     apply::<RetentionPolicy>(space.api(), policy).await;
     let refer = format!(
@@ -67,6 +88,7 @@ async fn live(space: &Space) {
         reason(space, "bol", if suspend { "Suspended" } else { "RelayStarting" }).await;
     }
     be_forgotten(space).await;
+    close(space, home).await;
     take_names(space).await;
     delete::<MarketplaceConnection>(space, "bol").await;
     wait_for(space, "retained", async || {
@@ -124,8 +146,9 @@ async fn the_operator_has_exactly_the_rights_that_it_uses() {
         furnish(&space).await;
         grant(&home, &space, &rights()).await;
         let access = configuration(&PLANE).await;
-        let operator = Operator::replica(access.clone(), &home, &space, CONFIG, "operator-0").await;
-        live(&space).await;
+        let config = CONFIG.replacen('{', "{closure: {breaker: 0}, ", 1);
+        let operator = Operator::replica(access.clone(), &home, &space, &config, "operator-0").await;
+        live(&space, &home).await;
         operator.stop().await;
         let old = "{metadata: {annotations: {marketrelay.dev/renew-after: '2020-01-01T00:00:00Z'}}}";
         let client = change::<Secret>(&home, "marketrelay-metrics-client", old).await;

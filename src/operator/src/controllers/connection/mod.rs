@@ -2,6 +2,7 @@
 
 mod apply;
 pub(crate) mod children;
+mod closure;
 mod enforced;
 pub mod in_force;
 mod intact;
@@ -29,9 +30,12 @@ use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason, connection:
 use rand::RngExt;
 use snafu::{ResultExt, Snafu};
 
-use super::keyring::{
-    Heard,
-    facts::{Held, KeyringFacts},
+use super::{
+    keyring::{
+        Heard,
+        facts::{Held, KeyringFacts},
+    },
+    record::{self, Closures},
 };
 use crate::{
     clock::Clock,
@@ -43,6 +47,7 @@ use crate::{
     secrets::Judged,
     stores::Stores,
 };
+use closure::Stage;
 use in_force::Terms;
 use status::{Found, Relay};
 pub use validate::short_durations;
@@ -75,6 +80,8 @@ pub struct Context {
     pub relays: Arc<RelayClient>,
     /// The roll-out of images, of all scopes.
     pub waves: Arc<Waves>,
+    /// Closures that have begun, of all scopes.
+    pub closures: Arc<Closures>,
     /// Writes events.
     pub recorder: Recorder,
     /// Counts.
@@ -125,7 +132,7 @@ impl ReconcileError {
     }
 }
 
-/// Load, validate, prepare, apply, status.
+/// What becomes of a connection that may have to be closed; else it is built.
 pub async fn reconcile(
     connection: Arc<MarketplaceConnection>,
     context: Arc<Context>,
@@ -134,19 +141,50 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     }
     let now = context.clock.now();
-    let mut loaded = load::load(connection, &context).await.context(LoadSnafu)?;
+    match closure::stage(&connection, &context) {
+        Stage::Open => maintain(connection, &context, None, now).await,
+        Stage::Awaits(problem) => {
+            let mut still = connection.as_ref().clone();
+            still.spec.suspend = true;
+            maintain(Arc::new(still), &context, Some(problem), now).await
+        }
+        Stage::Asked(id) => {
+            let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
+            let marketplace = connection.spec.marketplace().map(|kind| kind.to_string()).unwrap_or_default();
+            let made = record::ensure(&context, &id, (&namespace, &name), &marketplace).await;
+            made.context(LoadSnafu)?;
+            Ok(Action::requeue(interval(&context.config)))
+        }
+        Stage::Begun(verdict) => {
+            let status = closure::status(&connection, &verdict, now);
+            write::write(&context, &connection, status, now).await.context(StatusSnafu)?;
+            Ok(Action::requeue(interval(&context.config)))
+        }
+    }
+}
+
+/// Load, validate, prepare, apply, status.
+async fn maintain(
+    connection: Arc<MarketplaceConnection>,
+    context: &Context,
+    waits: Option<Problem>,
+    now: Timestamp,
+) -> Result<Action, ReconcileError> {
+    let is_known = connection.status.as_ref().is_some_and(|status| status.connection_id.is_some());
+    let _first_keys = if is_known { None } else { Some(context.closures.namespaces.read().await) };
+    let mut loaded = load::load(connection, context).await.context(LoadSnafu)?;
     let validation = validate::validate(&loaded, &context.config);
-    let in_force =
-        settle::settle(&context, &mut loaded, validation.wanted, now).await.context(StatusSnafu)?;
+    let in_force = settle::settle(context, &mut loaded, validation.wanted, now).await.context(StatusSnafu)?;
     let connection = loaded.connection.clone();
     let encrypted = validation.encrypted;
     let wanted = Wanted { validated: validation.result, terms: in_force.as_ref().map(|one| &one.terms) };
-    let (children, built) = Box::pin(build(&context, loaded, wanted, now)).await?;
+    let (children, mut built) = Box::pin(build(context, loaded, wanted, now)).await?;
     if built.is_new {
         return Ok(Action::requeue(SETTLING));
     }
+    built.blocked.splice(0..0, waits);
     let refusal = observe::refusal(&context.client, &children, now).await.context(LoadSnafu)?;
-    let relay = ask(&context, &connection, &children).await;
+    let relay = ask(context, &connection, &children).await;
     let pending = in_force.as_ref().and_then(|in_force| in_force.pending.as_ref());
     let again = next_look(&context.config, pending, now);
     let found = Found {
@@ -162,7 +200,7 @@ pub async fn reconcile(
         clocks: enforced::Clocks { agree: context.clock.agrees(), ahead: context.clock.ahead() },
     };
     let status = status::status(found, now);
-    write::write(&context, &connection, status, now).await.context(StatusSnafu)?;
+    write::write(context, &connection, status, now).await.context(StatusSnafu)?;
     Ok(Action::requeue(again))
 }
 
@@ -211,6 +249,10 @@ async fn build(
         }
     };
     let mut built = Built { keyring: Some(keyring.clone()), ..Built::default() };
+    if let Some(problem) = recorded(context, &validated, keyring.id.as_str()).await? {
+        built.blocked = vec![problem];
+        return Ok((children, built));
+    }
     let claim = children.claim.as_deref();
     if claim.is_some_and(|claim| validate::belongs_to_other(claim, keyring.id.as_str())) {
         built.blocked = vec![keys::mismatch(&validated.name)];
@@ -252,6 +294,20 @@ async fn build(
         Err(error) => built.blocked = vec![error.problem()],
     }
     Ok((children, built))
+}
+
+/// A connection without a record could not be closed, and gets no relay.
+async fn recorded(
+    context: &Context,
+    validated: &validate::Validated,
+    id: &str,
+) -> Result<Option<Problem>, ReconcileError> {
+    let marketplace = validated.kind.to_string();
+    match record::ensure(context, id, (&validated.namespace, &validated.name), &marketplace).await {
+        Ok(()) => Ok(None),
+        Err(error) if apply::is_passing(&error) => PassingSnafu { message: error.to_string() }.fail(),
+        Err(error) => Ok(Some(apply::api_problem("ConnectionRecord", id, &error))),
+    }
 }
 
 /// The relay's own word, if its pod runs.

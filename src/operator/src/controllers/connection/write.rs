@@ -60,7 +60,14 @@ fn is_at_risk(condition: &Condition) -> bool {
 /// An event for a new reason of Ready, or else for keys that begin or cease to die on time, or else for an audit log that
 /// contradicts what was seen.
 fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnectionStatus) -> Option<Event> {
-    let passing = [Reason::RelayStarting, Reason::FirstRun, Reason::ConfigurationPending, Reason::Suspended];
+    let passing = [
+        Reason::RelayStarting,
+        Reason::FirstRun,
+        Reason::ConfigurationPending,
+        Reason::Suspended,
+        Reason::Closing,
+        Reason::Closed,
+    ];
     let calm = |new: &Condition| {
         new.status == "True" || passing.iter().any(|reason| reason.to_string() == new.reason)
     };

@@ -1,14 +1,22 @@
 //! Everything that a reconcile reads before it decides.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt};
-use marketrelay_api::{ErasureRequest, ErasureRequestStatus, erasure::SubjectSecret, labels};
+use marketrelay_api::{
+    ErasureRequest, ErasureRequestStatus, MarketplaceConnection, erasure::SubjectSecret, labels,
+    record::RecordPhase,
+};
 use marketrelay_keyring::{DIGEST_KEY_ENTRY, DigestKey, SecretKey};
 
 use super::subject::{self, Plaintext};
-use crate::{controllers::connection::Context, names::DIGEST_KEY, secrets::wipe, stores::Stores};
+use crate::{
+    controllers::{connection::Context, record::phase},
+    names::DIGEST_KEY,
+    secrets::wipe,
+    stores::Stores,
+};
 
 /// What was read.
 pub(super) struct Loaded {
@@ -16,6 +24,8 @@ pub(super) struct Loaded {
     pub(super) connections: BTreeSet<String>,
     /// Deleted connections of the namespace whose volumes are still there.
     pub(super) retained: BTreeSet<String>,
+    /// Connections of the namespace whose accounts are closed: nothing of them is left.
+    pub(super) closed: BTreeSet<String>,
     /// The Secret that `secretRef` names.
     pub(super) secret: SecretState,
     /// The namespace's digest key, where a Secret is to be digested.
@@ -50,9 +60,9 @@ pub(super) async fn load(
         SecretState::Fresh(..) => digest_key(&api).await?,
         _ => None,
     };
-    let connections = connections(&context.stores, &namespace);
+    let (closed, connections) = connections(&context.stores, &namespace);
     let retained = retained(&context.stores, &namespace).difference(&connections).cloned().collect();
-    Ok(Loaded { connections, retained, secret, digest_key })
+    Ok(Loaded { connections, retained, closed, secret, digest_key })
 }
 
 async fn secret(api: &Api<Secret>, name: &str, read: Option<&SubjectSecret>) -> kube::Result<SecretState> {
@@ -91,10 +101,19 @@ pub(crate) async fn digest_key(api: &Api<Secret>) -> kube::Result<Option<DigestK
     Ok(key.map(|bytes| DigestKey::new(&SecretKey::from(bytes))))
 }
 
-fn connections(stores: &Stores, namespace: &str) -> BTreeSet<String> {
+/// Those whose accounts are closed, and all others.
+fn connections(stores: &Stores, namespace: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let here =
         stores.connections.state_filter(|connection| connection.namespace().as_deref() == Some(namespace));
-    here.iter().map(|connection| connection.name_any()).collect()
+    let is_closed = |connection: &MarketplaceConnection| {
+        let id = connection.status.as_ref().and_then(|status| status.connection_id.clone());
+        let record = id.and_then(|id| stores.records.find(|record| record.name_any() == id));
+        record.is_some_and(|record| phase(&record) == RecordPhase::Closed)
+    };
+    let (closed, open): (Vec<_>, Vec<_>) = here.into_iter().partition(|connection| is_closed(connection));
+    let names =
+        |of: &[Arc<MarketplaceConnection>]| of.iter().map(|connection| connection.name_any()).collect();
+    (names(&closed), names(&open))
 }
 
 fn retained(stores: &Stores, namespace: &str) -> BTreeSet<String> {

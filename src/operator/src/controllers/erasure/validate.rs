@@ -62,15 +62,19 @@ fn targets(
     let was_there = |name: &str| before.connections.iter().any(|at| at.name == name);
     let named: BTreeSet<_> = request.spec.connections.iter().cloned().collect();
     if named.is_empty() {
-        if loaded.connections.is_empty() && loaded.retained.is_empty() && before.connections.is_empty() {
+        let nobody =
+            [&loaded.connections, &loaded.retained, &loaded.closed].iter().all(|names| names.is_empty());
+        if nobody && before.connections.is_empty() {
             let message = "there is no MarketplaceConnection in this namespace, so there is nobody to ask: make the \
                            request in the customer's namespace (kubectl get mconn -A)";
             return Err(Problem::new(Reason::NoConnections, message));
         }
         return Ok((loaded.connections.clone(), loaded.retained.clone()));
     }
-    let known =
-        |name: &str| loaded.connections.contains(name) || loaded.retained.contains(name) || was_there(name);
+    let known = |name: &str| {
+        let lists = [&loaded.connections, &loaded.retained, &loaded.closed];
+        lists.iter().any(|names| names.contains(name)) || was_there(name)
+    };
     let unknown: Vec<_> = named.iter().filter(|name| !known(name)).map(String::as_str).collect();
     if !unknown.is_empty() {
         let message = format!(

@@ -1,0 +1,179 @@
+//! Records of connections, and the closure of accounts: keys first, then what they opened, then the proof.
+
+mod begun;
+mod decide;
+mod ensure;
+mod found;
+mod proof;
+mod purge;
+mod report;
+mod status;
+mod write;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{
+    ResourceExt,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+use marketrelay_api::{
+    ConnectionRecord, MarketplaceConnection, labels,
+    record::{ClosureCause, ClosureProof, RecordPhase},
+};
+use snafu::{ResultExt, Snafu};
+
+use super::connection::Context;
+use crate::names::Names;
+pub use begun::Closures;
+use decide::{Seen, Step};
+pub use ensure::ensure;
+use found::NamespaceState;
+
+/// Nothing waits for this but what a watch has missed.
+const LOOK: Duration = Duration::from_mins(1);
+/// The store is behind what was written.
+const BEHIND: Duration = Duration::from_secs(1);
+
+/// Why a record isn't as it should be; it is tried again.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(super)))]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum RecordError {
+    #[snafu(display("looking for what is left: {source}"))]
+    Look { source: kube::Error },
+    #[snafu(display("deleting {object}: {source}"))]
+    Delete { object: String, source: kube::Error },
+    #[snafu(display("writing the record's status: {source}"))]
+    Status { source: kube::Error },
+}
+
+impl RecordError {
+    /// A bounded name for the metric.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Look { .. } => "load",
+            Self::Delete { .. } => "apply",
+            Self::Status { .. } => "status",
+        }
+    }
+}
+
+/// The phase of a record.
+pub fn phase(record: &ConnectionRecord) -> RecordPhase {
+    record.status.as_ref().map(|status| status.phase).unwrap_or_default()
+}
+
+/// Look, decide, do it.
+pub async fn reconcile(record: Arc<ConnectionRecord>, context: Arc<Context>) -> Result<Action, RecordError> {
+    let step = decide::next(&seen(&record, &context));
+    let id = record.name_any();
+    if !matches!(step, Some(Step::Weigh | Step::Begin(_) | Step::Purge)) {
+        context.closures.forget(&id);
+    }
+    match step {
+        None => Ok(Action::requeue(LOOK)),
+        Some(Step::Mark(phase)) => mark(&record, &context, phase).await,
+        Some(Step::Begin(cause)) => begin(&record, &context, cause).await,
+        Some(Step::Weigh) => {
+            let (now, breaker) = (context.clock.now(), context.config.closure.breaker);
+            if context.closures.admits(&id, now, breaker, &context.stores.records) {
+                begin(&record, &context, ClosureCause::ConnectionConfirmed).await
+            } else {
+                mark(&record, &context, RecordPhase::AwaitingConfirmation).await
+            }
+        }
+        Some(Step::Investigate) => investigate(&record, &context).await,
+        Some(Step::Purge) => purge::purge(&context, record.as_ref().clone()).await,
+    }
+}
+
+/// What the stores know.
+fn seen(record: &ConnectionRecord, context: &Context) -> Seen {
+    let (id, spec) = (record.name_any(), &record.spec);
+    let keyring = ObjectRef::new(&Names(&spec.connection).keyring()).within(&spec.namespace);
+    let keyring = context.stores.secrets.get(&keyring);
+    let connection = ObjectRef::new(&spec.connection).within(&spec.namespace);
+    let connection = context.stores.connections.get(&connection);
+    // One that has no id yet is about to adopt what there is.
+    let connection = connection.filter(|connection| own_id(connection).is_none_or(|own| own == id));
+    let asks = |connection: &Arc<MarketplaceConnection>| {
+        connection.metadata.deletion_timestamp.is_none() && asked(connection) == Some(id.as_str())
+    };
+    Seen {
+        phase: phase(record),
+        has_connection: connection.is_some(),
+        asked: connection.as_ref().is_some_and(asks),
+        confirmed: spec.closure.as_ref().is_some_and(|closure| closure.confirm == id),
+        has_keyring: keyring.is_some_and(|secret| secret.labels().get(labels::CONNECTION_ID) == Some(&id)),
+    }
+}
+
+fn own_id(connection: &MarketplaceConnection) -> Option<&str> {
+    connection.status.as_ref()?.connection_id.as_deref()
+}
+
+/// The id of a connection whose spec asks for its closure.
+pub fn asked(connection: &MarketplaceConnection) -> Option<&str> {
+    let confirmed = connection.spec.closure.as_ref()?.confirm.as_str();
+    own_id(connection).filter(|id| *id == confirmed)
+}
+
+async fn mark(
+    record: &ConnectionRecord,
+    context: &Context,
+    phase: RecordPhase,
+) -> Result<Action, RecordError> {
+    let before = record.status.clone().unwrap_or_default();
+    let after = status::marked(&before, phase, &context.namespace, &record.name_any(), context.clock.now());
+    if write::write(context, record, after).await.context(StatusSnafu)?.is_none() {
+        return Ok(Action::requeue(BEHIND));
+    }
+    report::marked(context, record, before.phase, phase).await;
+    Ok(Action::requeue(LOOK))
+}
+
+/// Once this is written there is no way back, whoever leads.
+async fn begin(
+    record: &ConnectionRecord,
+    context: &Context,
+    cause: ClosureCause,
+) -> Result<Action, RecordError> {
+    context.closures.begins(&record.name_any());
+    let found = found::look(context, record, &[], true).await.context(LookSnafu)?;
+    let after = status::begun(cause, &found, context.clock.now());
+    let Some(written) = write::write(context, record, after).await.context(StatusSnafu)? else {
+        return Ok(Action::requeue(BEHIND));
+    };
+    report::begun(context, &written, cause).await;
+    purge::purge(context, written).await
+}
+
+/// No connection, and no keyring that the stores know of: is it so, and why?
+async fn investigate(record: &ConnectionRecord, context: &Context) -> Result<Action, RecordError> {
+    let found = found::look(context, record, &[], false).await.context(LookSnafu)?;
+    if found.has_keyring() {
+        return Ok(Action::requeue(BEHIND));
+    }
+    if found.namespace != NamespaceState::There {
+        return begin(record, context, ClosureCause::NamespaceDeleted).await;
+    }
+    if !found.has_own() {
+        return begin(record, context, ClosureCause::DataDeleted).await;
+    }
+    if phase(record) != RecordPhase::Retained {
+        return mark(record, context, RecordPhase::Retained).await;
+    }
+    Ok(Action::requeue(LOOK))
+}
+
+/// Kubernetes' times have whole seconds.
+fn seconds(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+/// The closure that a record tells of.
+fn closure(record: &ConnectionRecord) -> Option<&ClosureProof> {
+    record.status.as_ref()?.closure.as_ref()
+}

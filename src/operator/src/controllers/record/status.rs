@@ -1,0 +1,154 @@
+//! The record's status. Pure.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use marketrelay_api::{
+    ConnectionRecord, ConnectionRecordStatus,
+    record::{ClosureCause, ClosureProof, Listing, RecordPhase},
+};
+
+use super::{
+    found::{Found, NamespaceState, resources, selector},
+    proof, seconds,
+};
+
+/// In a phase before the closure.
+pub fn marked(
+    before: &ConnectionRecordStatus,
+    phase: RecordPhase,
+    home: &str,
+    id: &str,
+    now: Timestamp,
+) -> ConnectionRecordStatus {
+    let message = match phase {
+        RecordPhase::Retained => Some(
+            "the connection is deleted; its volume and keys are retained, and its keys go on dying on time: apply the \
+             connection again to adopt them, or set spec.closure.confirm to close the account"
+                .to_owned(),
+        ),
+        RecordPhase::AwaitingConfirmation => Some(format!(
+            "more closures than closure.breaker of the operator's values began within an hour, so this one waits, and \
+             nothing is collected meanwhile: to close the account, kubectl -n {home} patch connrec {id} --type=merge -p \
+             '{{\"spec\":{{\"closure\":{{\"confirm\":\"{id}\"}}}}}}'; to keep it, remove spec.closure of the connection"
+        )),
+        _ => None,
+    };
+    ConnectionRecordStatus { phase, since: Some(seconds(now)), message, closure: before.closure.clone() }
+}
+
+/// The closure begins.
+pub fn begun(cause: ClosureCause, found: &Found, now: Timestamp) -> ConnectionRecordStatus {
+    let now = seconds(now);
+    let proof = ClosureProof {
+        cause,
+        began_at: now.clone(),
+        keys_destroyed_at: None,
+        closed_at: None,
+        objects: Vec::new(),
+        listing: None,
+    };
+    let proof = proof::updated(&proof, found, &now);
+    let message = Some(message(&proof, found));
+    ConnectionRecordStatus { phase: RecordPhase::Closing, since: Some(now), message, closure: Some(proof) }
+}
+
+/// The closure goes on, or ends because nothing is left.
+pub fn purging(record: &ConnectionRecord, found: &Found, now: Timestamp) -> ConnectionRecordStatus {
+    let now = seconds(now);
+    let before = record.status.clone().unwrap_or_default();
+    let Some(known) = &before.closure else { return before };
+    let proof = proof::updated(known, found, &now);
+    if !found.objects.is_empty() {
+        let message = Some(message(&proof, found));
+        return ConnectionRecordStatus { message, closure: Some(proof), ..before };
+    }
+    let kinds = resources().into_iter().map(|resource| resource.kind);
+    let listing = Listing {
+        at: now.clone(),
+        namespace: record.spec.namespace.clone(),
+        namespace_exists: found.namespace != NamespaceState::Gone,
+        selector: selector(record),
+        kinds: kinds.chain(["PersistentVolume".to_owned()]).collect(),
+        found: 0,
+    };
+    ConnectionRecordStatus {
+        phase: RecordPhase::Closed,
+        since: Some(now.clone()),
+        message: Some(format!("nothing of connection {} is left", record.name_any())),
+        closure: Some(ClosureProof { closed_at: Some(now), listing: Some(listing), ..proof }),
+    }
+}
+
+fn message(proof: &ClosureProof, found: &Found) -> String {
+    let keys = match &proof.keys_destroyed_at {
+        Some(_) => "the keys are destroyed, so no copy of the data can be read any more",
+        None => "the keys are being destroyed",
+    };
+    format!("there is no way back; {keys}; still there: {}", proof::waiting(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use marketrelay_api::ConnectionRecordSpec;
+
+    use super::{
+        super::found::{Object, Turn},
+        *,
+    };
+
+    const ID: &str = "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34";
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_millisecond(1_800_000_000_250 + 1_000 * second).expect("in range")
+    }
+
+    fn record(status: ConnectionRecordStatus) -> ConnectionRecord {
+        let spec = ConnectionRecordSpec {
+            namespace: "acme".to_owned(),
+            connection: "bol".to_owned(),
+            marketplace: "bol".to_owned(),
+            volume: "bol-data".to_owned(),
+            closure: None,
+        };
+        ConnectionRecord { status: Some(status), ..ConnectionRecord::new(ID, spec) }
+    }
+
+    fn found(objects: Vec<Object>) -> Found {
+        Found { namespace: NamespaceState::There, objects, digest_key_is_shared: true }
+    }
+
+    #[test]
+    fn a_look_that_finds_nothing_closes_and_one_that_finds_the_same_changes_nothing() {
+        let keyring = Object::sample("Secret", "bol-keyring", Some(Turn::Keyring), Some(&["volume.1"]));
+        let claim = Object::sample("PersistentVolumeClaim", "bol-data", Some(Turn::Volume), None);
+        let both = || found(vec![keyring.clone(), claim.clone()]);
+        let begun = begun(ClosureCause::ConnectionConfirmed, &both(), at(0));
+        assert_eq!(begun.phase, RecordPhase::Closing);
+        assert_eq!(purging(&record(begun.clone()), &both(), at(1)), begun, "nothing new, nothing to write");
+        let keyless = purging(&record(begun), &found(vec![claim]), at(2));
+        assert_eq!(keyless.phase, RecordPhase::Closing);
+        let message = keyless.message.clone().unwrap_or_default();
+        assert!(
+            message.ends_with("can be read any more; still there: PersistentVolumeClaim bol-data"),
+            "{message}"
+        );
+        let closed = purging(&record(keyless), &found(Vec::new()), at(3));
+        let proof = closed.closure.expect("a proof");
+        assert_eq!(
+            (closed.phase, proof.listing.as_ref().map(|listing| listing.found)),
+            (RecordPhase::Closed, Some(0))
+        );
+        assert_eq!((proof.keys_destroyed_at, proof.closed_at), (Some(seconds(at(2))), Some(seconds(at(3)))));
+        assert!(proof.objects.iter().all(|object| object.gone_at.is_some()));
+    }
+
+    #[test]
+    fn a_closure_that_waits_says_how_to_confirm_it_and_how_to_take_it_back() {
+        let before = ConnectionRecordStatus::default();
+        let waits = marked(&before, RecordPhase::AwaitingConfirmation, "marketrelay-system", ID, at(0));
+        let message = waits.message.unwrap_or_default();
+        assert!(message.contains(&format!("-n marketrelay-system patch connrec {ID}")), "{message}");
+        assert!(message.contains(&format!(r#"{{"spec":{{"closure":{{"confirm":"{ID}"}}}}}}"#)), "{message}");
+        assert!(message.contains("remove spec.closure"), "{message}");
+    }
+}
