@@ -18,7 +18,7 @@ async fn running(space: &Space) {
     let pod = json!({"metadata": {"name": "bol-relay-0", "labels": {
             "app.kubernetes.io/name": "marketrelay", "app.kubernetes.io/managed-by": "marketrelay-operator",
             "app.kubernetes.io/component": "relay", "app.kubernetes.io/instance": "bol", "marketrelay.dev/connection": "bol"}},
-        "spec": {"containers": [{"name": "relay", "image": "registry.example/relay:1"}]}});
+        "spec": {"serviceAccountName": "bol-relay", "automountServiceAccountToken": false, "containers": [{"name": "relay", "image": "registry.example/relay:1"}]}});
     apply::<Pod>(space.api(), pod).await;
     let status = Patch::Merge(json!({"status": {"phase": "Running"}}));
     space.api::<Pod>().patch_status("bol-relay-0", &PatchParams::default(), &status).await.expect("a status");
