@@ -205,8 +205,10 @@ mod tests {
         decide(Some(known.clone()), Some(wanted.clone()), DELAY, at(hour)).expect("known")
     }
 
+    type Waits = (Option<i64>, Option<i64>, i64);
+
     /// In force, what waits of both durations in days, and until which hour.
-    fn shown(in_force: &InForce) -> (Terms, Option<(Option<i64>, Option<i64>, i64)>) {
+    fn shown(in_force: &InForce) -> (Terms, Option<Waits>) {
         let days = |duration: &Option<Duration>| duration.as_ref().map(|one| one.as_secs() / 86_400);
         let pending = in_force.pending.as_ref().map(|pending| {
             let hour = pending.effective_at.0.duration_since(at(0)).as_secs() / HOUR;

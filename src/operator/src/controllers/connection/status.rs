@@ -316,8 +316,9 @@ fn without_figures(status: &MarketplaceConnectionStatus) -> MarketplaceConnectio
         retention.keys_live = 0;
         retention.next_key_destruction = None;
         // That it is known or isn't any more is no figure.
-        let affected = retention.pending.as_mut().and_then(|pending| pending.affected.as_mut());
-        affected.into_iter().for_each(|orders| *orders = 0);
+        if let Some(pending) = &mut retention.pending {
+            pending.affected = pending.affected.map(|_| 0);
+        }
     }
     status
 }
