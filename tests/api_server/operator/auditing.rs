@@ -111,7 +111,8 @@ async fn a_log_that_goes_backwards_or_is_another_one_alarms_until_a_person_has_l
         intact(&space, "AuditIntact").await;
         pod.stop().await;
         // The volume is lost, and the relay begins anew.
-        let pod = Volume::new().start(&space, "bol").await;
+        let another = Volume::new();
+        let pod = another.start(&space, "bol").await;
         intact(&space, "AuditBegunAnew").await;
         assert_eq!(pinned(&space).await.expect("it stays").chain, head.chain);
         pod.stop().await;
