@@ -309,7 +309,7 @@ async fn a_policys_durations_are_a_manageable_number_of_keys() {
 }
 
 const ONE_WAY: &str = "spec.subject: Invalid value: name the subject in exactly one way: digests or secretRef; a name, an address or an order number never belongs into this object";
-const DIGEST: &str = "Invalid value: must be order: or buyer: and 64 lowercase hex digits; to name the subject in plain text, put it into a Secret and write subject.secretRef";
+const DIGEST: &str = "Invalid value: must be order: or buyer: and 64 lowercase hex digits; to name an erasure's subject in plain text, put it into a Secret and write subject.secretRef";
 
 #[tokio::test]
 async fn an_erasure_names_its_subject_in_one_way_and_never_in_plain_text() {

@@ -15,6 +15,8 @@ pub enum ConditionType {
     StorageEncrypted,
     /// Keys die on time, and the relay confirms it.
     RetentionEnforced,
+    /// The relay keeps what the holds name.
+    Held,
     /// What was asked for is done.
     Complete,
 }
@@ -106,6 +108,16 @@ pub enum Reason {
     KeepingDeadlinesFails,
     /// Orders will be given up unless the destination takes them soon.
     DeliveriesAtRisk,
+    /// What a hold names is kept. Of a request: some of what was to be erased is.
+    Held,
+    /// A hold's key or the relay's confirmation isn't there yet.
+    HoldPending,
+    /// The keyring has no room for another hold.
+    TooManyHolds,
+    /// A hold is kept that the policy doesn't ask for any more, or not for so long.
+    HoldKept,
+    /// The end of the policy's holds has passed.
+    HoldEnded,
     /// Nothing has been collected or delivered yet.
     FirstRun,
     /// What an other condition depends on isn't there.

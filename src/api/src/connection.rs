@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, rules};
+use crate::{Duration, hold::HoldStatus, rules};
 
 mod marketplace;
 
@@ -208,7 +208,7 @@ pub struct MarketplaceConnectionStatus {
     /// amazon, ebay or bol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marketplace: Option<String>,
-    /// Ready, Collecting, Delivering, StorageEncrypted and RetentionEnforced, each with a reason and a message that says what to do.
+    /// Ready, Collecting, Delivering, StorageEncrypted, RetentionEnforced and, if there are holds, Held, each with a reason and a message that says what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -218,6 +218,10 @@ pub struct MarketplaceConnectionStatus {
     /// The retention in effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionInEffect>,
+    /// The holds of the policy, and those that it asks for no more and whose end hasn't come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub holds: Vec<HoldStatus>,
 }
 
 /// What the relay holds.

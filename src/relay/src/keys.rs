@@ -32,7 +32,7 @@ pub fn keyring(entries: &Entries, id: &ConnectionId) -> Result<Keyring, String> 
 pub struct KeyringMount {
     /// The newest volume key's generation.
     pub generation: u32,
-    /// When the first epoch key dies, whatever our own clock says.
+    /// When the first epoch or hold key dies, whatever our own clock says.
     pub first: Option<Timestamp>,
     /// Until [`alive`] takes them, so that a key whose time has come is nowhere else.
     keys: Mutex<Option<Keyring>>,
@@ -42,7 +42,7 @@ impl KeyringMount {
     /// Of this connection, from its Secret's entries.
     pub fn read(entries: &Entries, id: &ConnectionId) -> Result<Self, String> {
         let keyring = keyring(entries, id)?;
-        let first = keyring.live(Timestamp::MIN).next();
+        let first = keyring.first_destruction();
         Ok(Self {
             generation: keyring.volume_generation(),
             first: first.and_then(|at| Timestamp::from_second(at.as_second()).ok()),

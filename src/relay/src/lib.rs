@@ -6,6 +6,7 @@ pub mod clock;
 pub mod collect;
 pub mod deliver;
 pub mod egress;
+pub mod held;
 pub mod keys;
 pub mod logging;
 pub mod metrics;

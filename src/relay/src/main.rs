@@ -2,10 +2,11 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use marketrelay_relay::{
     clock::Clock,
-    logging,
+    held, logging,
     run::{Surroundings, run},
 };
 use snafu::{ResultExt, Whatever};
@@ -26,11 +27,20 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 #[command(version)]
 struct Arguments {
     /// Folder that the mounted paths are below.
-    #[arg(long, default_value = "/")]
+    #[arg(long, default_value = "/", global = true)]
     root: PathBuf,
     /// Address and port of the admin API.
     #[arg(long, default_value = "0.0.0.0:9443")]
     listen: String,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What can be done beside a relay that runs.
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the orders that a hold keeps, one JSON object a line. The pod's log says that it was read.
+    Held(held::Question),
 }
 
 async fn serve(arguments: Arguments) -> Result<(), Whatever> {
@@ -57,6 +67,16 @@ fn runtime() -> Result<Runtime, Whatever> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::Held(question)) = &arguments.command {
+        let shown = held::show(&arguments.root, question, &mut std::io::stdout().lock(), Timestamp::now());
+        return shown.map_or_else(
+            |error| {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     logging::start();
     let ended = runtime().and_then(|runtime| {
         let ended = runtime.block_on(serve(arguments));

@@ -160,6 +160,7 @@ impl Relay {
         let keeper = Keeper {
             store: self.store.clone(),
             limits: self.settings.limits(),
+            holds: self.settings.config.holds.clone().into(),
             keyring,
             bell: self.deadlines.clone(),
             reporter: self.keeping.clone(),

@@ -6,8 +6,8 @@ pub mod paths;
 mod status;
 
 pub use config::{
-    AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, MarketplaceEndpoints,
-    MarketplaceSettings, RelayConfig, Retention, WebhookConfig,
+    AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, HeldSelection, MarketplaceEndpoints,
+    MarketplaceSettings, Placed, RelayConfig, Retention, WebhookConfig,
 };
 pub use erasure::{Erasure, ErasureAnswer};
-pub use status::{Activity, DeliveryState, KeyringUse, RelayStatus};
+pub use status::{Activity, DeliveryState, HoldUse, KeyringUse, RelayStatus};

@@ -45,6 +45,9 @@ pub struct RelayStatus {
     /// How the mounted keyring is used; absent while it can't be used, and from relays that don't tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keyring: Option<KeyringUse>,
+    /// The holds whose keys are mounted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldUse>,
     /// Collecting.
     pub collecting: Activity,
     /// Delivering.
@@ -67,10 +70,24 @@ pub struct KeyringUse {
     /// The oldest volume key that a stored record is wrapped under, and that anything in the database's files still
     /// needs; [`mounted_generation`](Self::mounted_generation) once nothing needs an older one.
     pub oldest_generation: u32,
-    /// When the first epoch key dies that is still in the mount, whatever the relay's own clock says: in the past as
+    /// When the first epoch or hold key dies that is still in the mount, whatever the relay's own clock says: in the past as
     /// long as the kubelet hasn't brought the news of its destruction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_mounted: Option<Timestamp>,
+}
+
+/// What a hold keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldUse {
+    /// Its name.
+    pub name: String,
+    /// When its key dies.
+    pub until: Timestamp,
+    /// Orders that it keeps.
+    pub orders: u64,
+    /// Everything that it selects is kept.
+    pub complete: bool,
 }
 
 /// How one of the relay's activities goes.

@@ -9,12 +9,15 @@ use kube::{
     runtime::controller::Action,
 };
 use marketrelay_api::{
-    ConditionType, Reason, RetentionPolicy, RetentionPolicyStatus, connection::MarketplaceKind, labels,
-    policy::EffectivePerMarketplace,
+    ConditionType, Reason, RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus,
+    connection::MarketplaceKind, labels, policy::EffectivePerMarketplace,
 };
 use serde_json::json;
 
-use super::connection::{Context, short_durations};
+use super::{
+    connection::{Context, short_durations},
+    holds::ended,
+};
 use crate::{
     conditions::{Status, Verdict, condition},
     stores::users,
@@ -55,6 +58,15 @@ pub async fn reconcile(policy: Arc<RetentionPolicy>, context: Arc<Context>) -> k
     Ok(Action::requeue(AGAIN))
 }
 
+/// A hold whose end had passed before it was made is told, too.
+fn in_effect(policy: &RetentionPolicySpec, now: Timestamp) -> String {
+    let words = "the policy is in effect for the connections that refer to it";
+    match ended(policy, now).join(", ") {
+        names if names.is_empty() => words.to_owned(),
+        names => format!("{words}; the end of these holds has passed, so they hold nothing: {names}"),
+    }
+}
+
 fn status(
     policy: &RetentionPolicy,
     connections: usize,
@@ -64,11 +76,7 @@ fn status(
     let before = policy.status.as_ref().map_or(&[][..], |status| &status.conditions);
     let verdict = match problem {
         Some(problem) => Verdict::new(Status::False, problem.reason, problem.message),
-        None => Verdict::new(
-            Status::True,
-            Reason::Ready,
-            "the policy is in effect for the connections that refer to it",
-        ),
+        None => Verdict::new(Status::True, Reason::Ready, in_effect(&policy.spec, now)),
     };
     let generation = policy.metadata.generation;
     RetentionPolicyStatus {

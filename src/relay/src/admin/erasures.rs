@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, put},
 };
-use marketrelay_api::relay::Erasure;
+use marketrelay_api::relay::{Erasure, ErasureAnswer};
 use marketrelay_keyring::{Keyring, Limits};
 use marketrelay_mtls::Role;
 use tokio::sync::{Notify, watch};
@@ -60,7 +60,8 @@ async fn erase(
     let request = Request { uid, subject, keyring, limits: admin.erasing.limits, now: admin.clock.now() };
     match admin.store.erase(request).await {
         Ok(answer) => {
-            tracing::info!(matched = answer.matched, erased = answer.erased, "erased on request");
+            let ErasureAnswer { matched, erased, held, .. } = answer;
+            tracing::info!(matched, erased, held, "erased on request");
             admin.erasing.bell.notify_one();
             Json(answer).into_response()
         }

@@ -177,6 +177,7 @@ impl Admin {
             given_up: counts.given_up,
             deliveries_at_risk: counts.deliveries_at_risk,
             keyring,
+            holds: counts.holds,
             collecting: self.collecting.get(),
             delivering: self.delivering.get(),
             keeping_deadlines: self.keeping.get(),

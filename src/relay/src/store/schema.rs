@@ -6,10 +6,11 @@ use snafu::ensure;
 use super::{NewerSchemaSnafu, StoreError};
 
 /// Migration `n` brings `PRAGMA user_version` from `n` to `n + 1`.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_orders_and_outbox.sql"),
     include_str!("migrations/0002_anonymised.sql"),
     include_str!("migrations/0003_erasures.sql"),
+    include_str!("migrations/0004_holds.sql"),
 ];
 
 /// Brings the database to the newest version, each step in a transaction of its own.

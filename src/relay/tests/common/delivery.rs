@@ -170,6 +170,7 @@ impl Delivery {
         Keeper {
             store: self.store.clone(),
             limits,
+            holds: Arc::default(),
             keyring: self.keyring.subscribe(),
             bell: Arc::default(),
             reporter: Reporter::new("keepingDeadlines"),

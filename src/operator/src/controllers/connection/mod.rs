@@ -3,6 +3,7 @@
 mod apply;
 pub(crate) mod children;
 mod enforced;
+mod held;
 mod keys;
 mod load;
 mod observe;
@@ -40,7 +41,7 @@ use crate::{
     stores::Stores,
 };
 use status::{Found, Relay};
-pub use validate::{retention, short_durations};
+pub use validate::{asked, retention, short_durations};
 
 /// Of a new connection the children come first, those of all others too; their events bring the reconcile that writes
 /// its status, or this does.
@@ -132,7 +133,7 @@ pub async fn reconcile(
     let loaded = load::load(connection.clone(), &context).await.context(LoadSnafu)?;
     let validation = validate::validate(&loaded, &context.config);
     let encrypted = validation.encrypted.clone();
-    let effective = validation.effective.clone();
+    let (effective, asked) = (validation.effective.clone(), validation.asked.clone());
     let (children, built) = Box::pin(build(&context, loaded, validation, now)).await?;
     if built.is_new {
         return Ok(Action::requeue(SETTLING));
@@ -149,6 +150,7 @@ pub async fn reconcile(
         config_digest: built.config_digest,
         keyring: built.keyring,
         effective,
+        asked,
         clocks: enforced::Clocks { agree: context.clock.agrees(), ahead: context.clock.ahead() },
     };
     let status = status::status(found, now);

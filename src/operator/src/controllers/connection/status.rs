@@ -9,10 +9,13 @@ use marketrelay_api::{
     relay::{Activity, DeliveryState, RelayStatus},
 };
 
-use super::enforced::{Clocks, Enforced, enforced};
+use super::{
+    enforced::{Clocks, Enforced, enforced},
+    held,
+};
 use crate::{
     conditions::{Status, Verdict, condition, find},
-    controllers::keyring::facts::KeyringFacts,
+    controllers::{holds::Asked, keyring::facts::KeyringFacts},
     problem::Problem,
 };
 
@@ -51,6 +54,8 @@ pub struct Found<'a> {
     pub keyring: Option<KeyringFacts>,
     /// In effect.
     pub effective: EffectiveRetention,
+    /// What the policy asks of holds.
+    pub asked: Asked,
     /// The operator's and the API server's.
     pub clocks: Clocks,
 }
@@ -90,8 +95,11 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         (ConditionType::StorageEncrypted, encrypted),
         (ConditionType::RetentionEnforced, enforced.verdict),
     ];
+    let holds = held::holds(&found.asked, keyring, &found.relay, &before.holds, now);
+    let held = held::condition(&holds, keyring).map(|verdict| (ConditionType::Held, verdict));
     let conditions = verdicts
         .into_iter()
+        .chain(held)
         .map(|(kind, verdict)| condition(kind, verdict, &before.conditions, generation, now))
         .collect();
     let relay = match &found.relay {
@@ -106,6 +114,7 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         conditions,
         relay,
         retention: Some(retention(found.effective, keyring.as_ref(), now)),
+        holds,
     }
 }
 
@@ -275,8 +284,17 @@ fn retention(
     keyring: Option<&KeyringFacts>,
     now: Timestamp,
 ) -> RetentionInEffect {
-    let live = keyring.iter().flat_map(|facts| facts.destroy_at.iter()).filter(|at| !at.is_due(now));
-    let next = live.clone().next().and_then(|at| Timestamp::from_second(at.as_second()).ok());
+    let of = |facts: &KeyringFacts| {
+        facts
+            .destroy_at
+            .iter()
+            .copied()
+            .chain(facts.holds.iter().map(marketrelay_keyring::HoldKey::destroy_at))
+            .collect()
+    };
+    let keys: Vec<_> = keyring.map_or_else(Vec::new, of);
+    let live = keys.into_iter().filter(|at| !at.is_due(now));
+    let next = live.clone().min().and_then(|at| Timestamp::from_second(at.as_second()).ok());
     RetentionInEffect {
         anonymize_after: effective.anonymize_after,
         delete_after_shipment: effective.delete_after_shipment,
@@ -297,7 +315,7 @@ pub fn is_worth_writing(
     }
     let figures = |status: &MarketplaceConnectionStatus| {
         let relay = status.relay.clone().map(|relay| RelayFigures { read_at: None, ..relay });
-        (relay, status.retention.clone())
+        (relay, status.retention.clone(), status.holds.clone())
     };
     // A key that was announced as the next one is dead.
     let next = before.retention.as_ref().and_then(|retention| retention.next_key_destruction.as_ref());
@@ -314,6 +332,7 @@ pub fn is_worth_writing(
 fn without_figures(status: &MarketplaceConnectionStatus) -> MarketplaceConnectionStatus {
     let mut status = status.clone();
     status.relay = None;
+    status.holds.iter_mut().for_each(|hold| hold.orders = None);
     if let Some(retention) = &mut status.retention {
         retention.keys_live = 0;
         retention.next_key_destruction = None;

@@ -10,13 +10,19 @@ use marketrelay_api::{
     labels,
     policy::EffectiveRetention,
     relay::{
-        AmazonSettings, BatchLimits, BolSettings, EbaySettings, MarketplaceEndpoints, MarketplaceSettings,
-        Retention, WebhookConfig,
+        AmazonSettings, BatchLimits, BolSettings, EbaySettings, HeldSelection, MarketplaceEndpoints,
+        MarketplaceSettings, Retention, WebhookConfig,
     },
 };
 
 use super::load::{Class, Loaded};
-use crate::{compare::quantity, encryption, problem::Problem, stores::Stores};
+use crate::{
+    compare::quantity,
+    controllers::holds::{Asked, selections},
+    encryption,
+    problem::Problem,
+    stores::Stores,
+};
 
 /// A connection that can be built.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +47,8 @@ pub struct Validated {
     pub webhook: WebhookConfig,
     /// In effect.
     pub retention: Retention,
+    /// What holds select.
+    pub holds: Vec<HeldSelection>,
     /// Seconds.
     pub poll_interval_seconds: u64,
     /// Seconds.
@@ -61,6 +69,8 @@ pub struct Validation {
     pub encrypted: Result<String, Problem>,
     /// The retention in effect.
     pub effective: EffectiveRetention,
+    /// What the policy asks of holds.
+    pub asked: Asked,
 }
 
 /// Pure.
@@ -92,6 +102,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
             signing: connection.spec.destination.webhook.signing_secret_ref.name.clone(),
             webhook,
             retention,
+            holds: selections(&policy),
             poll_interval_seconds: connection.spec.poll_interval.as_secs().unsigned_abs(),
             lookback_seconds: connection.spec.lookback.as_secs().unsigned_abs(),
             suspend: connection.spec.suspend,
@@ -100,7 +111,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
         }),
         _ => Err(problems),
     };
-    Validation { result, encrypted, effective }
+    Validation { result, encrypted, effective, asked: Asked::by(&policy) }
 }
 
 /// The retention that a connection's keys follow, whatever else is wrong with it; `None` if its policy can't be used.
@@ -113,6 +124,13 @@ pub fn retention(
     let policy = policy(connection, stores.policy(connection).as_deref(), config, &mut problems);
     let kind = connection.spec.marketplace().unwrap_or(MarketplaceKind::Bol);
     problems.is_empty().then(|| in_seconds(&policy.effective(kind), &policy))
+}
+
+/// What a connection's policy asks of holds; nothing if it can't be used: what is held stays so.
+pub fn asked(connection: &MarketplaceConnection, stores: &Stores, config: &OperatorConfig) -> Asked {
+    let mut problems = Vec::new();
+    let policy = policy(connection, stores.policy(connection).as_deref(), config, &mut problems);
+    if problems.is_empty() { Asked::by(&policy) } else { Asked::default() }
 }
 
 fn in_seconds(effective: &EffectiveRetention, policy: &RetentionPolicySpec) -> Retention {

@@ -21,7 +21,10 @@ use kube::{
 use marketrelay_keyring::KeyringError;
 use snafu::Snafu;
 
-use super::connection::{Context, retention};
+use super::{
+    connection::{Context, asked, retention},
+    holds::Asked,
+};
 use crate::clock;
 use decide::Seen;
 use facts::Held;
@@ -104,7 +107,9 @@ fn seen(context: &Context, keyring: &Metadata, held: &Held) -> Seen {
     let connection = of.as_ref().and_then(|of| context.stores.connections.get(of));
     let connection = connection.filter(|connection| connection.metadata.deletion_timestamp.is_none());
     let facts = held.keyring.as_ref().ok();
+    let holds = connection.as_ref().map(|connection| asked(connection, &context.stores, &context.config));
     Seen {
+        holds: holds.unwrap_or_else(Asked::default),
         retention: connection.and_then(|connection| retention(&connection, &context.stores, &context.config)),
         relay: of.zip(facts).and_then(|(of, facts)| context.heard.of(&of, &facts.id)),
         now: context.clock.now(),

@@ -18,6 +18,7 @@ pub fn file(plan: &Plan<'_>) -> String {
         retention: validated.retention,
         egress: (&plan.config.egress).into(),
         suspend: validated.suspend,
+        holds: validated.holds.clone(),
     };
     // A structure of texts and numbers always has a YAML form.
     serde_yaml::to_string(&config).unwrap_or_default()

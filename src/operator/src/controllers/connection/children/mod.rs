@@ -197,6 +197,7 @@ mod tests {
                 delete_after_shipment_seconds: 30 * 86_400,
                 key_epoch_seconds: 86_400,
             },
+            holds: Vec::new(),
             poll_interval_seconds: 60,
             lookback_seconds: 7 * 86_400,
             suspend: false,
