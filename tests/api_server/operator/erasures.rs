@@ -24,12 +24,12 @@ use crate::{
 const TOKEN: &str = "control";
 
 /// The simulators: the account of the furnished credentials, and the customer.
-struct World {
+pub(super) struct World {
     sandbox: Sandbox,
 }
 
 impl World {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let account = Account {
             marketplace: Marketplace::Bol,
             client_id: "a".to_owned(),
@@ -50,7 +50,7 @@ impl World {
     }
 
     /// The operator's configuration.
-    fn config(&self) -> String {
+    pub(super) fn config(&self) -> String {
         let url = &self.sandbox.url;
         let config = json!({
             "relay": {"image": "registry.example/relay:1"},
@@ -73,7 +73,7 @@ impl World {
     }
 
     /// So many orders of a person.
-    async fn order(&self, count: u32, email: &str) {
+    pub(super) async fn order(&self, count: u32, email: &str) {
         let person = json!({"firstName": "Zoë", "surname": "Nachtigall", "email": email, "country": "DE"});
         self.control("accounts/a/orders", Some(json!({"count": count, "person": person}))).await;
     }
@@ -83,7 +83,7 @@ impl World {
     }
 
     /// A connection whose relay collects from here and delivers here.
-    async fn connect(&self, space: &Space, name: &str) {
+    pub(super) async fn connect(&self, space: &Space, name: &str) {
         let url = format!("{}/customers/acme/orders", self.sandbox.url);
         let change = json!({"metadata": {"name": name}, "spec": {
             "pollInterval": "5s", "storage": {"storageClassName": space.name},
@@ -93,7 +93,7 @@ impl World {
         connection_reason(space, name, "RelayStarting").await;
     }
 
-    async fn arrived(&self, space: &Space, orders: u64) {
+    pub(super) async fn arrived(&self, space: &Space, orders: u64) {
         wait_for(space, "orders at the customer", async || {
             (self.summary().await["orders"] == orders).then_some(())
         })
@@ -101,7 +101,7 @@ impl World {
     }
 }
 
-async fn secret(space: &Space, name: &str, entries: Value) {
+pub(super) async fn secret(space: &Space, name: &str, entries: Value) {
     apply::<Secret>(space.api(), json!({"metadata": {"name": name}, "stringData": entries})).await;
 }
 
@@ -110,7 +110,7 @@ async fn exists(space: &Space, secret: &str) -> bool {
 }
 
 /// A request by the Secret `case-4711`.
-async fn request(space: &Space, change: &str) {
+pub(super) async fn request(space: &Space, change: &str) {
     create(space, Kind::Erasure, change).await;
 }
 
@@ -120,7 +120,7 @@ async fn status(space: &Space) -> ErasureRequestStatus {
 }
 
 /// Waits until Complete has this reason; gives its message and the status.
-async fn reason(space: &Space, reason: &str) -> (String, ErasureRequestStatus) {
+pub(super) async fn reason(space: &Space, reason: &str) -> (String, ErasureRequestStatus) {
     wait_for(space, reason, async || {
         let status = status(space).await;
         let complete = status.conditions.first()?;

@@ -9,6 +9,7 @@ mod drift;
 mod election;
 mod erasures;
 mod faults;
+mod holds;
 mod keyrings;
 mod kubelet;
 mod rights;

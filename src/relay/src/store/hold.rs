@@ -133,7 +133,7 @@ pub(super) fn keep_order(
 }
 
 fn selecting(connection: &Connection, order: i64) -> Result<Vec<(i64, HoldId)>> {
-    let mut statement = connection.prepare_cached(&format!("{SELECTED} AND orders.id = ?1"))?;
+    let mut statement = connection.prepare_cached(&format!("{SELECTED} AND selected.order_id = ?1"))?;
     let rows =
         statement.query_map([order], |row| Ok((row.get(1)?, HoldId::from(row.get::<_, [u8; 32]>(2)?))))?;
     Ok(rows.collect::<Result<_, _>>()?)
