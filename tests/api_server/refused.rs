@@ -371,7 +371,7 @@ async fn an_erasure_has_at_most_a_hundred_digests() {
 }
 
 const MOMENT: &str = "Invalid value: must be a date such as 2027-01-31 (its first second in UTC), or a time such as 2027-01-31T12:00:00Z";
-const ONE_WAY: &str = "Invalid value: say what the hold keeps in exactly one way: digests (of orders or buyers) or placed (a range of time)";
+const WHAT_IS_HELD: &str = "Invalid value: say what the hold keeps in exactly one way: digests (of orders or buyers) or placed (a range of time)";
 const RANGE: &str =
     "Invalid value: placed.from must be before placed.to, which isn't part of the range any more";
 const HOLD_NAME: &str = "Invalid value: a hold's name must be at most 40 lowercase letters, digits and '-', such as tax-audit-2026";
@@ -379,11 +379,11 @@ const HOLD_NAME: &str = "Invalid value: a hold's name must be at most 40 lowerca
 #[tokio::test]
 async fn a_hold_says_what_why_and_until_when() {
     all_are_refused(Kind::Policy, &[
-        ("neither digests nor a range", "spec: {holds: [{name: a, reason: x, until: 2037-01-01}]}", ONE_WAY),
+        ("neither digests nor a range", "spec: {holds: [{name: a, reason: x, until: 2037-01-01}]}", WHAT_IS_HELD),
         (
             "both",
             "spec: {holds: [{name: a, reason: x, until: 2037-01-01, placed: {from: 2026-01-01, to: 2027-01-01}, digests: ['order:0000000000000000000000000000000000000000000000000000000000000000']}]}",
-            ONE_WAY,
+            WHAT_IS_HELD,
         ),
         (
             "an order's number",

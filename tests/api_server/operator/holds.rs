@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::api::{Patch, PatchParams, PostParams};
 use marketrelay_api::{
     MarketplaceConnection, MarketplaceConnectionStatus, RetentionPolicy,
     hold::{HoldState, HoldStatus},
@@ -50,15 +51,15 @@ async fn refer(space: &Space, name: &str) {
 }
 
 /// The hold's keys by their entries.
-async fn keys(space: &Space) -> BTreeMap<String, Vec<u8>> {
-    let secret = space.api::<Secret>().get("bol-keyring").await.expect("a keyring");
+async fn keys(space: &Space) -> Option<BTreeMap<String, Vec<u8>>> {
+    let secret = space.api::<Secret>().get_opt("bol-keyring").await.expect("an answer")?;
     let entries = secret.data.unwrap_or_default().into_iter();
-    entries.filter(|(name, _)| name.starts_with("hold.")).map(|(name, bytes)| (name, bytes.0)).collect()
+    Some(entries.filter(|(name, _)| name.starts_with("hold.")).map(|(name, bytes)| (name, bytes.0)).collect())
 }
 
 async fn has_keys(space: &Space, names: &[String]) -> Vec<Vec<u8>> {
     wait_for(space, &format!("the keys {names:?}"), async || {
-        let keys = keys(space).await;
+        let keys = keys(space).await?;
         keys.keys().eq(names.iter()).then(|| keys.into_values().collect())
     })
     .await
@@ -76,6 +77,20 @@ async fn held(space: &Space, name: &str, reason: &str) -> (String, Vec<HoldStatu
         (condition.reason == reason).then_some((condition.message, status.holds))
     })
     .await
+}
+
+/// What the kubelet would say of the relay's pod.
+async fn runs(space: &Space) {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "bol-relay-0", "labels": {"app.kubernetes.io/managed-by": "marketrelay",
+            "app.kubernetes.io/component": "relay", "marketrelay.dev/connection": "bol"}},
+        "spec": {"serviceAccountName": "bol-relay", "containers": [{"name": "relay", "image": "relay:1"}]},
+    }))
+    .expect("a pod");
+    let pods = space.api::<Pod>();
+    pods.create(&PostParams::default(), &pod).await.expect("a pod");
+    let running = json!({"status": {"phase": "Running"}});
+    pods.patch_status("bol-relay-0", &PatchParams::default(), &Patch::Merge(running)).await.expect("it runs");
 }
 
 /// Three more looks at the connections.
@@ -99,13 +114,14 @@ async fn a_hold_has_its_key_at_once_and_is_held_when_the_relay_confirms() {
         let (message, holds) = held(&space, "bol", "HoldPending").await;
         assert!(message.contains("tax:") && holds[0].state == HoldState::Pending, "{message} {holds:?}");
         let config = wait_for(&space, "the relay's configuration", async || {
-            let map = space.api::<k8s_openapi::api::core::v1::ConfigMap>().get("bol-relay").await.ok()?;
+            let map = space.api::<ConfigMap>().get("bol-relay").await.ok()?;
             map.data?.remove("relay.yaml").filter(|file| file.contains("holds:"))
         })
         .await;
         assert!(config.contains("2020-01-01T00:00:00Z"), "{config}");
         let volume = Volume::new();
         let pod = volume.start(&space, "bol").await;
+        runs(&space).await;
         world.arrived(&space, 3).await;
         let (message, holds) = held(&space, "bol", "Held").await;
         assert!(message.contains("volume is the only copy"), "{message}");
@@ -217,7 +233,7 @@ async fn a_holds_key_dies_at_its_second_though_its_connection_is_deleted() {
         change::<Secret>(&space, "bol-keyring", &json!({"data": data}).to_string()).await;
         let _operator = Operator::start(&space, CONFIG).await;
         wait_for(&space, "its time", async || {
-            let alive = keys(&space).await.contains_key(&entry("tax", soon));
+            let alive = keys(&space).await.expect("a keyring").contains_key(&entry("tax", soon));
             assert!(alive || Timestamp::now() >= soon, "it died before its time");
             (!alive).then_some(())
         })
