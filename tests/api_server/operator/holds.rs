@@ -82,7 +82,7 @@ async fn held(space: &Space, name: &str, reason: &str) -> (String, Vec<HoldStatu
 /// What the kubelet would say of the relay's pod.
 async fn runs(space: &Space) {
     let pod: Pod = serde_json::from_value(json!({
-        "metadata": {"name": "bol-relay-0", "labels": {"app.kubernetes.io/managed-by": "marketrelay",
+        "metadata": {"name": "bol-relay-0", "labels": {"app.kubernetes.io/managed-by": "marketrelay-operator",
             "app.kubernetes.io/component": "relay", "marketrelay.dev/connection": "bol"}},
         "spec": {"serviceAccountName": "bol-relay", "containers": [{"name": "relay", "image": "relay:1"}]},
     }))
