@@ -16,7 +16,10 @@ use crate::{
     keys,
     mounts::{self, at},
     settings::Settings,
-    store::{Store, hold},
+    store::{
+        Store,
+        hold::{self, Opened},
+    },
 };
 
 /// Orders per transaction: the relay can't empty its log during one.
@@ -70,10 +73,7 @@ fn keyring(root: &Path, settings: &Settings) -> Result<Keyring, Whatever> {
 }
 
 /// What an earlier hold of the name kept, and its key is gone, is none of this one's.
-fn write(
-    out: &mut impl Write,
-    order: Result<zeroize::Zeroizing<Vec<u8>>, OpenError>,
-) -> Result<(), Whatever> {
+fn write(out: &mut impl Write, order: Opened) -> Result<(), Whatever> {
     let order = match order {
         Err(OpenError::HoldKeyGone) => return Ok(()),
         order => order.whatever_context("a held order can't be opened")?,

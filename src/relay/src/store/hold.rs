@@ -140,7 +140,7 @@ fn selecting(connection: &Connection, order: i64) -> Result<Vec<(i64, HoldId)>> 
 }
 
 fn write(connection: &Connection, hold: i64, order: i64, revision: u64, sealed: &Sealed) -> Result<()> {
-    let held: i64 = connection
+    let row: i64 = connection
         .prepare_cached(
             "INSERT INTO held_orders (hold_id, number_digest, revision, pii, pii_key, volume_generation)
              SELECT ?1, number_digest, ?3, ?4, ?5, ?6 FROM orders WHERE id = ?2
@@ -151,13 +151,13 @@ fn write(connection: &Connection, hold: i64, order: i64, revision: u64, sealed: 
             params![hold, order, revision, sealed.body, sealed.wrapped_key, sealed.volume_generation],
             |row| row.get(0),
         )?;
-    connection.prepare_cached("DELETE FROM held_people WHERE held_id = ?1")?.execute([held])?;
+    connection.prepare_cached("DELETE FROM held_people WHERE held_id = ?1")?.execute([row])?;
     connection
         .prepare_cached(
             "INSERT INTO held_people SELECT ?1, buyer_digest FROM orders WHERE id = ?2 AND buyer_digest IS NOT NULL
              UNION SELECT ?1, digest FROM other_buyer_digests WHERE order_id = ?2",
         )?
-        .execute([held, order])?;
+        .execute([row, order])?;
     Ok(())
 }
 
@@ -213,14 +213,17 @@ pub fn count(connection: &Connection, keyring: &Keyring, name: &str) -> Result<O
     Ok(found)
 }
 
-/// Kept orders of the hold after the one with the id `after`, at most `most`, as JSON.
+/// A kept order as JSON, or why it can't be opened.
+pub type Opened = Result<Zeroizing<Vec<u8>>, OpenError>;
+
+/// Kept orders of the hold after the one with the id `after`, at most `most`.
 pub fn page(
     connection: &Connection,
     keyring: &Keyring,
     name: &str,
     after: i64,
     most: usize,
-) -> Result<Vec<(i64, Result<Zeroizing<Vec<u8>>, OpenError>)>> {
+) -> Result<Vec<(i64, Opened)>> {
     let mut statement = connection.prepare_cached(
         "SELECT held_orders.id, key_id, revision, pii, pii_key, volume_generation
          FROM held_orders JOIN holds ON holds.id = hold_id

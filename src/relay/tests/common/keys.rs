@@ -30,7 +30,9 @@ pub fn with_hold(keyring: &Keyring, name: &str, until: Timestamp) -> Keyring {
 pub fn without_hold(keyring: &Keyring, name: &str) -> Keyring {
     let mut keyring = keyring.clone();
     let keys: Vec<_> = keyring.holds().map(|(key, _)| key.clone()).filter(|key| key.name() == name).collect();
-    keys.iter().for_each(|key| keyring.remove_hold(key));
+    for key in &keys {
+        keyring.remove_hold(key);
+    }
     keyring
 }
 

@@ -21,10 +21,7 @@ use kube::{
 use marketrelay_keyring::KeyringError;
 use snafu::Snafu;
 
-use super::{
-    connection::{Context, asked, retention},
-    holds::Asked,
-};
+use super::connection::{Context, asked, retention};
 use crate::clock;
 use decide::Seen;
 use facts::Held;
@@ -109,7 +106,7 @@ fn seen(context: &Context, keyring: &Metadata, held: &Held) -> Seen {
     let facts = held.keyring.as_ref().ok();
     let holds = connection.as_ref().map(|connection| asked(connection, &context.stores, &context.config));
     Seen {
-        holds: holds.unwrap_or_else(Asked::default),
+        holds: holds.unwrap_or_default(),
         retention: connection.and_then(|connection| retention(&connection, &context.stores, &context.config)),
         relay: of.zip(facts).and_then(|(of, facts)| context.heard.of(&of, &facts.id)),
         now: context.clock.now(),

@@ -81,7 +81,9 @@ pub fn failed(keyring: &Metadata, step: &Step, before: &Held, error: &kube::Erro
     match step {
         Step::Destroy(keys) => keys.iter().for_each(|at| failed("EpochKeyDestroyed", &at.to_string())),
         Step::DestroyHolds(holds) => {
-            holds.iter().for_each(|hold| failed("HoldKeyDestroyed", &hold.to_string()))
+            for hold in holds {
+                failed("HoldKeyDestroyed", &hold.to_string());
+            }
         }
         Step::EndHold(hold) => failed("HoldEndedEarly", &hold.to_string()),
         Step::DropVolumeKeys(below) => generations(before)
