@@ -81,6 +81,29 @@ async fn policies_at_the_edges_are_accepted() {
 }
 
 #[tokio::test]
+async fn holds_at_the_edges_are_accepted() {
+    all_are_accepted(Kind::Policy, &[
+        (
+            "a range of days",
+            "spec: {holds: [{name: tax-2026, reason: AO 147, placed: {from: 2026-01-01, to: 2027-01-01}, until: 2037-01-01}]}",
+        ),
+        (
+            "times with offsets, of which the later one is written as the earlier",
+            "spec: {holds: [{name: a, reason: x, placed: {from: '2026-01-01T12:00:00+01:00', to: '2026-01-01T11:00:01Z'}, until: '2026-01-01T00:00:00-10:30'}]}",
+        ),
+        (
+            "an order and a buyer, until a leap day",
+            "spec: {holds: [{name: court, reason: 4 O 7/26, digests: ['order:0000000000000000000000000000000000000000000000000000000000000000', 'buyer:0000000000000000000000000000000000000000000000000000000000000000'], until: 2028-02-29}]}",
+        ),
+        (
+            "two that overlap, and one that may end",
+            "spec: {holds: [{name: a, reason: x, placed: {from: 2026-01-01, to: 2027-01-01}, until: 2037-01-01}, {name: b, reason: y, placed: {from: 2026-06-01, to: 2028-01-01}, until: 2030-01-01}], endHolds: [b, c]}",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
 async fn erasures_at_the_edges_are_accepted() {
     all_are_accepted(Kind::Erasure, &[
         ("the shortest", "{}"),
@@ -100,7 +123,8 @@ async fn defaults_are_visible() {
     with_namespace(|space| async move {
         let policy = create(&space, Kind::Policy, "{}").await;
         let defaults =
-            "{anonymizeAfter: 90d, amazon: {anonymizeAfter: 30d}, deleteAfterShipment: 30d, keyEpoch: 1d, auditRetention: 400d}";
+            "{anonymizeAfter: 90d, amazon: {anonymizeAfter: 30d}, deleteAfterShipment: 30d, keyEpoch: 1d, auditRetention: 400d, \
+             holds: [], endHolds: []}";
         assert_eq!(policy.data["spec"], yaml(defaults));
 
         let erasure = create(&space, Kind::Erasure, "{}").await;

@@ -83,6 +83,7 @@ async fn columns_answer_what_is_asked_first() {
         let status = "
             matched: 3
             erased: 3
+            held: 1
             conditions: [{type: Complete, status: 'True', reason: Erased, message: done, lastTransitionTime: 2026-01-01T00:00:00Z}]";
         set_status(&space, Kind::Erasure, &request, status).await.expect("a status");
         let words = |what: &[&str]| {
@@ -99,8 +100,8 @@ async fn columns_answer_what_is_asked_first() {
         assert_eq!(rows[0], "NAME ANONYMIZE AMAZON SHIPPED CONNECTIONS WAITING AFFECTED UNTIL READY REASON AGE");
         assert!(rows[1].starts_with("sample 90d 30d 30d 3 2 41 2026-01-02T00:00:00Z True Ready "), "{rows:?}");
         let rows = words(&["get", "erasure"]);
-        assert_eq!(rows[0], "NAME COMPLETE REASON MATCHED ERASED AGE");
-        assert!(rows[1].starts_with("sample True Erased 3 3 "), "{rows:?}");
+        assert_eq!(rows[0], "NAME COMPLETE REASON MATCHED ERASED HELD AGE");
+        assert!(rows[1].starts_with("sample True Erased 3 3 1 "), "{rows:?}");
     })
     .await;
 }

@@ -330,7 +330,7 @@ async fn a_policys_durations_are_a_manageable_number_of_keys() {
 }
 
 const ONE_WAY: &str = "spec.subject: Invalid value: name the subject in exactly one way: digests or secretRef; a name, an address or an order number never belongs into this object";
-const DIGEST: &str = "Invalid value: must be order: or buyer: and 64 lowercase hex digits; to name the subject in plain text, put it into a Secret and write subject.secretRef";
+const DIGEST: &str = "Invalid value: must be order: or buyer: and 64 lowercase hex digits; to name an erasure's subject in plain text, put it into a Secret and write subject.secretRef";
 
 #[tokio::test]
 async fn an_erasure_names_its_subject_in_one_way_and_never_in_plain_text() {
@@ -388,5 +388,61 @@ async fn an_erasure_has_at_most_a_hundred_digests() {
         differences.note("100", None, try_create(&space, Kind::Erasure, &change(&digests[1..])).await);
         differences.none();
     })
+    .await;
+}
+
+const MOMENT: &str = "Invalid value: must be a date such as 2027-01-31 (its first second in UTC), or a time such as 2027-01-31T12:00:00Z";
+const WHAT_IS_HELD: &str = "Invalid value: say what the hold keeps in exactly one way: digests (of orders or buyers) or placed (a range of time)";
+const RANGE: &str =
+    "Invalid value: placed.from must be before placed.to, which isn't part of the range any more";
+const HOLD_NAME: &str = "Invalid value: a hold's name must be at most 40 lowercase letters, digits and '-', such as tax-audit-2026";
+
+#[tokio::test]
+async fn a_hold_says_what_why_and_until_when() {
+    all_are_refused(Kind::Policy, &[
+        ("neither digests nor a range", "spec: {holds: [{name: a, reason: x, until: 2037-01-01}]}", WHAT_IS_HELD),
+        (
+            "both",
+            "spec: {holds: [{name: a, reason: x, until: 2037-01-01, placed: {from: 2026-01-01, to: 2027-01-01}, digests: ['order:0000000000000000000000000000000000000000000000000000000000000000']}]}",
+            WHAT_IS_HELD,
+        ),
+        (
+            "an order's number",
+            "spec: {holds: [{name: a, reason: x, until: 2037-01-01, digests: [A4711]}]}",
+            "must be order: or buyer: and 64 lowercase hex digits",
+        ),
+        (
+            "no digest",
+            "spec: {holds: [{name: a, reason: x, until: 2037-01-01, digests: []}]}",
+            "spec.holds[0].digests in body should have at least 1 items",
+        ),
+        ("no end", "spec: {holds: [{name: a, reason: x, placed: {from: 2026-01-01, to: 2027-01-01}}]}", "spec.holds[0].until: Required value"),
+        ("no reason", "spec: {holds: [{name: a, until: 2037-01-01, placed: {from: 2026-01-01, to: 2027-01-01}}]}", "spec.holds[0].reason: Required value"),
+        (
+            "an empty reason",
+            "spec: {holds: [{name: a, reason: ' ', until: 2037-01-01, placed: {from: 2026-01-01, to: 2027-01-01}}]}",
+            "spec.holds[0].reason: Invalid value: reason must say why these orders are kept: the law, and who decided it",
+        ),
+        ("an empty range", "spec: {holds: [{name: a, reason: x, until: 2037-01-01, placed: {from: 2026-01-01, to: 2026-01-01}}]}", RANGE),
+        (
+            "a range the wrong way round, though its texts aren't",
+            "spec: {holds: [{name: a, reason: x, until: 2037-01-01, placed: {from: '2026-01-01T11:00:00Z', to: '2026-01-01T12:00:00+01:00'}}]}",
+            RANGE,
+        ),
+        ("half a range", "spec: {holds: [{name: a, reason: x, until: 2037-01-01, placed: {from: 2026-01-01}}]}", "spec.holds[0].placed.to: Required value"),
+        ("an end in words", "spec: {holds: [{name: a, reason: x, until: tomorrow, placed: {from: 2026-01-01, to: 2027-01-01}}]}", MOMENT),
+        ("a duration", "spec: {holds: [{name: a, reason: x, until: 10d, placed: {from: 2026-01-01, to: 2027-01-01}}]}", MOMENT),
+        ("a time without an offset", "spec: {holds: [{name: a, reason: x, until: '2037-01-01T00:00:00', placed: {from: 2026-01-01, to: 2027-01-01}}]}", MOMENT),
+        ("the 13th month", "spec: {holds: [{name: a, reason: x, until: 2037-13-01, placed: {from: 2026-01-01, to: 2027-01-01}}]}", MOMENT),
+        ("a day that there isn't", "spec: {holds: [{name: a, reason: x, until: 2037-02-29, placed: {from: 2026-01-01, to: 2027-01-01}}]}", "spec.holds[0].until: Invalid value"),
+        ("a name with a dot", "spec: {holds: [{name: a.b, reason: x, until: 2037-01-01, placed: {from: 2026-01-01, to: 2027-01-01}}]}", HOLD_NAME),
+        ("a long name", "spec: {holds: [{name: a2345678901234567890123456789012345678901, reason: x, until: 2037-01-01, placed: {from: 2026-01-01, to: 2027-01-01}}]}", HOLD_NAME),
+        (
+            "a name twice",
+            "spec: {holds: [{name: a, reason: x, until: 2037-01-01, placed: {from: 2026-01-01, to: 2027-01-01}}, {name: a, reason: x, until: 2037-01-01, placed: {from: 2026-01-01, to: 2027-01-01}}]}",
+            "spec.holds[1]: Duplicate value",
+        ),
+        ("no hold's name to end", "spec: {endHolds: [A.B]}", "spec.endHolds: Invalid value: endHolds must be names of holds"),
+    ])
     .await;
 }

@@ -7,6 +7,7 @@ mod cluster;
 mod connections;
 mod erasure;
 mod failures;
+mod holds;
 mod isolation;
 mod lifecycle;
 mod notices;

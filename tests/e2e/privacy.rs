@@ -18,7 +18,7 @@ const KEPT: &str = "6m";
 const LONGEST: Duration = Duration::from_mins(8);
 const ORDERS: u64 = 4;
 
-fn person() -> Value {
+pub fn person() -> Value {
     json!({
         "firstName": "Hadelinde", "surname": "Quastenflosser", "email": "quastenflosser.hadelinde@buyer.example",
         "street": "Unverwechselbarweg", "houseNumber": "4711", "postalCode": "10115", "city": "Berlin",
@@ -26,7 +26,7 @@ fn person() -> Value {
     })
 }
 
-fn policy(kept: &str) -> Value {
+pub fn policy(kept: &str) -> Value {
     json!({
         "apiVersion": "marketrelay.dev/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": "minutes"},
         "spec": {"anonymizeAfter": kept, "amazon": {"anonymizeAfter": kept}, "deleteAfterShipment": kept,
@@ -34,7 +34,7 @@ fn policy(kept: &str) -> Value {
     })
 }
 
-async fn connect(tenant: &Tenant, marketplace: &str) {
+pub async fn connect(tenant: &Tenant, marketplace: &str) {
     tenant.seller(marketplace, 0).await;
     let mut connection = tenant.connection(marketplace);
     connection["spec"]["retentionPolicyRef"] = json!({"name": "minutes"});
@@ -44,7 +44,7 @@ async fn connect(tenant: &Tenant, marketplace: &str) {
 
 /// Files of the cluster that hold one of `needles`: its raw volumes, etcd, logs, audit log, mounts. Not those of the
 /// simulators, which stand for the marketplaces and for the customer.
-fn found(needles: &[String]) -> Vec<PathBuf> {
+pub fn found(needles: &[String]) -> Vec<PathBuf> {
     let file = TempDir::new().expect("a folder");
     let path = file.path().join("needles");
     fs::write(&path, needles.join("\n")).expect("written");
@@ -66,7 +66,7 @@ fn found(needles: &[String]) -> Vec<PathBuf> {
 }
 
 /// Of what Kubernetes shows in this namespace, and of the relay's metrics, the parts that hold one of `needles`.
-fn shown(tenant: &Tenant, connection: &str, needles: &[String]) -> Vec<String> {
+pub fn shown(tenant: &Tenant, connection: &str, needles: &[String]) -> Vec<String> {
     let kinds = "marketplaceconnections,retentionpolicies,secrets,configmaps,events,pods,statefulsets,\
                  persistentvolumeclaims,services,networkpolicies";
     let objects = tenant.kubectl(&["get", kinds, "--output=json"]).expect("objects");
@@ -88,7 +88,7 @@ fn decoded(base64: &str) -> String {
     bytes.unwrap_or_default()
 }
 
-fn stored(metrics: &str, what: &str) -> Option<u64> {
+pub fn stored(metrics: &str, what: &str) -> Option<u64> {
     let line = metrics.lines().find(|line| line.contains(&format!("what=\"{what}\"")))?;
     line.split_whitespace().next_back()?.parse().ok()
 }

@@ -17,6 +17,8 @@ pub enum ConditionType {
     RetentionEnforced,
     /// The relay's audit log continues the one that the operator has seen.
     AuditIntact,
+    /// The relay keeps what the holds name.
+    Held,
     /// What was asked for is done.
     Complete,
 }
@@ -120,6 +122,16 @@ pub enum Reason {
     AuditKeyChanged,
     /// The relay tells no signed head of its audit log.
     AuditUnsigned,
+    /// What a hold names is kept. Of a request: some of what was to be erased is.
+    Held,
+    /// A hold's key or the relay's confirmation isn't there yet.
+    HoldPending,
+    /// The keyring has no room for another hold.
+    TooManyHolds,
+    /// A hold is kept that the policy doesn't ask for any more, or not for so long.
+    HoldKept,
+    /// The end of the policy's holds has passed.
+    HoldEnded,
     /// Nothing has been collected or delivered yet.
     FirstRun,
     /// What an other condition depends on isn't there.

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, record::Closure, rules};
+use crate::{Duration, hold::HoldStatus, record::Closure, rules};
 
 mod marketplace;
 
@@ -213,7 +213,7 @@ pub struct MarketplaceConnectionStatus {
     /// amazon, ebay or bol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marketplace: Option<String>,
-    /// Ready, Collecting, Delivering, StorageEncrypted, RetentionEnforced and AuditIntact, each with a reason and a message that says what to do.
+    /// Ready, Collecting, Delivering, StorageEncrypted, RetentionEnforced, AuditIntact and, if there are holds, Held, each with a reason and a message that says what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -223,6 +223,10 @@ pub struct MarketplaceConnectionStatus {
     /// The retention in effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionInEffect>,
+    /// The holds of the policy, and those that it asks for no more and whose end hasn't come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub holds: Vec<HoldStatus>,
     /// The last head of the relay's audit log that continued the one before. After a person has looked into a condition AuditIntact that is False, remove it to have the present head taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<PinnedAudit>,

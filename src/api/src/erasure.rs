@@ -32,6 +32,7 @@ use crate::{Duration, connection::SecretRef, digest::SubjectDigest, rules};
     ),
     printcolumn(name = "Matched", type_ = "integer", json_path = ".status.matched"),
     printcolumn(name = "Erased", type_ = "integer", json_path = ".status.erased"),
+    printcolumn(name = "Held", type_ = "integer", json_path = ".status.held"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
@@ -103,6 +104,9 @@ pub struct ErasureRequestStatus {
     /// Of them, orders whose personal data was erased by this request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erased: Option<i64>,
+    /// Of those found, orders that holds keep until they end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<i64>,
     /// When every connection had confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
@@ -139,6 +143,9 @@ pub struct ErasureAtConnection {
     /// Orders whose personal data was erased.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub erased: Option<i64>,
+    /// Orders that holds keep until they end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<i64>,
 }
 
 /// How far the erasure is at one connection.

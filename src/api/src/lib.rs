@@ -6,7 +6,9 @@ pub mod crds;
 pub mod digest;
 pub mod duration;
 pub mod erasure;
+pub mod hold;
 pub mod labels;
+pub mod moment;
 pub mod notices;
 pub mod operator_config;
 pub mod policy;
@@ -20,6 +22,8 @@ pub use connection::{MarketplaceConnection, MarketplaceConnectionSpec, Marketpla
 pub use digest::SubjectDigest;
 pub use duration::Duration;
 pub use erasure::{ErasureRequest, ErasureRequestSpec, ErasureRequestStatus};
+pub use hold::Hold;
+pub use moment::Moment;
 pub use operator_config::OperatorConfig;
 pub use policy::{RetentionPolicy, RetentionPolicySpec, RetentionPolicyStatus};
 pub use record::{ConnectionRecord, ConnectionRecordSpec, ConnectionRecordStatus};

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Duration, connection::MarketplaceKind, rules};
+use crate::{Duration, connection::MarketplaceKind, hold::Hold, rules};
 
 const DAYS_30: i64 = 2_592_000;
 const DAYS_365: i64 = 31_536_000;
@@ -64,6 +64,19 @@ pub struct RetentionPolicySpec {
     #[serde(default = "days_400")]
     #[x_kube(validation = rules::at_least(DAYS_365, "auditRetention must be at least 365d, so that a year's deeds can be shown: write 365d or more"))]
     pub audit_retention: Duration,
+    /// What has to be kept longer, sealed under keys of its own; at most 20. A hold ends by itself. Taking it out here, or
+    /// narrowing it, lets go of nothing that it keeps already: see endHolds.
+    #[serde(default)]
+    #[schemars(length(max = 20))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub holds: Vec<Hold>,
+    /// Names of holds that may end earlier than they were made to: one that isn't in holds any more ends at once, and what
+    /// it keeps is gone for good; one with an earlier until ends then.
+    #[serde(default)]
+    #[schemars(length(max = 100), inner(length(max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(validation = rules::hold_names())]
+    pub end_holds: Vec<String>,
 }
 
 /// What differs for orders from Amazon.
@@ -90,6 +103,8 @@ impl Default for RetentionPolicySpec {
             delete_after_shipment: days_30(),
             key_epoch: days_1(),
             audit_retention: days_400(),
+            holds: Vec::new(),
+            end_holds: Vec::new(),
         }
     }
 }

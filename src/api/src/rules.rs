@@ -6,7 +6,7 @@
 
 use kube::core::{Message, Rule};
 
-use crate::{digest, duration::PATTERN};
+use crate::{digest, duration::PATTERN, moment};
 
 /// The name of an object: labels of letters, digits and `-`, separated by dots.
 const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
@@ -58,11 +58,55 @@ pub fn object_name(what: &str) -> Rule {
     )))
 }
 
+fn is_moment(field: &str) -> String {
+    format!("{field}.matches('{}')", moment::PATTERN)
+}
+
+/// A point in time as a CEL expression; an error, which refuses the object, if there is no such day.
+fn instant(field: &str) -> String {
+    format!("timestamp({field}.contains('T') ? {field} : {field} + 'T00:00:00Z')")
+}
+
+/// Every date or time.
+pub fn moment() -> Rule {
+    Rule::new(is_moment("self")).message(
+        "must be a date such as 2027-01-31 (its first second in UTC), or a time such as 2027-01-31T12:00:00Z",
+    )
+}
+
+/// A date or time that there is.
+pub fn day_exists() -> Rule {
+    Rule::new(format!("!{} || {} >= timestamp('2000-01-01T00:00:00Z')", is_moment("self"), instant("self")))
+        .message("must be a day of this millennium that exists, such as 2027-01-31")
+}
+
+/// A range that isn't empty.
+pub fn placed_range() -> Rule {
+    let well_formed = format!("{} && {}", is_moment("self.from"), is_moment("self.to"));
+    Rule::new(format!("!({well_formed}) || {} < {}", instant("self.from"), instant("self.to")))
+        .message("placed.from must be before placed.to, which isn't part of the range any more")
+}
+
+/// The name of a hold: it is part of the name of a Secret's entry.
+const HOLD_NAME: &str = "^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$";
+
+/// The name of a hold.
+pub fn hold_name() -> Rule {
+    Rule::new(format!("self.matches('{HOLD_NAME}')"))
+        .message("a hold's name must be at most 40 lowercase letters, digits and '-', such as tax-audit-2026")
+}
+
+/// A list of holds' names.
+pub fn hold_names() -> Rule {
+    Rule::new(format!("self.all(name, name.matches('{HOLD_NAME}'))"))
+        .message("endHolds must be names of holds, as in holds or in status.holds of the connections")
+}
+
 /// Every digest.
 pub fn subject_digest() -> Rule {
     Rule::new(format!("self.matches('{}')", digest::PATTERN)).message(
-        "must be order: or buyer: and 64 lowercase hex digits; to name the subject in plain text, put it into a \
-         Secret and write subject.secretRef",
+        "must be order: or buyer: and 64 lowercase hex digits; to name an erasure's subject in plain \
+         text, put it into a Secret and write subject.secretRef",
     )
 }
 

@@ -5,7 +5,7 @@ use aws_lc_rs::{
 use snafu::{OptionExt, Snafu, ensure};
 use zeroize::Zeroizing;
 
-use crate::{ConnectionId, DestroyAt, Keyring, SecretKey};
+use crate::{DestroyAt, HoldId, Keyring, SecretKey};
 
 /// The version that the header of every envelope carries.
 const VERSION: u8 = 1;
@@ -40,6 +40,15 @@ pub struct RecordRef {
     pub destroy_at: DestroyAt,
 }
 
+/// Which held order an envelope belongs to. When its hold ends isn't bound into it: that may move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldRef {
+    /// The hold whose key it is sealed under.
+    pub hold: HoldId,
+    /// The order's revision.
+    pub revision: u64,
+}
+
 /// A sealed record: what its row stores.
 ///
 /// Both parts are `version (1 byte) || nonce (12) || ciphertext || tag (16)`, AES-256-GCM-SIV (RFC 8452).
@@ -59,6 +68,8 @@ pub struct Sealed {
 pub enum SealError {
     #[snafu(display("the keyring has no key {name}"))]
     NoKey { name: DestroyAt },
+    #[snafu(display("the keyring has no key of this hold"))]
+    NoHoldKey,
     #[snafu(display("the keyring has no volume key"))]
     NoVolumeKey,
     #[snafu(display("the system's cryptography failed"))]
@@ -71,6 +82,8 @@ pub enum SealError {
 pub enum OpenError {
     #[snafu(display("the key {name} is gone"))]
     KeyGone { name: DestroyAt },
+    #[snafu(display("the hold's key is gone"))]
+    HoldKeyGone,
     #[snafu(display("the volume key of generation {generation} is gone"))]
     VolumeKeyGone { generation: u32 },
     #[snafu(display("the envelope has format version {version}, this program reads version 1"))]
@@ -82,22 +95,14 @@ pub enum OpenError {
 impl Keyring {
     /// Seals `plaintext` under a fresh record key.
     pub fn seal(&self, record: RecordRef, plaintext: &[u8]) -> Result<Sealed, SealError> {
-        let epoch = self.epochs.get(&record.destroy_at).context(NoKeySnafu { name: record.destroy_at })?;
-        let (generation, volume) = self.volumes.last_key_value().context(NoVolumeKeySnafu)?;
-        let record_key = SecretKey::generate().ok().context(CryptoSnafu)?;
-        let body = encrypt(record_key.expose(), &aad(&self.id, record, 0), plaintext)?;
-        let wrapping = wrapping_key(epoch, volume).context(CryptoSnafu)?;
-        let wrapped_key =
-            encrypt(wrapping.as_ref(), &aad(&self.id, record, *generation), record_key.expose())?;
-        Ok(Sealed { body, wrapped_key, volume_generation: *generation })
+        let bound = self.record(record).context(NoKeySnafu { name: record.destroy_at })?;
+        self.seal_bound(&bound, plaintext)
     }
 
     /// Opens what [`Keyring::seal`] made for the same record.
     pub fn open(&self, record: RecordRef, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let wrapping = self.wrapping_key(record, sealed.volume_generation)?;
-        let aad = |generation| aad(&self.id, record, generation);
-        let record_key = decrypt(wrapping.as_ref(), &aad(sealed.volume_generation), &sealed.wrapped_key)?;
-        decrypt(record_key.as_ref(), &aad(0), &sealed.body)
+        let bound = self.record(record).context(KeyGoneSnafu { name: record.destroy_at })?;
+        self.open_bound(&bound, sealed)
     }
 
     /// Wraps a record's key anew, under the newest volume key ([`Keyring::volume_generation`]). `wrapped_key` and
@@ -108,29 +113,103 @@ impl Keyring {
         wrapped_key: &[u8],
         generation: u32,
     ) -> Result<Vec<u8>, OpenError> {
-        let newest = self.volume_generation();
-        let (old, new) = (self.wrapping_key(record, generation)?, self.wrapping_key(record, newest)?);
-        let record_key = decrypt(old.as_ref(), &aad(&self.id, record, generation), wrapped_key)?;
-        encrypt(new.as_ref(), &aad(&self.id, record, newest), &record_key).ok().context(InvalidSnafu)
+        let bound = self.record(record).context(KeyGoneSnafu { name: record.destroy_at })?;
+        self.rewrap_bound(&bound, wrapped_key, generation)
     }
 
-    fn wrapping_key(&self, record: RecordRef, generation: u32) -> Result<Zeroizing<[u8; 32]>, OpenError> {
-        let epoch = self.epochs.get(&record.destroy_at).context(KeyGoneSnafu { name: record.destroy_at })?;
+    /// Seals a held order under its hold's key.
+    pub fn seal_held(&self, record: HeldRef, plaintext: &[u8]) -> Result<Sealed, SealError> {
+        self.seal_bound(&self.held(record).context(NoHoldKeySnafu)?, plaintext)
+    }
+
+    /// Opens what [`Keyring::seal_held`] made for the same order.
+    pub fn open_held(&self, record: HeldRef, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        self.open_bound(&self.held(record).context(HoldKeyGoneSnafu)?, sealed)
+    }
+
+    /// [`Keyring::rewrap`] of a held order.
+    pub fn rewrap_held(
+        &self,
+        record: HeldRef,
+        wrapped_key: &[u8],
+        generation: u32,
+    ) -> Result<Vec<u8>, OpenError> {
+        self.rewrap_bound(&self.held(record).context(HoldKeyGoneSnafu)?, wrapped_key, generation)
+    }
+
+    fn record(&self, record: RecordRef) -> Option<Bound<'_>> {
+        let key = self.epochs.get(&record.destroy_at)?;
+        Some(self.bound(
+            key,
+            record.kind.tag(),
+            record.revision,
+            &record.destroy_at.as_second().to_be_bytes(),
+        ))
+    }
+
+    fn held(&self, record: HeldRef) -> Option<Bound<'_>> {
+        let (_, key) = self.holds.values().find(|(id, _)| *id == record.hold)?;
+        Some(self.bound(key, HELD, record.revision, record.hold.as_bytes()))
+    }
+
+    /// Every kind has fields of a fixed length, so that no two records share their bytes.
+    fn bound<'a>(&self, key: &'a SecretKey, kind: u8, revision: u64, whose: &[u8]) -> Bound<'a> {
+        let mut prefix = Vec::with_capacity(86);
+        prefix.extend_from_slice(self.id.as_str().as_bytes());
+        prefix.extend_from_slice(&[VERSION, kind]);
+        prefix.extend_from_slice(&revision.to_be_bytes());
+        prefix.extend_from_slice(whose);
+        Bound { key, prefix }
+    }
+
+    fn seal_bound(&self, bound: &Bound<'_>, plaintext: &[u8]) -> Result<Sealed, SealError> {
+        let (generation, volume) = self.volumes.last_key_value().context(NoVolumeKeySnafu)?;
+        let record_key = SecretKey::generate().ok().context(CryptoSnafu)?;
+        let body = encrypt(record_key.expose(), &bound.aad(0), plaintext)?;
+        let wrapping = wrapping_key(bound.key, volume).context(CryptoSnafu)?;
+        let wrapped_key = encrypt(wrapping.as_ref(), &bound.aad(*generation), record_key.expose())?;
+        Ok(Sealed { body, wrapped_key, volume_generation: *generation })
+    }
+
+    fn open_bound(&self, bound: &Bound<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let wrapping = self.wrapping(bound, sealed.volume_generation)?;
+        let record_key =
+            decrypt(wrapping.as_ref(), &bound.aad(sealed.volume_generation), &sealed.wrapped_key)?;
+        decrypt(record_key.as_ref(), &bound.aad(0), &sealed.body)
+    }
+
+    fn rewrap_bound(
+        &self,
+        bound: &Bound<'_>,
+        wrapped_key: &[u8],
+        generation: u32,
+    ) -> Result<Vec<u8>, OpenError> {
+        let newest = self.volume_generation();
+        let (old, new) = (self.wrapping(bound, generation)?, self.wrapping(bound, newest)?);
+        let record_key = decrypt(old.as_ref(), &bound.aad(generation), wrapped_key)?;
+        encrypt(new.as_ref(), &bound.aad(newest), &record_key).ok().context(InvalidSnafu)
+    }
+
+    fn wrapping(&self, bound: &Bound<'_>, generation: u32) -> Result<Zeroizing<[u8; 32]>, OpenError> {
         let volume = self.volumes.get(&generation).context(VolumeKeyGoneSnafu { generation })?;
-        wrapping_key(epoch, volume).context(InvalidSnafu)
+        wrapping_key(bound.key, volume).context(InvalidSnafu)
     }
 }
 
-/// Fixed-length fields, so that no two records share their bytes. The body carries generation 0: the volume key's
-/// replacement rewrites the wrap alone.
-fn aad(id: &ConnectionId, record: RecordRef, volume_generation: u32) -> Vec<u8> {
-    let mut aad = Vec::with_capacity(58);
-    aad.extend_from_slice(id.as_str().as_bytes());
-    aad.extend_from_slice(&[VERSION, record.kind.tag()]);
-    aad.extend_from_slice(&record.revision.to_be_bytes());
-    aad.extend_from_slice(&record.destroy_at.as_second().to_be_bytes());
-    aad.extend_from_slice(&volume_generation.to_be_bytes());
-    aad
+/// A held order's [`RecordKind::tag`].
+const HELD: u8 = 3;
+
+/// The key that an envelope lives as long as, and what is bound into it.
+struct Bound<'a> {
+    key: &'a SecretKey,
+    prefix: Vec<u8>,
+}
+
+impl Bound<'_> {
+    /// The body carries generation 0: the volume key's replacement rewrites the wrap alone.
+    fn aad(&self, volume_generation: u32) -> Vec<u8> {
+        [&self.prefix[..], &volume_generation.to_be_bytes()].concat()
+    }
 }
 
 fn wrapping_key(epoch: &SecretKey, volume: &SecretKey) -> Option<Zeroizing<[u8; 32]>> {
@@ -186,7 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Grid;
+    use crate::{ConnectionId, Grid};
 
     fn keyring() -> Keyring {
         let id: ConnectionId = "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID");
@@ -248,6 +327,30 @@ mod tests {
         let id = "00000000-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID");
         let elsewhere = Keyring { id, ..keyring };
         assert_eq!(elsewhere.open(good, &sealed), Err(OpenError::Invalid));
+    }
+
+    #[test]
+    fn a_held_order_opens_with_its_holds_key_alone_wherever_its_end_moves() {
+        let mut keyring = keyring();
+        let [tax, court] = ["tax", "court"]
+            .map(|name| crate::HoldKey::new(name, DestroyAt::from_second(100)).expect("a name"));
+        for hold in [&tax, &court] {
+            keyring.add_hold(hold.clone()).expect("random bytes");
+        }
+        let id = |hold| keyring.holds().find(|(key, _)| *key == hold).expect("a hold").1;
+        let (good, other) = (HeldRef { hold: id(&tax), revision: 7 }, id(&court));
+        let sealed = keyring.seal_held(good, b"Jane Doe").expect("sealed");
+        keyring.move_hold(&tax, DestroyAt::from_second(200));
+        keyring.volumes.insert(2, SecretKey::generate().expect("random bytes"));
+        let wrapped_key = keyring.rewrap_held(good, &sealed.wrapped_key, 1).expect("rewrapped");
+        let sealed = Sealed { wrapped_key, volume_generation: 2, ..sealed };
+        keyring.volumes.remove(&1);
+        assert_eq!(&*keyring.open_held(good, &sealed).expect("opens"), b"Jane Doe");
+        for wrong in [HeldRef { revision: 8, ..good }, HeldRef { hold: other, ..good }] {
+            assert_eq!(keyring.open_held(wrong, &sealed), Err(OpenError::Invalid));
+        }
+        keyring.drop_due(Timestamp::from_second(200).expect("in range"));
+        assert_eq!(keyring.open_held(good, &sealed), Err(OpenError::HoldKeyGone));
     }
 
     proptest! {

@@ -36,12 +36,24 @@ impl DestroyAt {
     pub fn is_due(self, now: Timestamp) -> bool {
         now.as_second() >= self.0
     }
+
+    /// `20260221T031700Z`.
+    pub(crate) fn stamp(self) -> Result<String, fmt::Error> {
+        let at = Timestamp::from_second(self.0).map_err(|_| fmt::Error)?;
+        Ok(format!("{}Z", at.strftime(FORMAT)))
+    }
+
+    /// What [`stamp`](Self::stamp) gives. One key has one name: other spellings of the same second aren't names.
+    pub(crate) fn from_stamp(text: &str) -> Option<Self> {
+        let civil = jiff::civil::DateTime::strptime(FORMAT, text.strip_suffix('Z')?).ok()?;
+        let at = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+        Some(Self(at.timestamp().as_second())).filter(|at| at.stamp().is_ok_and(|stamp| stamp == text))
+    }
 }
 
 impl fmt::Display for DestroyAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = Timestamp::from_second(self.0).map_err(|_| fmt::Error)?;
-        write!(f, "{PREFIX}{}Z", at.strftime(FORMAT))
+        write!(f, "{PREFIX}{}", self.stamp()?)
     }
 }
 
@@ -49,14 +61,7 @@ impl FromStr for DestroyAt {
     type Err = InvalidDestroyAt;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = text.strip_prefix(PREFIX).and_then(|rest| {
-            let rest = rest.strip_suffix('Z')?;
-            let civil = jiff::civil::DateTime::strptime(FORMAT, rest).ok()?;
-            civil.to_zoned(jiff::tz::TimeZone::UTC).ok()
-        });
-        let name = parsed.map(|at| Self(at.timestamp().as_second()));
-        // One key has one name: other spellings of the same second aren't names.
-        name.filter(|name| name.to_string() == text).context(InvalidDestroyAtSnafu { text })
+        text.strip_prefix(PREFIX).and_then(Self::from_stamp).context(InvalidDestroyAtSnafu { text })
     }
 }
 

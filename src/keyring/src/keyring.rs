@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use snafu::{OptionExt, ResultExt, Snafu};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::{ConnectionId, DestroyAt, Grid, InvalidConnectionId, InvalidDestroyAt};
+use crate::{
+    ConnectionId, DestroyAt, Grid, HoldId, HoldKey, InvalidConnectionId, InvalidDestroyAt, InvalidHoldKey,
+};
 
 /// The entry of the namespace's digest Secret.
 pub const DIGEST_KEY_ENTRY: &str = "digest-key";
@@ -64,6 +66,8 @@ pub enum KeyringError {
     Identity { source: InvalidConnectionId },
     #[snafu(display("keyring entry has a wrong name"))]
     EpochName { source: InvalidDestroyAt },
+    #[snafu(display("keyring entry has a wrong name"))]
+    HoldName { source: InvalidHoldKey },
     #[snafu(display("the system gave no random bytes"))]
     Random,
     #[snafu(display("there is no generation after the volume key's"))]
@@ -76,12 +80,14 @@ pub enum KeyringError {
 /// |---|---|
 /// | `connection-id` | the connection's UUID as text |
 /// | `epoch.20260221T031700Z` | the epoch key that dies at that second |
+/// | `hold.tax-2026.20270131T000000Z` | the key of the hold of that name, which ends at that second |
 /// | `volume.1` | the volume key of that generation |
 /// | `audit` | the seed of the key that signs the audit log; absent from keyrings that are older than it |
 #[derive(Clone, Debug)]
 pub struct Keyring {
     pub(crate) id: ConnectionId,
     pub(crate) epochs: BTreeMap<DestroyAt, SecretKey>,
+    pub(crate) holds: BTreeMap<HoldKey, (HoldId, SecretKey)>,
     pub(crate) volumes: BTreeMap<u32, SecretKey>,
     pub(crate) audit: Option<SecretKey>,
 }
@@ -90,7 +96,13 @@ impl Keyring {
     /// A new keyring without epoch keys; [`Keyring::extend`] adds them.
     pub fn generate(id: ConnectionId) -> Result<Self, KeyringError> {
         let volumes = BTreeMap::from([(1, SecretKey::generate()?)]);
-        Ok(Self { id, epochs: BTreeMap::new(), volumes, audit: Some(SecretKey::generate()?) })
+        Ok(Self {
+            id,
+            epochs: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            volumes,
+            audit: Some(SecretKey::generate()?),
+        })
     }
 
     /// Adds every epoch key that a deadline between `now` and `horizon` needs, and those ahead of them. Says how many
@@ -118,6 +130,7 @@ impl Keyring {
         entries: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, KeyringError> {
         let (mut id, mut epochs, mut volumes, mut audit) = (None, BTreeMap::new(), BTreeMap::new(), None);
+        let mut holds = BTreeMap::new();
         for (name, bytes) in entries {
             if name == CONNECTION_ID {
                 id = Some(String::from_utf8_lossy(bytes).parse().context(IdentitySnafu)?);
@@ -128,22 +141,26 @@ impl Keyring {
                 epochs.insert(name.parse().context(EpochNameSnafu)?, key(name, bytes)?);
             } else if name == AUDIT {
                 audit = Some(key(name, bytes)?);
+            } else if name.starts_with("hold.") {
+                let key = key(name, bytes)?;
+                holds.insert(name.parse().context(HoldNameSnafu)?, (HoldId::of(&key), key));
             } else {
                 return UnknownEntrySnafu { name }.fail();
             }
         }
         let id = id.context(MissingEntrySnafu { name: CONNECTION_ID })?;
         snafu::ensure!(!volumes.is_empty(), NoVolumeKeySnafu);
-        Ok(Self { id, epochs, volumes, audit })
+        Ok(Self { id, epochs, holds, volumes, audit })
     }
 
     /// The entries of the Secret, by name. The caller zeroizes the copies.
     pub fn entries(&self) -> BTreeMap<String, Vec<u8>> {
         let epochs = self.epochs.iter().map(|(at, key)| (at.to_string(), key.0.to_vec()));
+        let holds = self.holds.iter().map(|(name, (_, key))| (name.to_string(), key.0.to_vec()));
         let volumes = self.volumes.iter().map(|(n, key)| (format!("{VOLUME_PREFIX}{n}"), key.0.to_vec()));
         let id = (CONNECTION_ID.to_owned(), self.id.as_str().as_bytes().to_vec());
         let audit = self.audit.iter().map(|key| (AUDIT.to_owned(), key.0.to_vec()));
-        epochs.chain(volumes).chain(audit).chain([id]).collect()
+        epochs.chain(holds).chain(volumes).chain(audit).chain([id]).collect()
     }
 
     /// Whose keys these are.
@@ -167,14 +184,48 @@ impl Keyring {
 
     /// Forgets (and zeroizes) the keys whose time has come by the holder's own clock; says how many.
     pub fn drop_due(&mut self, now: Timestamp) -> usize {
-        let before = self.epochs.len();
+        let before = self.epochs.len() + self.holds.len();
         self.epochs.retain(|at, _| !at.is_due(now));
-        before - self.epochs.len()
+        self.holds.retain(|key, _| !key.destroy_at().is_due(now));
+        before - self.epochs.len() - self.holds.len()
     }
 
     /// Whether [`Keyring::drop_due`] would forget a key.
     pub fn has_due(&self, now: Timestamp) -> bool {
-        self.epochs.first_key_value().is_some_and(|(at, _)| at.is_due(now))
+        self.first_destruction().is_some_and(|at| at.is_due(now))
+    }
+
+    /// When the first key dies.
+    pub fn first_destruction(&self) -> Option<DestroyAt> {
+        let epoch = self.epochs.first_key_value().map(|(at, _)| *at);
+        let hold = self.holds.first_key_value().map(|(key, _)| key.destroy_at());
+        [epoch, hold].into_iter().flatten().min()
+    }
+
+    /// The holds whose keys there are, soonest to end first.
+    pub fn holds(&self) -> impl Iterator<Item = (&HoldKey, HoldId)> {
+        self.holds.iter().map(|(key, (id, _))| (key, *id))
+    }
+
+    /// Makes the key of a hold, unless there is one of that name and time.
+    pub fn add_hold(&mut self, hold: HoldKey) -> Result<(), KeyringError> {
+        if let std::collections::btree_map::Entry::Vacant(entry) = self.holds.entry(hold) {
+            let key = SecretKey::generate()?;
+            entry.insert((HoldId::of(&key), key));
+        }
+        Ok(())
+    }
+
+    /// Has a hold's key destroyed at another second; the key stays the same.
+    pub fn move_hold(&mut self, hold: &HoldKey, destroy_at: DestroyAt) {
+        if let Some(key) = self.holds.remove(hold) {
+            self.holds.entry(hold.moved(destroy_at)).or_insert(key);
+        }
+    }
+
+    /// Forgets (and zeroizes) a hold's key.
+    pub fn remove_hold(&mut self, hold: &HoldKey) {
+        self.holds.remove(hold);
     }
 
     /// The names of the live epoch keys, soonest to die first.
@@ -298,11 +349,30 @@ mod tests {
     }
 
     #[test]
+    fn a_holds_key_stays_the_same_when_its_end_moves_and_dies_at_its_own_second() {
+        let mut keyring = keyring(DAY, 0, DAY);
+        let hold = HoldKey::new("tax", DestroyAt::from_second(50)).expect("a name");
+        keyring.add_hold(hold.clone()).expect("random bytes");
+        let id = keyring.holds().next().expect("a hold").1;
+        keyring.move_hold(&hold, DestroyAt::from_second(90));
+        let entries = keyring.entries();
+        let mut read = Keyring::from_entries(entries.iter().map(|(k, v)| (k.as_str(), v.as_slice())))
+            .expect("own entries");
+        assert_eq!(read.holds().collect::<Vec<_>>(), [(&hold.moved(DestroyAt::from_second(90)), id)]);
+        assert!(!read.has_due(at(89)) && read.has_due(at(90)));
+        assert_eq!((read.drop_due(at(89)), read.drop_due(at(90)), read.holds().count()), (0, 1, 0));
+    }
+
+    #[test]
     fn foreign_entries_are_refused_by_name() {
         let key = [0; 32];
-        for (name, bytes) in
-            [("epoch.x", &key[..]), ("volume.x", &key[..]), ("other", &key[..]), ("volume.1", b"x")]
-        {
+        for (name, bytes) in [
+            ("epoch.x", &key[..]),
+            ("volume.x", &key[..]),
+            ("hold.x", &key[..]),
+            ("o", &key[..]),
+            ("volume.1", b"x"),
+        ] {
             let error = Keyring::from_entries([(name, bytes)]).expect_err("foreign").to_string();
             assert!(error.contains("entry"), "{error}");
         }

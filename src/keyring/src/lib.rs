@@ -10,13 +10,15 @@ mod deadline;
 mod digest;
 mod envelope;
 mod epoch;
+mod hold;
 mod keyring;
 mod pii;
 
 pub use connection_id::{ConnectionId, InvalidConnectionId};
 pub use deadline::{Limits, deadline};
 pub use digest::{Digest, DigestKey};
-pub use envelope::{OpenError, RecordKind, RecordRef, SealError, Sealed};
+pub use envelope::{HeldRef, OpenError, RecordKind, RecordRef, SealError, Sealed};
 pub use epoch::{DestroyAt, Grid, InvalidDestroyAt};
+pub use hold::{HoldId, HoldKey, InvalidHoldKey};
 pub use keyring::{DIGEST_KEY_ENTRY, Keyring, KeyringError, SecretKey};
 pub use pii::Pii;

@@ -33,7 +33,7 @@ pub fn keyring(entries: &Entries, id: &ConnectionId) -> Result<Keyring, String> 
 pub struct KeyringMount {
     /// The newest volume key's generation.
     pub generation: u32,
-    /// When the first epoch key dies, whatever our own clock says.
+    /// When the first epoch or hold key dies, whatever our own clock says.
     pub first: Option<Timestamp>,
     /// Signs the audit log; absent from keyrings that are older than it.
     pub signer: Option<Arc<Signer>>,
@@ -45,7 +45,7 @@ impl KeyringMount {
     /// Of this connection, from its Secret's entries.
     pub fn read(entries: &Entries, id: &ConnectionId) -> Result<Self, String> {
         let keyring = keyring(entries, id)?;
-        let first = keyring.live(Timestamp::MIN).next();
+        let first = keyring.first_destruction();
         let seed = keyring.audit_key();
         let signer = seed.map(|seed| Signer::new(seed.expose()).map_err(|error| error.to_string()));
         Ok(Self {

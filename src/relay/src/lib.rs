@@ -6,6 +6,7 @@ pub mod audit;
 pub mod clock;
 pub mod collect;
 pub mod deliver;
+pub mod held;
 pub mod keys;
 pub mod metrics;
 pub mod privacy;

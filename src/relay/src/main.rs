@@ -1,12 +1,18 @@
 //! The relay as a program.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use marketrelay_relay::{
     audit,
     clock::Clock,
-    logging,
+    held, logging,
     run::{Surroundings, run},
 };
 use snafu::{ResultExt, Whatever};
@@ -33,15 +39,26 @@ struct Arguments {
     #[arg(long, default_value = "0.0.0.0:9443")]
     listen: String,
     #[command(subcommand)]
-    instead: Option<Instead>,
+    command: Option<Command>,
 }
 
-/// What it does instead.
+/// What can be done beside a relay that runs.
 #[derive(Subcommand)]
-enum Instead {
+enum Command {
+    /// Shows the orders that a hold keeps, one JSON object a line. The pod's log says that it was read.
+    Held(held::Question),
     /// Export or verify an audit log.
     #[command(subcommand)]
     Audit(audit::cli::Command),
+}
+
+impl Command {
+    fn run(self, root: &Path) -> Result<(), Whatever> {
+        match self {
+            Self::Held(question) => held::show(root, &question, &mut io::stdout().lock(), Timestamp::now()),
+            Self::Audit(command) => command.run(root),
+        }
+    }
 }
 
 async fn serve(arguments: Arguments) -> Result<(), Whatever> {
@@ -68,7 +85,7 @@ fn runtime() -> Result<Runtime, Whatever> {
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
-    if let Some(Instead::Audit(command)) = arguments.instead.take() {
+    if let Some(command) = arguments.command.take() {
         return match command.run(&arguments.root) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -20,6 +20,7 @@ pub struct Metrics {
     messages: IntCounterVec,
     events: IntCounterVec,
     totals: IntGaugeVec,
+    held: IntGaugeVec,
     oldest_event_age: IntGauge,
     failing: IntGaugeVec,
     last_success: IntGaugeVec,
@@ -59,6 +60,7 @@ impl Metrics {
             messages: counter(r, "messages_total", "Webhook messages that were sent, by answer", "result")?,
             events: counter(r, "delivered_events_total", "Events in webhook messages, by answer", "result")?,
             totals: gauge(r, "stored", "What the database holds", "what")?,
+            held: gauge(r, "held_orders", "Orders that a hold keeps", "hold")?,
             failing: gauge(r, "failing", "1 while an activity fails", "activity")?,
             last_success: gauge(
                 r,
@@ -145,6 +147,11 @@ impl Metrics {
         total("dropped_past_deadline", counts.dropped_past_deadline);
         total("given_up", counts.given_up);
         self.show_audit(audit);
+        self.held.reset();
+        for hold in &counts.holds {
+            let orders = i64::try_from(hold.orders).unwrap_or(i64::MAX);
+            self.held.with_label_values(&[&hold.name]).add(orders);
+        }
         self.oldest_event_age.set(counts.oldest_event.map_or(0, |at| now.duration_since(at).as_secs()));
         for (name, activity) in activities {
             self.failing.with_label_values(&[name]).set(activity.failing_since.is_some().into());

@@ -184,6 +184,7 @@ impl Relay {
             store: self.store.clone(),
             limits: self.settings.limits(),
             audit_retention: self.settings.audit_retention(),
+            holds: self.settings.config.holds.clone().into(),
             keyring,
             bell: self.deadlines.clone(),
             reporter: self.keeping.clone(),

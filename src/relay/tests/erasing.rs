@@ -136,7 +136,7 @@ async fn the_same_request_gets_the_same_answer_and_an_unknown_subject_zero() {
     let first = delivery.erase("case", vec![delivery.number("A1")]).await;
     delivery.pass(DAY);
     assert_eq!(delivery.erase("case", vec![delivery.number("A1")]).await, first);
-    let none = ErasureAnswer { matched: 0, erased: 0, sealed_until: None };
+    let none = ErasureAnswer { matched: 0, erased: 0, held: 0, sealed_until: None };
     assert_eq!(delivery.erase("other", vec![delivery.number("A1")]).await, none);
     assert_eq!(delivery.count("SELECT count(*) FROM outbox WHERE erased_id IS NOT NULL").await, 1);
 }

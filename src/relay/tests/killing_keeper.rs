@@ -1,13 +1,16 @@
-//! SIGKILL while keys are wrapped anew and while orders are anonymised: it goes on where it was.
+//! SIGKILL while keys are wrapped anew, while orders are held and while they are anonymised: it goes on where it was.
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::relay::{HeldSelection, Placed};
 use marketrelay_audit::{Fields, Options};
 use marketrelay_keyring::{DestroyAt, RecordKind, RecordRef, Sealed};
 use rusqlite::Connection;
 
 use crate::common::{
-    Mounts, audit_exported, audit_signer, audit_verify, bol, order, sandbox, with_volume, without_volume,
+    Mounts, audit_exported, audit_signer, audit_verify, bol, order, sandbox, with_hold, with_volume,
+    without_volume,
 };
 
 const ORDERS: u32 = 1_500;
@@ -93,6 +96,27 @@ async fn wrapping_anew_survives_kills_and_leaves_nothing_under_the_older_key() {
         });
         assert_eq!(opened.await, ORDERS);
     }
+}
+
+#[tokio::test]
+async fn holding_survives_kills_and_keeps_every_order() {
+    let mut mounts = mounts().await;
+    let now = Timestamp::now();
+    let day = SignedDuration::from_hours(24);
+    mounts.mount_keyring(&with_hold(&mounts.keyring(), "tax", now + day * 400));
+    let placed = Some(Placed { from: now - day, to: now });
+    mounts.config.holds = vec![HeldSelection { name: "tax".to_owned(), digests: Vec::new(), placed }];
+    mounts.write_config();
+    let interrupted = killed_until_done(&mounts, async || {
+        read(&mounts, |connection| {
+            let held = count(connection, "SELECT count(*) FROM held_orders")?;
+            let people = count(connection, "SELECT count(DISTINCT held_id) FROM held_people")?;
+            assert_eq!(held, people, "each with who is in it");
+            Ok(ORDERS - held)
+        })
+        .await
+    });
+    assert!(interrupted.await > 0, "never in the middle of it");
 }
 
 #[tokio::test]

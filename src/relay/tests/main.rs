@@ -10,6 +10,7 @@ mod deadlines;
 mod delivering;
 mod ending;
 mod erasing;
+mod holding;
 mod killing;
 mod killing_keeper;
 mod misconfigured;

@@ -1,11 +1,15 @@
 //! Whatever happens: no personal data opens after its deadline, and none is lost before it but for less than one key
-//! epoch.
+//! epoch. What a hold keeps opens until the hold's end and not after, and nothing else is kept by it.
 //!
 //! `SEED` repeats a run, `RETENTION_RUNS` makes it longer.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::relay::{HeldSelection, Placed};
 use marketrelay_keyring::{
     ConnectionId, DestroyAt, DigestKey, Grid, Keyring, Limits, RecordKind, RecordRef, Sealed, SecretKey,
     deadline,
@@ -16,14 +20,14 @@ use marketrelay_relay::{
     clock::Clock,
     mounts::Mounted,
     privacy::{Done, Keeper},
-    store::{Prepared, Store, ingest},
+    store::{Prepared, Store, hold, ingest},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::common::{DATABASE_KEY, ID, order, with_volume, without_volume};
+use crate::common::{DATABASE_KEY, ID, order, with_hold, with_volume, without_hold, without_volume};
 
 const RUNS: u64 = 12;
 const EVENTS: u32 = 40;
@@ -44,6 +48,10 @@ enum Event {
     Passed(i64),
     /// The policy changes, the relay starts with it.
     Policy { age: i64, after: i64, epoch: i64 },
+    /// The policy asks for a hold of orders that were placed so many minutes ago, for so many minutes.
+    Hold { from: i64, to: i64, lasts: i64 },
+    /// The policy doesn't ask for a hold any more; whether that may end it.
+    Unhold { which: usize, may_end: bool },
     /// The operator adds a volume key, and takes the older one out when that is confirmed.
     VolumeKey,
     /// The relay starts anew.
@@ -55,7 +63,7 @@ enum Event {
 fn event(rng: &mut StdRng, orders: usize) -> Event {
     let statuses =
         [OrderStatus::Unshipped, OrderStatus::Shipped, OrderStatus::Cancelled, OrderStatus::Refunded];
-    match rng.random_range(0..20) {
+    match rng.random_range(0..24) {
         0..4 => Event::Placed(rng.random_range(0..600)),
         4..8 if orders > 0 => Event::Told {
             which: rng.random_range(0..orders),
@@ -72,6 +80,11 @@ fn event(rng: &mut StdRng, orders: usize) -> Event {
         },
         17 => Event::VolumeKey,
         18 => Event::Restarted,
+        19..22 => {
+            let to = rng.random_range(-600..600);
+            Event::Hold { from: to + rng.random_range(60..900), to, lasts: rng.random_range(200..4_000) }
+        }
+        22 => Event::Unhold { which: rng.random_range(0..8), may_end: rng.random_bool(0.5) },
         _ => Event::Clock(rng.random_range(-180..180)),
     }
 }
@@ -84,6 +97,18 @@ struct Expected {
     may_be_gone: bool,
 }
 
+/// A hold as it ought to be.
+struct Hold {
+    placed: Placed,
+    until: Timestamp,
+    /// The policy asks for it.
+    asked: bool,
+    /// Its end has come by one of the clocks, or earlier on purpose.
+    over: bool,
+    /// What it has been seen to keep.
+    kept: BTreeSet<String>,
+}
+
 struct World {
     folder: TempDir,
     /// The operator's time; the relay's clock is off by `off`.
@@ -94,6 +119,7 @@ struct World {
     mounted: watch::Sender<Mounted<Keyring>>,
     keeper: Keeper,
     orders: BTreeMap<String, Expected>,
+    holds: BTreeMap<String, Hold>,
     begun: Option<Timestamp>,
     known: Option<Timestamp>,
 }
@@ -110,11 +136,17 @@ fn millisecond(at: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(at.as_millisecond()).expect("in range")
 }
 
-fn keeper(folder: &TempDir, limits: Limits, keyring: watch::Receiver<Mounted<Keyring>>) -> Keeper {
+fn keeper(
+    folder: &TempDir,
+    limits: Limits,
+    holds: Vec<HeldSelection>,
+    keyring: watch::Receiver<Mounted<Keyring>>,
+) -> Keeper {
     Keeper {
         store: Store::open(folder.path(), &SecretKey::from(DATABASE_KEY), &id()).expect("a database"),
         limits,
         audit_retention: HOUR * 24 * 400,
+        holds: holds.into(),
         keyring,
         bell: Arc::default(),
         reporter: Reporter::new("keepingDeadlines"),
@@ -131,7 +163,7 @@ impl World {
         let keys = Keyring::generate(id()).expect("a keyring");
         let (mounted, keyring) = watch::channel(Ok(Arc::new(keys.clone())));
         let mut world = Self {
-            keeper: keeper(&folder, limits, keyring),
+            keeper: keeper(&folder, limits, Vec::new(), keyring),
             folder,
             time: "2026-03-28T20:00:00Z".parse().expect("a time"),
             off: SignedDuration::ZERO,
@@ -139,6 +171,7 @@ impl World {
             keys,
             mounted,
             orders: BTreeMap::new(),
+            holds: BTreeMap::new(),
             begun: None,
             known: None,
         };
@@ -230,6 +263,8 @@ impl World {
                 };
                 self.restart().await;
             }
+            Event::Hold { from, to, lasts } => self.ask(from, to, lasts).await,
+            Event::Unhold { which, may_end } => self.ask_no_more(which, may_end).await,
             Event::VolumeKey => self.replace_volume_key().await,
             Event::Restarted => self.restart().await,
             Event::Clock(minutes) => self.off = SignedDuration::from_mins(minutes),
@@ -278,8 +313,38 @@ impl World {
         }
     }
 
+    async fn ask(&mut self, from: i64, to: i64, lasts: i64) {
+        let ago = |minutes| millisecond(self.now() - SignedDuration::from_mins(minutes));
+        let placed = Placed { from: ago(from), to: ago(to) };
+        let until = Timestamp::from_second(self.latest().as_second() + lasts * 60).expect("in range");
+        let name = format!("h{}", self.holds.len());
+        self.keys = with_hold(&self.keys, &name, until);
+        self.holds.insert(name, Hold { placed, until, asked: true, over: false, kept: BTreeSet::new() });
+        self.restart().await;
+    }
+
+    async fn ask_no_more(&mut self, which: usize, may_end: bool) {
+        let Some((name, hold)) = self.holds.iter_mut().nth(which) else { return };
+        hold.asked = false;
+        if may_end {
+            hold.over = true;
+            self.keys = without_hold(&self.keys, name);
+        }
+        self.restart().await;
+    }
+
+    fn selections(&self) -> Vec<HeldSelection> {
+        let asked = self.holds.iter().filter(|(_, hold)| hold.asked);
+        let selection = |(name, hold): (&String, &Hold)| HeldSelection {
+            name: name.clone(),
+            digests: Vec::new(),
+            placed: Some(hold.placed),
+        };
+        asked.map(selection).collect()
+    }
+
     async fn restart(&mut self) {
-        let keeper = keeper(&self.folder, self.limits, self.mounted.subscribe());
+        let keeper = keeper(&self.folder, self.limits, self.selections(), self.mounted.subscribe());
         std::mem::replace(&mut self.keeper, keeper).store.close().await.expect("closed");
     }
 
@@ -338,6 +403,46 @@ impl World {
         }
     }
 
+    /// What each hold keeps, as who has the keys that are alive can read it.
+    async fn held(&self, name: &str) -> BTreeSet<String> {
+        let (keys, name) = (self.keys.clone(), name.to_owned());
+        let page = move |connection: &rusqlite::Connection| hold::page(connection, &keys, &name, 0, 10_000);
+        let page = self.keeper.store.read(page).await.expect("a page");
+        let number = |json: &[u8]| {
+            let order: serde_json::Value = serde_json::from_slice(json).expect("JSON");
+            order["number"].as_str().expect("a number").to_owned()
+        };
+        page.into_iter().filter_map(|(_, order)| order.ok()).map(|json| number(&json)).collect()
+    }
+
+    async fn check_holds(&mut self) {
+        let (latest, now) = (self.latest(), self.now());
+        let stored: BTreeSet<_> = self.stored().await.into_keys().collect();
+        let names: Vec<_> = self.holds.keys().cloned().collect();
+        for name in names {
+            let opens = self.held(&name).await;
+            let hold = self.holds.get_mut(&name).expect("a hold");
+            hold.over |= hold.until <= latest;
+            let placed = |number: &String| self.orders[number].newest.placed_at;
+            let selected = |number: &String| (hold.placed.from..hold.placed.to).contains(&placed(number));
+            assert!(opens.iter().all(selected), "{name} keeps what it doesn't select");
+            if hold.until <= now || !self.keys.holds().any(|(key, _)| key.name() == name) {
+                assert!(opens.is_empty(), "{name} keeps {opens:?} after its end {}", hold.until);
+            }
+            if hold.over {
+                continue;
+            }
+            let lost: Vec<_> = hold.kept.difference(&opens).collect();
+            assert!(lost.is_empty(), "{name} lost {lost:?} before its end {}", hold.until);
+            if hold.asked {
+                let missing: Vec<_> =
+                    stored.iter().filter(|number| selected(number) && !opens.contains(*number)).collect();
+                assert!(missing.is_empty(), "{name} doesn't keep {missing:?}");
+            }
+            hold.kept = opens;
+        }
+    }
+
     async fn step(&mut self, event: Event) {
         self.happen(event).await;
         self.keep().await;
@@ -349,6 +454,7 @@ impl World {
         self.keeper.look().await.expect("a look");
         self.note();
         self.check().await;
+        self.check_holds().await;
     }
 }
 

@@ -101,7 +101,7 @@ impl World {
     }
 }
 
-async fn secret(space: &Space, name: &str, entries: Value) {
+pub(super) async fn secret(space: &Space, name: &str, entries: Value) {
     apply::<Secret>(space.api(), json!({"metadata": {"name": name}, "stringData": entries})).await;
 }
 
@@ -110,7 +110,7 @@ async fn exists(space: &Space, secret: &str) -> bool {
 }
 
 /// A request by the Secret `case-4711`.
-async fn request(space: &Space, change: &str) {
+pub(super) async fn request(space: &Space, change: &str) {
     create(space, Kind::Erasure, change).await;
 }
 
@@ -120,7 +120,7 @@ async fn status(space: &Space) -> ErasureRequestStatus {
 }
 
 /// Waits until Complete has this reason; gives its message and the status.
-async fn reason(space: &Space, reason: &str) -> (String, ErasureRequestStatus) {
+pub(super) async fn reason(space: &Space, reason: &str) -> (String, ErasureRequestStatus) {
     wait_for(space, reason, async || {
         let status = status(space).await;
         let complete = status.conditions.first()?;

@@ -74,6 +74,8 @@ impl Volume {
 
     fn mount(&self, path: &str, entries: impl Iterator<Item = (String, Vec<u8>)>) {
         let folder: &Path = &self.0.path().join(path.trim_start_matches('/'));
+        // What is in the Secret no more isn't mounted any more.
+        let _absent = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).expect("a folder");
         for (name, bytes) in entries {
             fs::write(folder.join(name), bytes).expect("a file");

@@ -11,6 +11,7 @@ mod drift;
 mod election;
 mod erasures;
 mod faults;
+mod holds;
 mod keyrings;
 mod kubelet;
 mod notices;

@@ -1,6 +1,9 @@
 use ipnet::IpNet;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use url::Url;
+
+use crate::digest::SubjectDigest;
 
 /// The relay's configuration file: everything is resolved, nothing is left to default. An unknown field is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +35,33 @@ pub struct RelayConfig {
     pub egress: Egress,
     /// Collect and deliver nothing; the admin API keeps answering.
     pub suspend: bool,
+    /// What holds select. When they end is the keyring's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HeldSelection>,
+}
+
+/// The orders that a hold selects: those that the digests name, and those that were placed in the range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeldSelection {
+    /// The hold's name, as in the keyring.
+    pub name: String,
+    /// Of orders or buyers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<SubjectDigest>,
+    /// By the marketplace's time of the purchase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<Placed>,
+}
+
+/// A range of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Placed {
+    /// Its first moment.
+    pub from: Timestamp,
+    /// The first that isn't in it any more.
+    pub to: Timestamp,
 }
 
 /// Exactly one marketplace.

@@ -25,7 +25,10 @@ pub struct ErasureAnswer {
     pub matched: u64,
     /// Of them, orders whose personal data was erased.
     pub erased: u64,
-    /// When the last key dies that a copy of them can be sealed under; absent if nothing was found.
+    /// Of those found, orders that holds keep until they end.
+    #[serde(default)]
+    pub held: u64,
+    /// When the last key dies that they, or a copy of them, can be sealed under; absent if nothing was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_until: Option<Timestamp>,
 }

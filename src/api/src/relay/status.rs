@@ -49,6 +49,9 @@ pub struct RelayStatus {
     /// The signed head of the audit log; absent while there is no key to sign it with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Statement>,
+    /// The holds whose keys are mounted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldUse>,
     /// Collecting.
     pub collecting: Activity,
     /// Delivering.
@@ -71,13 +74,27 @@ pub struct KeyringUse {
     /// The oldest volume key that a stored record is wrapped under, and that anything in the database's files still
     /// needs; [`mounted_generation`](Self::mounted_generation) once nothing needs an older one.
     pub oldest_generation: u32,
-    /// When the first epoch key dies that is still in the mount, whatever the relay's own clock says: in the past as
+    /// When the first epoch or hold key dies that is still in the mount, whatever the relay's own clock says: in the past as
     /// long as the kubelet hasn't brought the news of its destruction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_mounted: Option<Timestamp>,
     /// The mount has no key to sign the audit log with, and the relay would know how to use one.
     #[serde(default)]
     pub audit_key_missing: bool,
+}
+
+/// What a hold keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldUse {
+    /// Its name.
+    pub name: String,
+    /// When its key dies.
+    pub until: Timestamp,
+    /// Orders that it keeps.
+    pub orders: u64,
+    /// Everything that it selects is kept.
+    pub complete: bool,
 }
 
 /// How one of the relay's activities goes.

@@ -9,14 +9,18 @@ use kube::{
     runtime::controller::Action,
 };
 use marketrelay_api::{
-    ConditionType, MarketplaceConnection, Reason, RetentionPolicy, RetentionPolicyStatus,
+    ConditionType, MarketplaceConnection, Reason, RetentionPolicy, RetentionPolicySpec,
+    RetentionPolicyStatus,
     connection::{MarketplaceKind, PendingRetention},
     labels,
     policy::{EffectivePerMarketplace, PendingConnections},
 };
 use serde_json::json;
 
-use super::connection::{Context, short_durations};
+use super::{
+    connection::{Context, short_durations},
+    holds::ended,
+};
 use crate::{
     conditions::{Status, Verdict, condition},
     stores::users,
@@ -56,6 +60,15 @@ pub async fn reconcile(policy: Arc<RetentionPolicy>, context: Arc<Context>) -> k
     Ok(Action::requeue(AGAIN))
 }
 
+/// A hold whose end had passed before it was made is told, too.
+fn in_effect(policy: &RetentionPolicySpec, now: Timestamp) -> String {
+    let words = "the policy is in effect for the connections that refer to it";
+    match ended(policy, now).join(", ") {
+        names if names.is_empty() => words.to_owned(),
+        names => format!("{words}; the end of these holds has passed, so they hold nothing: {names}"),
+    }
+}
+
 fn status(
     policy: &RetentionPolicy,
     users: &[Arc<MarketplaceConnection>],
@@ -69,11 +82,7 @@ fn status(
     let verdict = match (problem, &pending) {
         (Some(problem), _) => Verdict::new(Status::False, problem.reason, problem.message),
         (None, Some(sum)) => Verdict::new(Status::True, Reason::ShorteningWaits, sentence(sum, &waiting)),
-        (None, None) => Verdict::new(
-            Status::True,
-            Reason::Ready,
-            "the policy is in effect for the connections that refer to it",
-        ),
+        (None, None) => Verdict::new(Status::True, Reason::Ready, in_effect(&policy.spec, now)),
     };
     let generation = policy.metadata.generation;
     RetentionPolicyStatus {

@@ -27,7 +27,7 @@ impl Keyrings {
         let buckets = vec![0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3_600.0, 86_400.0];
         let lateness = HistogramOpts::new(
             "marketrelay_key_destruction_lateness_seconds",
-            "How long after their time epoch keys were destroyed.",
+            "How long after their time keys of epochs and holds were destroyed.",
         );
         let keyrings = Self {
             destroyed: counters("marketrelay_keys_destroyed_total", "Keys that were destroyed.", &["key"])?,
@@ -62,10 +62,15 @@ impl Keyrings {
         Ok(keyrings)
     }
 
-    /// An epoch key is gone, so many seconds after its time.
-    pub fn destroyed(&self, late_seconds: f64) {
-        self.destroyed.with_label_values(&["epoch"]).inc();
+    /// A key is gone (`epoch`, `hold`), so many seconds after its time.
+    pub fn destroyed(&self, kind: &str, late_seconds: f64) {
+        self.destroyed.with_label_values(&[kind]).inc();
         self.lateness.observe(late_seconds);
+    }
+
+    /// A hold's key is gone before its time.
+    pub fn hold_ended(&self) {
+        self.destroyed.with_label_values(&["hold"]).inc();
     }
 
     /// A volume key is gone.
@@ -89,9 +94,7 @@ impl Keyrings {
                 let Some(held) = keyrings.last(&namespace, &secret.name_any()) else { continue };
                 let connection = secret.labels().get(labels::CONNECTION).map_or("", String::as_str);
                 let values = [namespace.as_str(), connection];
-                if let Some(next) =
-                    held.destroy_at.first().and_then(|at| Timestamp::from_second(at.as_second()).ok())
-                {
+                if let Some(next) = held.first().and_then(|at| Timestamp::from_second(at.as_second()).ok()) {
                     self.next.with_label_values(&values).set(next.as_duration().as_secs_f64());
                 }
                 if held.keyring.is_ok_and(|facts| facts.generations.len() > 1) {

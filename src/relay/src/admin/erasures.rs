@@ -11,7 +11,7 @@ use axum::{
 };
 use marketrelay_api::{
     SubjectDigest,
-    relay::{Erasure, SubjectAnswer},
+    relay::{Erasure, ErasureAnswer, SubjectAnswer},
 };
 use marketrelay_keyring::{Keyring, Limits};
 use marketrelay_mtls::Role;
@@ -89,7 +89,8 @@ async fn erase(
     let request = Request { uid, subject, keyring, limits: admin.erasing.limits, now: admin.clock.now() };
     match admin.store.erase(request).await {
         Ok(answer) => {
-            tracing::info!(matched = answer.matched, erased = answer.erased, "erased on request");
+            let ErasureAnswer { matched, erased, held, .. } = answer;
+            tracing::info!(matched, erased, held, "erased on request");
             admin.erasing.bell.notify_one();
             Json(answer).into_response()
         }

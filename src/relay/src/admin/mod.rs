@@ -199,6 +199,7 @@ impl Admin {
             deliveries_at_risk: counts.deliveries_at_risk,
             keyring,
             audit: self.head().await?,
+            holds: counts.holds,
             collecting: self.collecting.get(),
             delivering: self.delivering.get(),
             keeping_deadlines: self.keeping.get(),

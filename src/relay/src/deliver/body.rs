@@ -261,6 +261,11 @@ fn delivered_line<'a>(line: &'a OrderLine, pii: Option<&'a LinePii>) -> Delivere
     }
 }
 
+/// An order alone, as in its event.
+pub fn render_order(order: &Order) -> Result<Zeroizing<Vec<u8>>> {
+    serde_json::to_vec(&DeliveredOrder::new(order)).map(Zeroizing::new).context(RenderSnafu)
+}
+
 /// Puts rendered events together.
 pub fn render(
     connection_id: &str,

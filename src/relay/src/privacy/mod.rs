@@ -10,6 +10,7 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::relay::HeldSelection;
 use marketrelay_keyring::{Keyring, Limits};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use crate::{
     store::{
         Result, Store, erase,
         generation::{self, Table},
-        known, reduce,
+        hold, known, reduce,
         reseal::{self, Moved, Terms},
     },
 };
@@ -52,6 +53,8 @@ pub struct Keeper {
     pub limits: Limits,
     /// How long audit records are kept.
     pub audit_retention: SignedDuration,
+    /// What holds select.
+    pub holds: Arc<[HeldSelection]>,
     /// The mounted keyring.
     pub keyring: watch::Receiver<Mounted<Keyring>>,
     /// Rung when orders were stored.
@@ -75,6 +78,8 @@ pub struct Done {
     compared: Option<(Arc<Keyring>, Timestamp)>,
     /// What was kept of the audit log's own.
     audited: audit::Kept,
+    /// Holds have what they select, with this keyring.
+    held: Option<Arc<Keyring>>,
 }
 
 impl Keeper {
@@ -95,6 +100,7 @@ impl Keeper {
     /// Does everything that is due; says when the next thing is.
     pub async fn look(&mut self) -> Result<Option<Timestamp>> {
         self.anonymise().await?;
+        self.forget_holds().await?;
         let mounted = self.keyring.borrow_and_update().clone();
         let waiting = match mounted {
             Ok(keyring) => self.with_keys(&keyring).await?,
@@ -113,10 +119,12 @@ impl Keeper {
     /// What can be done with usable keys only; the first deadline that waits for its key.
     async fn with_keys(&mut self, keyring: &Arc<Keyring>) -> Result<Option<Timestamp>> {
         self.keep_audit(keyring).await?;
+        // What a hold wants to keep comes before what a shorter retention lets go.
+        let unheld = self.hold(keyring).await?;
         let moved = self.reseal(keyring).await?;
         let left = self.replace_volume_key(keyring).await?;
         let now = self.clock.now();
-        match moved.unreadable + left {
+        match moved.unreadable + left + unheld {
             0 => self.reporter.succeed(now),
             orders => {
                 let message = format!(
@@ -126,6 +134,49 @@ impl Keeper {
             }
         }
         Ok(moved.waiting)
+    }
+
+    /// Keeps what holds select under their own keys; says how many orders can't be opened.
+    async fn hold(&mut self, keyring: &Arc<Keyring>) -> Result<usize> {
+        if self.done.held.as_ref().is_some_and(|with| Arc::ptr_eq(with, keyring)) {
+            return Ok(0);
+        }
+        let (keys, holds) = (keyring.clone(), self.holds.clone());
+        self.store.write(move |connection| hold::settle(connection, &keys, &holds)).await?;
+        self.forget_holds().await?;
+        let ids = self.store.read(hold::missing).await?;
+        let mut unreadable = 0;
+        for batch in ids.chunks(BATCH) {
+            if self.stop.is_cancelled() {
+                return Ok(unreadable);
+            }
+            let (batch, keys) = (batch.to_vec(), keyring.clone());
+            unreadable += self.store.write(move |connection| hold::keep(connection, &batch, &keys)).await?;
+        }
+        let (keys, complete) = (keyring.clone(), unreadable == 0);
+        self.store.write(move |connection| hold::confirm(connection, &keys, complete)).await?;
+        if !ids.is_empty() {
+            tracing::info!(orders = ids.len() - unreadable, "held");
+        }
+        self.done.held = complete.then(|| keyring.clone());
+        Ok(unreadable)
+    }
+
+    /// Forgets what holds kept whose end has come by our own clock.
+    async fn forget_holds(&mut self) -> Result<()> {
+        let mut rows = 0;
+        while !self.stop.is_cancelled() {
+            let now = self.clock.now();
+            match self.store.write(move |connection| hold::forget_ended(connection, now, BATCH)).await? {
+                0 => break,
+                gone => rows += gone,
+            }
+            self.done.truncated = false;
+        }
+        if rows > 0 {
+            tracing::info!(rows, "holds have ended");
+        }
+        Ok(())
     }
 
     /// Reduces every order whose key's time has come by our own clock.

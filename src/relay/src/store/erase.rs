@@ -1,7 +1,10 @@
 //! Erasing on request: orders lose their personal data, stay away when they are collected again, and the destination is
 //! told.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::{SubjectDigest, relay::ErasureAnswer};
@@ -11,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use snafu::{ResultExt, ensure};
 
 use super::{
-    LogInUseSnafu, Prepared, Result, SealSnafu, Store, UnreadableSnafu, generation, outbox, read_order,
+    LogInUseSnafu, Prepared, Result, SealSnafu, Store, UnreadableSnafu, generation, hold, outbox, read_order,
     reduce,
 };
 use crate::audit::{self, Action, Actor, Deed, Tally};
@@ -67,14 +70,18 @@ fn erase(connection: &Connection, request: &Request) -> Result<ErasureAnswer> {
     generation::check(connection, &request.keyring)?;
     let orders = find(connection, &request.subject)?;
     let tally = Tally::begin(connection)?;
-    let mut sealed_until = None;
+    let held = held(connection, &request.subject, &orders)?;
+    let mut sealed_until = held.values().copied().max();
+    let mut matched: BTreeSet<_> = held.keys().copied().collect();
     for id in &orders {
-        let destroy_at = erase_order(connection, *id, request)?;
-        sealed_until = sealed_until.max(Some(destroy_at.as_second()));
+        let row = erase_order(connection, *id, request)?;
+        matched.insert(row.number_digest);
+        sealed_until = sealed_until.max(Some(row.destroy_at.as_second()));
     }
     let answer = ErasureAnswer {
-        matched: orders.len() as u64,
+        matched: matched.len() as u64,
         erased: orders.len() as u64,
+        held: held.len() as u64,
         sealed_until: sealed_until.and_then(|at| Timestamp::from_second(at).ok()),
     };
     note(connection, request, &answer)?;
@@ -85,13 +92,14 @@ fn erase(connection: &Connection, request: &Request) -> Result<ErasureAnswer> {
 }
 
 fn answered(connection: &Connection, uid: &str) -> Result<Option<ErasureAnswer>> {
-    let mut statement =
-        connection.prepare_cached("SELECT matched, erased, sealed_until FROM erasures WHERE uid = ?1")?;
+    let mut statement = connection
+        .prepare_cached("SELECT matched, erased, sealed_until, held FROM erasures WHERE uid = ?1")?;
     let answer = statement.query_row([uid], |row| {
         let until: Option<i64> = row.get(2)?;
         Ok(ErasureAnswer {
             matched: row.get(0)?,
             erased: row.get(1)?,
+            held: row.get(3)?,
             sealed_until: until.and_then(|at| Timestamp::from_second(at).ok()),
         })
     });
@@ -101,11 +109,12 @@ fn answered(connection: &Connection, uid: &str) -> Result<Option<ErasureAnswer>>
 fn note(connection: &Connection, request: &Request, answer: &ErasureAnswer) -> Result<()> {
     let forget_at = (request.now + REPEATED).max(answer.sealed_until.unwrap_or(Timestamp::MIN));
     connection.execute(
-        "INSERT INTO erasures (uid, matched, erased, sealed_until, forget_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO erasures (uid, matched, erased, held, sealed_until, forget_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
             request.uid,
             answer.matched,
             answer.erased,
+            answer.held,
             answer.sealed_until.map(Timestamp::as_second),
             forget_at.as_millisecond()
         ],
@@ -133,6 +142,24 @@ fn find(connection: &Connection, subject: &[SubjectDigest]) -> Result<BTreeSet<i
     Ok(found)
 }
 
+/// Orders with the subject in them that holds keep, by their number, and until when.
+fn held(
+    connection: &Connection,
+    subject: &[SubjectDigest],
+    orders: &BTreeSet<i64>,
+) -> Result<BTreeMap<[u8; 32], i64>> {
+    let mut asked = subject.to_vec();
+    for id in orders {
+        asked.push(SubjectDigest::Order(row(connection, *id)?.number_digest));
+    }
+    let mut held = BTreeMap::new();
+    for kept in hold::find(connection, &asked)? {
+        let until = held.entry(kept.number_digest).or_insert(kept.until);
+        *until = kept.until.max(*until);
+    }
+    Ok(held)
+}
+
 struct Row {
     number_digest: [u8; 32],
     revision: u64,
@@ -142,9 +169,9 @@ struct Row {
     destroy_at: DestroyAt,
 }
 
-/// Takes an order away, keeps it away, and puts the event for the destination into the outbox. Says when the last key of
-/// a copy of it dies.
-fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<DestroyAt> {
+/// Takes an order away, keeps it away, and puts the event for the destination into the outbox. What holds keep of it
+/// stays.
+fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<Row> {
     let row = row(connection, id)?;
     let number = number(connection, id, request)?;
     take_away(connection, id)?;
@@ -156,7 +183,7 @@ fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<De
             connection.execute("UPDATE relay SET given_up = given_up + 1", [])?;
         }
     }
-    Ok(row.destroy_at)
+    Ok(row)
 }
 
 /// Reduces the order to what identifies nobody; its waiting event isn't given up but replaced.

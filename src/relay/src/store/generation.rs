@@ -2,8 +2,8 @@
 //! comes after.
 
 use jiff::Timestamp;
-use marketrelay_keyring::{DestroyAt, Keyring, RecordKind, RecordRef};
-use rusqlite::{Connection, params};
+use marketrelay_keyring::{DestroyAt, HeldRef, HoldId, Keyring, OpenError, RecordKind, RecordRef};
+use rusqlite::{Connection, Row, params};
 use snafu::ensure;
 
 use super::{OlderKeyringSnafu, Result};
@@ -56,24 +56,43 @@ pub enum Table {
     Orders,
     /// The numbers of erased orders that the destination hasn't been told of.
     ErasedOrders,
+    /// What holds keep.
+    HeldOrders,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Orders, Self::ErasedOrders];
+    pub const ALL: [Self; 3] = [Self::Orders, Self::ErasedOrders, Self::HeldOrders];
 
     fn name(self) -> &'static str {
         match self {
             Self::Orders => "orders",
             Self::ErasedOrders => "erased_orders",
+            Self::HeldOrders => "held_orders",
         }
     }
 
-    fn kind(self) -> RecordKind {
+    /// The column that says under which key a record is.
+    fn key(self) -> &'static str {
         match self {
+            Self::Orders | Self::ErasedOrders => "destroy_at",
+            Self::HeldOrders => "(SELECT key_id FROM holds WHERE id = hold_id)",
+        }
+    }
+
+    /// The record's wrap under the newest volume key.
+    fn rewrap(self, row: &Row<'_>, keyring: &Keyring) -> Result<Result<Vec<u8>, OpenError>> {
+        let (wrap, generation): (Vec<u8>, u32) = (row.get(3)?, row.get(4)?);
+        let kind = match self {
             Self::Orders => RecordKind::Order,
             Self::ErasedOrders => RecordKind::ErasedOrder,
-        }
+            Self::HeldOrders => {
+                let hold = HoldId::from(row.get::<_, [u8; 32]>(2)?);
+                return Ok(keyring.rewrap_held(HeldRef { hold, revision: row.get(1)? }, &wrap, generation));
+            }
+        };
+        let destroy_at = DestroyAt::from_second(row.get(2)?);
+        Ok(keyring.rewrap(RecordRef { kind, revision: row.get(1)?, destroy_at }, &wrap, generation))
     }
 }
 
@@ -86,9 +105,9 @@ pub fn rewrap(
     most: usize,
 ) -> Result<Option<Rewrapped>> {
     let newest = keyring.volume_generation();
-    let name = table.name();
+    let (name, key) = (table.name(), table.key());
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT id, revision, destroy_at, pii_key, volume_generation FROM {name}
+        "SELECT id, revision, {key}, pii_key, volume_generation FROM {name}
          WHERE id > ?1 AND volume_generation < ?2 ORDER BY id LIMIT ?3"
     ))?;
     let mut update = connection
@@ -96,13 +115,8 @@ pub fn rewrap(
     let mut rows = statement.query(params![after, newest, most])?;
     let (mut found, mut wraps) = (Rewrapped::default(), Vec::new());
     while let Some(row) = rows.next()? {
-        let record = RecordRef {
-            kind: table.kind(),
-            revision: row.get(1)?,
-            destroy_at: DestroyAt::from_second(row.get(2)?),
-        };
         found.last = row.get(0)?;
-        match keyring.rewrap(record, &row.get::<_, Vec<u8>>(3)?, row.get(4)?) {
+        match table.rewrap(row, keyring)? {
             Ok(wrap) => wraps.push((found.last, wrap)),
             Err(_) => found.left += 1,
         }

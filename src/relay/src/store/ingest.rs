@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 use snafu::{ResultExt, ensure};
 
 use super::{
-    KeyringTooShortSnafu, Prepared, Result, SealSnafu, UnreadableSnafu, erase, generation, known, outbox,
+    KeyringTooShortSnafu, Prepared, Result, SealSnafu, UnreadableSnafu, erase, generation, hold, known,
+    outbox,
     prepared::Columns,
     reduce,
     remainder::Remainder,
@@ -136,6 +137,7 @@ fn store(
             sealed.map_err(|error| UnreadableSnafu { reason: error.to_string() }.build())?;
             outbox::supersede(connection, row.id)?;
             outbox::put(connection, row.id, row.revision + 1, now)?;
+            keep_held(connection, row.id, keyring)?;
             return Ok(Change::Changed);
         }
         Some(row) => row.revision + 1,
@@ -156,7 +158,14 @@ fn store(
     write_lines(connection, id, &order.columns)?;
     erase::write_people(connection, id, &order.other_buyer_digests)?;
     outbox::put(connection, id, revision, now)?;
+    keep_held(connection, id, keyring)?;
     Ok(if existing.is_some() { Change::Changed } else { Change::New })
+}
+
+/// The order was sealed just now, so it can be opened.
+fn keep_held(connection: &Connection, id: i64, keyring: &Keyring) -> Result<()> {
+    let kept = hold::keep_order(connection, id, keyring)?;
+    kept.map_err(|error| UnreadableSnafu { reason: error.to_string() }.build())
 }
 
 /// Reduces a stored order to what is left of its newest state.

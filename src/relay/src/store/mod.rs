@@ -4,6 +4,7 @@ pub mod affected;
 pub mod delivery;
 pub mod erase;
 pub mod generation;
+pub mod hold;
 pub mod ingest;
 pub mod known;
 pub(crate) mod open;
@@ -127,6 +128,14 @@ impl Store {
             writer: Thread::start("store-writer", writing)?,
             reader: Thread::start("store-reader", reading)?,
         })
+    }
+
+    /// Opens the database of a relay that runs, to read only; in a short transaction, since the relay can't empty its
+    /// write-ahead log meanwhile.
+    pub fn beside(folder: &Path, key: &SecretKey, id: &ConnectionId) -> Result<Connection> {
+        let reading = open::reader(&folder.join("marketrelay.db"), key)?;
+        open::check(&reading, id)?;
+        Ok(reading)
     }
 
     /// Runs `job` in the writer's thread, in one transaction that is rolled back if it fails.

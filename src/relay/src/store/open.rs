@@ -53,14 +53,19 @@ fn open(path: &Path, key: &SecretKey, flags: OpenFlags, cache: u32) -> Result<Co
 
 /// Writes the connection's id into a new database, and checks that of an existing one.
 pub(super) fn claim(connection: &Connection, id: &ConnectionId) -> Result<()> {
+    if !check(connection, id)? {
+        connection.execute("INSERT INTO relay (id, connection_id) VALUES (1, ?1)", [id.as_str()])?;
+    }
+    Ok(())
+}
+
+/// Checks the connection's id; false if there is none yet.
+pub(super) fn check(connection: &Connection, id: &ConnectionId) -> Result<bool> {
     let found: Option<String> =
         connection.query_row("SELECT connection_id FROM relay", [], |row| row.get(0)).optional()?;
-    if let Some(found) = found {
-        ensure!(found == id.as_str(), OtherConnectionSnafu { found, expected: id.as_str() });
-        return Ok(());
-    }
-    connection.execute("INSERT INTO relay (id, connection_id) VALUES (1, ?1)", [id.as_str()])?;
-    Ok(())
+    let Some(found) = found else { return Ok(false) };
+    ensure!(found == id.as_str(), OtherConnectionSnafu { found, expected: id.as_str() });
+    Ok(true)
 }
 
 /// Writes the digest key's check into a new database, and compares that of an existing one.

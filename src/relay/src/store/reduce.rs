@@ -29,11 +29,12 @@ pub fn due(connection: &Connection, now: Timestamp, most: usize) -> Result<usize
     Ok(due.len())
 }
 
-/// When the next key's time comes that an order is sealed under, or the number of an erased one.
+/// When the next key's time comes that an order is sealed under, the number of an erased one, or what a hold keeps.
 pub fn next(connection: &Connection) -> Result<Option<Timestamp>> {
     let second: Option<i64> = connection.query_row(
         "SELECT min(next) FROM (SELECT min(destroy_at) AS next FROM orders
-                                UNION ALL SELECT min(destroy_at) FROM erased_orders)",
+                                UNION ALL SELECT min(destroy_at) FROM erased_orders
+                                UNION ALL SELECT min(until) FROM holds)",
         [],
         |row| row.get(0),
     )?;

@@ -6,10 +6,11 @@ use snafu::ensure;
 use super::{NewerSchemaSnafu, StoreError};
 
 /// Migration `n` brings `PRAGMA user_version` from `n` to `n + 1`.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001_orders_and_outbox.sql"),
     include_str!("migrations/0002_anonymised.sql"),
     include_str!("migrations/0003_erasures.sql"),
+    include_str!("migrations/0004_holds.sql"),
     include_str!("migrations/0005_audit.sql"),
 ];
 

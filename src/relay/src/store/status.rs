@@ -1,6 +1,7 @@
 //! What the database holds, in numbers.
 
 use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::relay::HoldUse;
 use rusqlite::Connection;
 
 use super::Result;
@@ -34,6 +35,8 @@ pub struct Counts {
     pub deliveries_at_risk: u64,
     /// The oldest volume key that anything in the database's files needs, once that was made sure.
     pub oldest_generation: Option<u32>,
+    /// The holds whose end hasn't come.
+    pub holds: Vec<HoldUse>,
 }
 
 /// Reducing what is due takes a moment.
@@ -70,8 +73,25 @@ pub fn counts(connection: &Connection, now: Timestamp, at_risk: SignedDuration) 
                 given_up: row.get(7)?,
                 deliveries_at_risk: row.get(11)?,
                 oldest_generation: row.get(9)?,
+                holds: Vec::new(),
             })
         },
     )?;
-    Ok(counts)
+    Ok(Counts { holds: holds(connection, now)?, ..counts })
+}
+
+fn holds(connection: &Connection, now: Timestamp) -> Result<Vec<HoldUse>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, until, complete, (SELECT count(*) FROM held_orders WHERE hold_id = holds.id)
+         FROM holds WHERE until > ?1 ORDER BY name, until",
+    )?;
+    let rows = statement.query_map([now.as_second()], |row| {
+        Ok(HoldUse {
+            name: row.get(0)?,
+            until: Timestamp::from_second(row.get(1)?).unwrap_or(Timestamp::MAX),
+            complete: row.get(2)?,
+            orders: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -171,6 +171,7 @@ impl Delivery {
             store: self.store.clone(),
             limits,
             audit_retention: DAY * 400,
+            holds: Arc::default(),
             keyring: self.keyring.subscribe(),
             bell: Arc::default(),
             reporter: Reporter::new("keepingDeadlines"),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use marketrelay_keyring::{Keyring, SecretKey};
+use jiff::Timestamp;
+use marketrelay_keyring::{DestroyAt, HoldKey, Keyring, SecretKey};
 
 fn read(entries: &BTreeMap<String, Vec<u8>>) -> Keyring {
     let entries = entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
@@ -15,6 +16,24 @@ pub fn with_volume(keyring: &Keyring, generation: u32) -> Keyring {
     let key = SecretKey::generate().expect("a key");
     assert!(entries.insert(format!("volume.{generation}"), key.expose().to_vec()).is_none());
     read(&entries)
+}
+
+/// With the key of a hold.
+pub fn with_hold(keyring: &Keyring, name: &str, until: Timestamp) -> Keyring {
+    let mut keyring = keyring.clone();
+    let hold = HoldKey::new(name, DestroyAt::from_second(until.as_second())).expect("a name");
+    keyring.add_hold(hold).expect("a key");
+    keyring
+}
+
+/// Without the keys of a hold.
+pub fn without_hold(keyring: &Keyring, name: &str) -> Keyring {
+    let mut keyring = keyring.clone();
+    let keys: Vec<_> = keyring.holds().map(|(key, _)| key.clone()).filter(|key| key.name() == name).collect();
+    for key in &keys {
+        keyring.remove_hold(key);
+    }
+    keyring
 }
 
 /// Without the volume key of this generation.

@@ -71,6 +71,7 @@ fn config(sandbox: &Sandbox, marketplace: MarketplaceSettings) -> RelayConfig {
             extra_ca_certificates: sandbox.ca.clone(),
         },
         suspend: false,
+        holds: Vec::new(),
     }
 }
 

@@ -121,5 +121,6 @@ pub fn status(
         relay: None,
         retention: None,
         audit: before.audit,
+        holds: Vec::new(),
     }
 }

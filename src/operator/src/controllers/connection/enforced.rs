@@ -102,7 +102,7 @@ fn disagreement(clocks: Clocks) -> String {
 
 /// How long the first key has outlived its time, if that is too long.
 fn late(facts: &KeyringFacts, now: Timestamp) -> Option<SignedDuration> {
-    let first = Timestamp::from_second(facts.destroy_at.first()?.as_second()).ok()?;
+    let first = Timestamp::from_second(facts.first()?.as_second()).ok()?;
     let late = now.duration_since(first);
     (late >= LATE).then(|| whole(late))
 }
@@ -178,6 +178,7 @@ mod tests {
         KeyringFacts {
             id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
             destroy_at: vec![DestroyAt::from_second(NOW + first)],
+            holds: Vec::new(),
             generations: generations.to_vec(),
             volume_key_since: Some(at(NOW + since)),
             key_epoch: SignedDuration::from_hours(24),
@@ -200,6 +201,7 @@ mod tests {
             anonymised: 0,
             overdue,
             given_up: 0,
+            holds: Vec::new(),
             keyring: Some(KeyringUse {
                 mounted_generation: 1,
                 oldest_generation: 1,

@@ -98,6 +98,7 @@ mod tests {
             deliveries_at_risk: 0,
             keyring: None,
             audit,
+            holds: Vec::new(),
             collecting: Activity::default(),
             delivering: Activity::default(),
             keeping_deadlines: Activity::default(),

@@ -4,6 +4,7 @@ mod apply;
 pub(crate) mod children;
 mod closure;
 mod enforced;
+mod held;
 pub mod in_force;
 mod intact;
 mod keys;
@@ -50,7 +51,7 @@ use crate::{
 use closure::Stage;
 use in_force::Terms;
 use status::{Found, Relay};
-pub use validate::short_durations;
+pub use validate::{asked, short_durations};
 
 /// Of a new connection the children come first, those of all others too; their events bring the reconcile that writes
 /// its status, or this does.
@@ -176,7 +177,7 @@ async fn maintain(
     let validation = validate::validate(&loaded, &context.config);
     let in_force = settle::settle(context, &mut loaded, validation.wanted, now).await.context(StatusSnafu)?;
     let connection = loaded.connection.clone();
-    let encrypted = validation.encrypted;
+    let (encrypted, asked) = (validation.encrypted, validation.asked);
     let wanted = Wanted { validated: validation.result, terms: in_force.as_ref().map(|one| &one.terms) };
     let (children, mut built) = Box::pin(build(context, loaded, wanted, now)).await?;
     if built.is_new {
@@ -197,6 +198,7 @@ async fn maintain(
         config_digest: built.config_digest,
         keyring: built.keyring,
         in_force,
+        asked,
         clocks: enforced::Clocks { agree: context.clock.agrees(), ahead: context.clock.ahead() },
     };
     let status = status::status(found, now);

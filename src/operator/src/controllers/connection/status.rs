@@ -10,12 +10,13 @@ use marketrelay_api::{
 
 use super::{
     enforced::{Clocks, Enforced, enforced},
+    held,
     in_force::InForce,
     intact::intact,
 };
 use crate::{
     conditions::{Status, Verdict, condition, find},
-    controllers::keyring::facts::KeyringFacts,
+    controllers::{holds::Asked, keyring::facts::KeyringFacts},
     problem::Problem,
 };
 
@@ -54,6 +55,8 @@ pub struct Found<'a> {
     pub keyring: Option<KeyringFacts>,
     /// The retention in force; `None`: none ever was.
     pub in_force: Option<InForce>,
+    /// What the policy asks of holds.
+    pub asked: Asked,
     /// The operator's and the API server's.
     pub clocks: Clocks,
 }
@@ -95,8 +98,11 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         (ConditionType::RetentionEnforced, enforced.verdict),
         (ConditionType::AuditIntact, intact),
     ];
+    let holds = held::holds(&found.asked, keyring, &found.relay, &before.holds, now);
+    let held = held::condition(&holds, keyring).map(|verdict| (ConditionType::Held, verdict));
     let conditions = verdicts
         .into_iter()
+        .chain(held)
         .map(|(kind, verdict)| condition(kind, verdict, &before.conditions, generation, now))
         .collect();
     let relay = match &found.relay {
@@ -112,6 +118,7 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         relay,
         retention: found.in_force.map(|in_force| retention(in_force, keyring.as_ref(), now)),
         audit,
+        holds,
     }
 }
 
@@ -277,8 +284,13 @@ fn seconds(at: Timestamp) -> Time {
 }
 
 fn retention(in_force: InForce, keyring: Option<&KeyringFacts>, now: Timestamp) -> RetentionInEffect {
-    let live = keyring.iter().flat_map(|facts| facts.destroy_at.iter()).filter(|at| !at.is_due(now));
-    let next = live.clone().next().and_then(|at| Timestamp::from_second(at.as_second()).ok());
+    let of = |facts: &KeyringFacts| {
+        let holds = facts.holds.iter().map(marketrelay_keyring::HoldKey::destroy_at);
+        facts.destroy_at.iter().copied().chain(holds).collect()
+    };
+    let keys: Vec<_> = keyring.map_or_else(Vec::new, of);
+    let live = keys.into_iter().filter(|at| !at.is_due(now));
+    let next = live.clone().min().and_then(|at| Timestamp::from_second(at.as_second()).ok());
     in_force.recorded(i64::try_from(live.count()).unwrap_or(i64::MAX), next.map(Time))
 }
 
@@ -294,7 +306,8 @@ pub fn is_worth_writing(
     }
     let figures = |status: &MarketplaceConnectionStatus| {
         let relay = status.relay.clone().map(|relay| RelayFigures { read_at: None, ..relay });
-        (relay, status.retention.clone(), status.audit.as_ref().map(|audit| audit.sequence))
+        let audit = status.audit.as_ref().map(|audit| audit.sequence);
+        (relay, status.retention.clone(), audit, status.holds.clone())
     };
     // A key that was announced as the next one is dead.
     let next = before.retention.as_ref().and_then(|retention| retention.next_key_destruction.as_ref());
@@ -312,6 +325,7 @@ fn without_figures(status: &MarketplaceConnectionStatus) -> MarketplaceConnectio
     let mut status = status.clone();
     status.relay = None;
     status.audit = None;
+    status.holds.iter_mut().for_each(|hold| hold.orders = None);
     if let Some(retention) = &mut status.retention {
         retention.keys_live = 0;
         retention.next_key_destruction = None;

@@ -10,8 +10,8 @@ use marketrelay_api::{
     labels,
     quantity::quantity,
     relay::{
-        AmazonSettings, BatchLimits, BolSettings, EbaySettings, MarketplaceEndpoints, MarketplaceSettings,
-        WebhookConfig,
+        AmazonSettings, BatchLimits, BolSettings, EbaySettings, HeldSelection, MarketplaceEndpoints,
+        MarketplaceSettings, WebhookConfig,
     },
 };
 
@@ -19,7 +19,12 @@ use super::{
     in_force::Terms,
     load::{Class, Loaded},
 };
-use crate::{encryption, problem::Problem};
+use crate::{
+    controllers::holds::{Asked, selections},
+    encryption,
+    problem::Problem,
+    stores::Stores,
+};
 
 /// A connection that can be built.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +49,8 @@ pub struct Validated {
     pub webhook: WebhookConfig,
     /// How long audit records are kept, in seconds.
     pub audit_retention_seconds: i64,
+    /// What holds select.
+    pub holds: Vec<HeldSelection>,
     /// Seconds.
     pub poll_interval_seconds: u64,
     /// Seconds.
@@ -64,6 +71,8 @@ pub struct Validation {
     pub encrypted: Result<String, Problem>,
     /// The retention that is wanted; `None` if the connection can't be built.
     pub wanted: Option<Terms>,
+    /// What the policy asks of holds.
+    pub asked: Asked,
 }
 
 /// Pure.
@@ -94,6 +103,7 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
             signing: connection.spec.destination.webhook.signing_secret_ref.name.clone(),
             webhook,
             audit_retention_seconds: policy.audit_retention.as_secs(),
+            holds: selections(&policy),
             poll_interval_seconds: connection.spec.poll_interval.as_secs().unsigned_abs(),
             lookback_seconds: connection.spec.lookback.as_secs().unsigned_abs(),
             suspend: connection.spec.suspend,
@@ -102,7 +112,14 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
         }),
         _ => Err(problems),
     };
-    Validation { wanted: result.is_ok().then_some(wanted), result, encrypted }
+    Validation { wanted: result.is_ok().then_some(wanted), result, encrypted, asked: Asked::by(&policy) }
+}
+
+/// What a connection's policy asks of holds; nothing if it can't be used: what is held stays so.
+pub fn asked(connection: &MarketplaceConnection, stores: &Stores, config: &OperatorConfig) -> Asked {
+    let mut problems = Vec::new();
+    let policy = policy(connection, stores.policy(connection).as_deref(), config, &mut problems);
+    if problems.is_empty() { Asked::by(&policy) } else { Asked::default() }
 }
 
 fn policy(

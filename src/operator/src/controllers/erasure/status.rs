@@ -60,6 +60,7 @@ pub(super) fn status(
     let status = ErasureRequestStatus {
         matched: sum(|at| at.matched),
         erased: sum(|at| at.erased),
+        held: sum(|at| at.held),
         completed_at: complete.then(|| Time(seconds(now))),
         sealed_copies_until: before.max(sealed).map(Time),
         // The subject isn't kept longer than it is needed.
@@ -79,13 +80,20 @@ fn connections(
     answers: Answers,
 ) -> Vec<ErasureAtConnection> {
     let pending = |state| {
-        move |name: &String| ErasureAtConnection { name: name.clone(), state, matched: None, erased: None }
+        move |name: &String| ErasureAtConnection {
+            name: name.clone(),
+            state,
+            matched: None,
+            erased: None,
+            held: None,
+        }
     };
     let answered = answers.into_iter().map(|(name, answer)| ErasureAtConnection {
         name,
         state: ErasureState::Erased,
         matched: Some(count(answer.matched)),
         erased: Some(count(answer.erased)),
+        held: Some(count(answer.held)),
     });
     let confirmed = known.connections.iter().filter(|at| at.state == ErasureState::Erased).cloned();
     let mut all: Vec<_> = confirmed.chain(answered).collect();
@@ -124,16 +132,25 @@ fn verdict(connections: &[ErasureAtConnection]) -> Verdict {
         );
         return Verdict::new(Status::False, Reason::VolumeRetained, message);
     }
-    match connections.iter().filter_map(|at| at.erased).sum::<i64>() {
-        0 => Verdict::new(
+    let sum = |of: fn(&ErasureAtConnection) -> Option<i64>| connections.iter().filter_map(of).sum::<i64>();
+    match (sum(|at| at.erased), sum(|at| at.held)) {
+        (0, 0) => Verdict::new(
             Status::True,
             Reason::SubjectUnknown,
             "no order with this subject is stored in any of the connections: nothing was to be erased",
         ),
-        orders => Verdict::new(
+        (orders, 0) => Verdict::new(
             Status::True,
             Reason::Erased,
             format!("the personal data of {orders} orders is erased, and the destinations are told"),
+        ),
+        (orders, held) => Verdict::new(
+            Status::True,
+            Reason::Held,
+            format!(
+                "the personal data of {orders} orders is erased, and the destinations are told; holds keep {held} of the \
+                 orders that were found until they end (status.holds of the connections)"
+            ),
         ),
     }
 }
@@ -183,7 +200,7 @@ mod tests {
 
     fn answer(name: &str, orders: u64, until: Option<i64>) -> (String, ErasureAnswer) {
         let sealed_until = until.map(|second| Timestamp::from_second(second).expect("in range"));
-        (name.to_owned(), ErasureAnswer { matched: orders, erased: orders, sealed_until })
+        (name.to_owned(), ErasureAnswer { matched: orders, erased: orders, held: 0, sealed_until })
     }
 
     fn after(known: &ErasureRequestStatus, validated: &Validated, answers: Answers) -> ErasureRequestStatus {
@@ -225,5 +242,16 @@ mod tests {
         let unknown = after(&none, &validated(&["bol"], &[]), vec![answer("bol", 0, None)]);
         assert_eq!((reason(&unknown), unknown.erased), (("True", "SubjectUnknown"), Some(0)));
         assert_eq!(unknown.sealed_copies_until, None);
+    }
+
+    #[test]
+    fn what_holds_keep_is_told_and_completes_the_request_all_the_same() {
+        let (name, answer) = answer("bol", 2, Some(90));
+        let answer = ErasureAnswer { matched: 3, held: 2, ..answer };
+        let status = after(&ErasureRequestStatus::default(), &validated(&["bol"], &[]), vec![(name, answer)]);
+        assert_eq!((reason(&status), status.held), (("True", "Held"), Some(2)));
+        assert!(status.conditions[0].message.contains("2 of the orders"), "{}", status.conditions[0].message);
+        let known = [status.connections[0].matched, status.connections[0].erased, status.connections[0].held];
+        assert_eq!(known, [Some(3), Some(2), Some(2)]);
     }
 }

@@ -13,17 +13,34 @@ use crate::secrets::wipe;
 
 /// Does it, and says how many keys it made.
 pub fn change(secret: &mut Secret, step: &Step, seen: &Seen) -> Result<usize, KeyringError> {
-    if let Step::Destroy(names) = step {
-        // By name alone: a keyring that can't be used loses its keys too.
+    // By name alone: a keyring that can't be used loses its keys too.
+    let due: Option<Vec<String>> = match step {
+        Step::Destroy(epochs) => Some(epochs.iter().map(ToString::to_string).collect()),
+        Step::DestroyHolds(holds) => Some(holds.iter().map(ToString::to_string).collect()),
+        _ => None,
+    };
+    if let Some(names) = due {
         let data = secret.data.get_or_insert_default();
-        for mut key in names.iter().filter_map(|at| data.remove(&at.to_string())) {
+        for mut key in names.iter().filter_map(|name| data.remove(name)) {
             key.0.zeroize();
         }
         return Ok(0);
     }
     let mut keyring = parse(secret)?;
     let made = match step {
-        Step::Destroy(_) => 0,
+        Step::Destroy(_) | Step::DestroyHolds(_) => 0,
+        Step::EndHold(hold) => {
+            keyring.remove_hold(hold);
+            0
+        }
+        Step::MoveHold(hold, until) => {
+            keyring.move_hold(hold, *until);
+            0
+        }
+        Step::AddHold(hold) => {
+            keyring.add_hold(hold.clone())?;
+            1
+        }
         Step::Extend(retention) => {
             let from = seen.unreached;
             keyring.extend(grid(keyring.connection_id(), retention), from, horizon(retention, from))?

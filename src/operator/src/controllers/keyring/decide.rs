@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::relay::{KeyringUse, Retention};
-use marketrelay_keyring::DestroyAt;
+use marketrelay_keyring::{DestroyAt, HoldKey};
 
 use super::facts::{Held, KeyringFacts, key_epoch, reaches};
+use crate::controllers::holds::{Asked, MOST, last};
 
 /// Nothing that is due waits for this: only a clock that was set, or a policy that became known in between.
 const LOOK: Duration = Duration::from_mins(1);
@@ -19,6 +20,8 @@ const LOOK_SOON: Duration = Duration::from_secs(5);
 pub struct Seen {
     /// The retention in force; `None`: there is no connection, or none was ever in force.
     pub retention: Option<Retention>,
+    /// What the policy asks of holds; nothing if there is no connection, or its policy can't be used.
+    pub holds: Asked,
     /// The last word of the keyring's own relay.
     pub relay: Option<KeyringUse>,
     /// By our clock.
@@ -34,6 +37,14 @@ pub struct Seen {
 pub enum Step {
     /// Epoch keys whose time has come.
     Destroy(Vec<DestroyAt>),
+    /// Keys of holds whose time has come.
+    DestroyHolds(Vec<HoldKey>),
+    /// The key of a hold that may end before its time.
+    EndHold(HoldKey),
+    /// A hold's key is to be destroyed at another second.
+    MoveHold(HoldKey, DestroyAt),
+    /// A hold has no key yet.
+    AddHold(HoldKey),
     /// Volume keys below this generation: the relay needs them no more.
     DropVolumeKeys(u32),
     /// The keyring runs short of epoch keys.
@@ -47,12 +58,17 @@ pub enum Step {
 /// What is due before anything else, whatever else is known: the keys whose time has come.
 pub fn due(held: &Held, seen: &Seen) -> Option<Step> {
     let due: Vec<_> = held.destroy_at.iter().copied().filter(|at| at.is_due(seen.now)).collect();
-    (seen.agreed && !due.is_empty()).then_some(Step::Destroy(due))
+    if seen.agreed && !due.is_empty() {
+        return Some(Step::Destroy(due));
+    }
+    let due: Vec<_> = held.holds.iter().filter(|key| key.destroy_at().is_due(seen.now)).cloned().collect();
+    (seen.agreed && !due.is_empty()).then_some(Step::DestroyHolds(due))
 }
 
 /// The next step; `None`: all is as it should be.
 pub fn next(held: &Held, seen: &Seen) -> Option<Step> {
     due(held, seen)
+        .or_else(|| holds(held, seen))
         .or_else(|| replaced(held, seen))
         .or_else(|| ahead(held, seen))
         .or_else(|| audit_key(held, seen))
@@ -63,6 +79,26 @@ fn audit_key(held: &Held, seen: &Seen) -> Option<Step> {
     let facts = held.keyring.as_ref().ok()?;
     let asked = seen.relay.as_ref().is_some_and(|relay| relay.audit_key_missing);
     (asked && !facts.has_audit_key).then_some(Step::AddAuditKey)
+}
+
+/// Has the keys of holds follow the policy. An earlier end must be confirmed.
+fn holds(held: &Held, seen: &Seen) -> Option<Step> {
+    let facts = held.keyring.as_ref().ok().filter(|_| seen.agreed)?;
+    let Asked { until, end } = &seen.holds;
+    let may_end = |key: &&HoldKey| end.contains(key.name());
+    let unwanted = |key: &&HoldKey| until.get(key.name()).is_none_or(|until| until.is_due(seen.now));
+    if let Some(key) = facts.holds.iter().filter(may_end).find(unwanted) {
+        return Some(Step::EndHold(key.clone()));
+    }
+    until.iter().find_map(|(name, until)| match last(&facts.holds, name) {
+        Some(key) if *until > key.destroy_at() || *until < key.destroy_at() && may_end(&key) => {
+            Some(Step::MoveHold(key.clone(), *until))
+        }
+        Some(_) => None,
+        // A key of before that time could be one that was destroyed already.
+        None if until.is_due(seen.unreached) || facts.holds.len() >= MOST => None,
+        None => HoldKey::new(name, *until).ok().map(Step::AddHold),
+    })
 }
 
 /// Ends the volume key's replacement, once the relay says that nothing needs an older one.
@@ -101,7 +137,7 @@ pub fn idle(held: &Held, seen: &Seen) -> Duration {
     let facts = held.keyring.as_ref().ok();
     let waits = !seen.agreed || facts.is_some_and(|facts| facts.generations.len() > 1);
     let look = if waits { LOOK_SOON } else { LOOK };
-    let destruction = held.destroy_at.first().and_then(|at| Timestamp::from_second(at.as_second()).ok());
+    let destruction = held.first().and_then(|at| Timestamp::from_second(at.as_second()).ok());
     let replacement = facts.and_then(|facts| facts.volume_key_since?.checked_add(epoch(facts, seen)).ok());
     let until = |at: Timestamp| Duration::try_from(at.duration_since(seen.now)).ok();
     let moments = [destruction, replacement].into_iter().flatten().filter_map(until);
@@ -120,17 +156,19 @@ mod tests {
         let keyring = KeyringFacts {
             id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
             destroy_at: destroy_at.clone(),
+            holds: Vec::new(),
             generations: generations.to_vec(),
             volume_key_since: Timestamp::from_second(NOW + since).ok(),
             key_epoch: SignedDuration::from_hours(24),
             has_audit_key: true,
         };
-        Held { destroy_at, keyring: Ok(keyring) }
+        Held { destroy_at, holds: Vec::new(), keyring: Ok(keyring) }
     }
 
     fn seen(agreed: bool) -> Seen {
         let now = Timestamp::from_millisecond(NOW * 1_000 + 250).expect("in range");
-        Seen { retention: None, relay: None, now, unreached: now + SignedDuration::from_mins(5), agreed }
+        let unreached = now + SignedDuration::from_mins(5);
+        Seen { retention: None, holds: Asked::default(), relay: None, now, unreached, agreed }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{MarketplaceConnection, Reason, labels, relay::Retention};
-use marketrelay_keyring::{ConnectionId, DestroyAt, Grid, Keyring, KeyringError};
+use marketrelay_keyring::{ConnectionId, DestroyAt, Grid, HoldKey, Keyring, KeyringError};
 
 use crate::{names::Names, problem::Problem, secrets::is_key};
 
@@ -18,6 +18,8 @@ pub struct KeyringFacts {
     pub id: ConnectionId,
     /// When each epoch key dies, soonest first.
     pub destroy_at: Vec<DestroyAt>,
+    /// The keys of holds, soonest to die first.
+    pub holds: Vec<HoldKey>,
     /// The volume key's generations, oldest first.
     pub generations: Vec<u32>,
     /// Since when there is the newest of them; `None`: it isn't known.
@@ -33,8 +35,28 @@ pub struct KeyringFacts {
 pub struct Held {
     /// When each epoch key dies, soonest first, also of a keyring that can't be used.
     pub destroy_at: Vec<DestroyAt>,
+    /// The keys of holds, in the same way.
+    pub holds: Vec<HoldKey>,
     /// The keyring.
     pub keyring: Result<KeyringFacts, Problem>,
+}
+
+impl Held {
+    /// When the first key dies.
+    pub fn first(&self) -> Option<DestroyAt> {
+        first(&self.destroy_at, &self.holds)
+    }
+}
+
+impl KeyringFacts {
+    /// When the first key dies.
+    pub fn first(&self) -> Option<DestroyAt> {
+        first(&self.destroy_at, &self.holds)
+    }
+}
+
+fn first(epochs: &[DestroyAt], holds: &[HoldKey]) -> Option<DestroyAt> {
+    epochs.first().copied().into_iter().chain(holds.first().map(HoldKey::destroy_at)).min()
 }
 
 /// Whether a Secret is a keyring, by its labels and its name.
@@ -55,22 +77,25 @@ pub fn connection(secret: &impl ResourceExt) -> Option<ObjectRef<MarketplaceConn
 /// Reads a Secret's names and annotations.
 pub fn judge(secret: &Secret) -> Held {
     if let Err(problem) = ours(secret) {
-        return Held { destroy_at: Vec::new(), keyring: Err(problem) };
+        return Held { destroy_at: Vec::new(), holds: Vec::new(), keyring: Err(problem) };
     }
-    let names = secret.data.iter().flatten().map(|(name, _)| name);
-    let mut destroy_at: Vec<DestroyAt> = names.filter_map(|name| name.parse().ok()).collect();
+    let names = || secret.data.iter().flatten().map(|(name, _)| name);
+    let mut destroy_at: Vec<DestroyAt> = names().filter_map(|name| name.parse().ok()).collect();
     destroy_at.sort_unstable();
+    let mut holds: Vec<HoldKey> = names().filter_map(|name| name.parse().ok()).collect();
+    holds.sort_unstable();
     let annotation = |name: &str| secret.annotations().get(name);
     let epoch = annotation(labels::KEY_EPOCH).and_then(|seconds| seconds.parse().ok());
     let keyring = parse(secret).map(|keyring| KeyringFacts {
         id: keyring.connection_id().clone(),
         destroy_at: destroy_at.clone(),
+        holds: holds.clone(),
         generations: keyring.volume_generations().collect(),
         has_audit_key: keyring.audit_key().is_some(),
         volume_key_since: annotation(labels::VOLUME_KEY_SINCE).and_then(|since| since.parse().ok()),
         key_epoch: epoch.filter(|seconds| *seconds > 0).map_or(DAY, SignedDuration::from_secs),
     });
-    Held { destroy_at, keyring: keyring.map_err(|error| lost(&secret.name_any(), &error.to_string())) }
+    Held { destroy_at, holds, keyring: keyring.map_err(|error| lost(&secret.name_any(), &error.to_string())) }
 }
 
 /// A Secret that isn't known to hold keys is somebody else's.

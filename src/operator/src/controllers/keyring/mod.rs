@@ -22,7 +22,7 @@ use marketrelay_api::{MarketplaceConnection, relay::Retention};
 use marketrelay_keyring::KeyringError;
 use snafu::Snafu;
 
-use super::connection::{Context, in_force::InForce};
+use super::connection::{Context, asked, in_force::InForce};
 use crate::clock;
 use decide::Seen;
 use facts::Held;
@@ -105,7 +105,9 @@ fn seen(context: &Context, keyring: &Metadata, held: &Held) -> Seen {
     let connection = of.as_ref().and_then(|of| context.stores.connections.get(of));
     let connection = connection.filter(|connection| connection.metadata.deletion_timestamp.is_none());
     let facts = held.keyring.as_ref().ok();
+    let holds = connection.as_ref().map(|connection| asked(connection, &context.stores, &context.config));
     Seen {
+        holds: holds.unwrap_or_default(),
         retention: connection.as_deref().and_then(retention),
         relay: of.zip(facts).and_then(|(of, facts)| context.heard.of(&of, &facts.id)),
         now: context.clock.now(),

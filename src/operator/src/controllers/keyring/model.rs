@@ -9,7 +9,7 @@ use marketrelay_api::{
     labels,
     relay::{KeyringUse, Retention},
 };
-use marketrelay_keyring::{DestroyAt, Keyring};
+use marketrelay_keyring::{DestroyAt, HoldKey, Keyring};
 use proptest::prelude::*;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     decide::{Seen, Step, due, next},
     facts::{Held, judge},
 };
-use crate::clock::TOLERANCE;
+use crate::{clock::TOLERANCE, controllers::holds::Asked};
 
 const START: i64 = 1_800_000_000;
 const ID: &str = "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34";
@@ -36,6 +36,8 @@ enum Event {
     Replace(usize),
     /// A policy with this epoch, and this many epochs; none at all.
     Policy(Option<(i64, i64)>),
+    /// The policy asks for this hold so many seconds from now on, or not at all; whether it may end early.
+    Hold(usize, Option<i64>, bool),
     /// The relay takes the keyring from its mount.
     Mount,
     /// An older relay is replaced by one that has an audit log.
@@ -55,6 +57,8 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0usize..2).prop_map(Event::Read),
         3 => (0usize..2).prop_map(Event::Replace),
         1 => prop::option::of((60i64..900, 2i64..20)).prop_map(Event::Policy),
+        2 => (0usize..2, prop::option::of(-500i64..9_000), any::<bool>())
+            .prop_map(|(which, until, may_end)| Event::Hold(which, until, may_end)),
         2 => Just(Event::Mount),
         1 => Just(Event::Upgrade),
         2 => Just(Event::Rewrite),
@@ -68,6 +72,8 @@ struct Operator {
     paused: Option<(u64, Secret, Seen)>,
 }
 
+const HOLDS: [&str; 2] = ["court", "tax"];
+
 struct World {
     now: i64,
     version: u64,
@@ -75,6 +81,7 @@ struct World {
     dead: BTreeSet<Vec<u8>>,
     operators: [Operator; 2],
     retention: Option<Retention>,
+    holds: Asked,
     /// What the relay has mounted, and the oldest volume key that a record of it needs.
     mounted: u32,
     needed: u32,
@@ -105,6 +112,11 @@ fn audit_key(secret: &Secret) -> Option<&ByteString> {
     secret.data.as_ref()?.get("audit")
 }
 
+fn holds(secret: &Secret) -> BTreeMap<HoldKey, Vec<u8>> {
+    let entries = secret.data.iter().flatten();
+    entries.filter_map(|(name, bytes)| Some((name.parse().ok()?, bytes.0.clone()))).collect()
+}
+
 fn generations(secret: &Secret) -> Vec<u32> {
     judge(secret).keyring.expect("it can be used").generations
 }
@@ -124,6 +136,7 @@ impl World {
             dead: BTreeSet::new(),
             operators: Default::default(),
             retention: Some(retention(300, 10)),
+            holds: Asked::default(),
             mounted: 1,
             needed: 1,
             heard: None,
@@ -141,6 +154,7 @@ impl World {
         let offset = self.operators[who].offset;
         Seen {
             retention: self.retention,
+            holds: self.holds.clone(),
             relay: self.heard.clone(),
             now: at(self.now + offset),
             unreached: self.time().max(at(self.now + offset)) + TOLERANCE,
@@ -184,6 +198,7 @@ impl World {
         }
         let signing = audit_key(&self.secret);
         assert!(signing.is_none() || signing == audit_key(after), "the audit log's key changed");
+        self.check_holds(after, seen);
         let (old, new) = (generations(&self.secret), generations(after));
         assert!(new.len() <= 2, "{new:?}");
         assert!(new.last() >= old.last());
@@ -192,6 +207,27 @@ impl World {
             lost.into_iter().all(|generation| *generation < self.needed),
             "needed and dropped: {old:?} {new:?}"
         );
+    }
+
+    /// `seen`: what the writer knew.
+    fn check_holds(&mut self, after: &Secret, seen: &Seen) {
+        let (old, new) = (holds(&self.secret), holds(after));
+        for (hold, key) in &old {
+            let Some((now, _)) = new.iter().find(|(_, same)| *same == key) else {
+                let confirmed = seen.holds.end.contains(hold.name()) && seen.holds.outlives(hold);
+                let due =
+                    hold.destroy_at().is_due(seen.now) && hold.destroy_at().is_due(self.time() + TOLERANCE);
+                assert!(due || confirmed, "{hold} was lost while alive");
+                self.dead.insert(key.clone());
+                continue;
+            };
+            assert_eq!(now.name(), hold.name());
+            let confirmed = seen.holds.end.contains(hold.name());
+            assert!(now.destroy_at() >= hold.destroy_at() || confirmed, "{hold} ends earlier: {now}");
+        }
+        assert!(new.values().all(|key| !self.dead.contains(key)), "a hold's key came back");
+        let names: BTreeSet<_> = new.keys().map(HoldKey::name).collect();
+        assert_eq!(names.len(), new.len(), "one key for each");
     }
 
     fn settle(&mut self, who: usize, only_due: bool) {
@@ -206,6 +242,23 @@ impl World {
         let outlived = |at: &DestroyAt| seen.agreed && at.is_due(seen.now);
         let alive: Vec<_> = epochs(&self.secret).into_keys().filter(outlived).collect();
         assert!(alive.is_empty(), "still alive at {}: {alive:?}", seen.now);
+        let alive: Vec<_> =
+            holds(&self.secret).into_keys().filter(|key| outlived(&key.destroy_at())).collect();
+        assert!(alive.is_empty(), "still alive at {}: {alive:?}", seen.now);
+        if !only_due && seen.agreed {
+            self.check_asked(&seen);
+        }
+    }
+
+    /// What the policy asks for is there, and what may end isn't.
+    fn check_asked(&self, seen: &Seen) {
+        let there = holds(&self.secret);
+        for (name, until) in seen.holds.until.iter().filter(|(_, until)| !until.is_due(seen.unreached)) {
+            let key = there.keys().find(|key| key.name() == name).expect("it has a key");
+            assert!(key.destroy_at() >= *until, "{key} ends before {until:?}");
+        }
+        let early = there.keys().find(|key| seen.holds.end.contains(key.name()) && seen.holds.outlives(key));
+        assert_eq!(early, None, "it may end");
     }
 
     fn happen(&mut self, event: &Event) {
@@ -218,6 +271,17 @@ impl World {
             }
             Event::Replace(who) => self.replace(who),
             Event::Policy(policy) => self.retention = policy.map(|(epoch, epochs)| retention(epoch, epochs)),
+            Event::Hold(which, until, may_end) => {
+                let name = HOLDS[which].to_owned();
+                self.holds.end.remove(&name);
+                if may_end {
+                    self.holds.end.insert(name.clone());
+                }
+                match until {
+                    Some(until) => self.holds.until.insert(name, DestroyAt::from_second(self.now + until)),
+                    None => self.holds.until.remove(&name),
+                };
+            }
             Event::Mount => {
                 self.mounted = *generations(&self.secret).last().expect("a volume key");
                 self.has_audit_key = audit_key(&self.secret).is_some();
@@ -247,6 +311,28 @@ proptest! {
         for event in &events {
             world.happen(event);
         }
+    }
+}
+
+#[test]
+fn a_hold_stays_until_its_own_end_unless_an_earlier_one_is_confirmed() {
+    let mut world = World::new();
+    let ends =
+        |world: &World| holds(&world.secret).into_keys().map(|key| key.destroy_at().as_second() - START);
+    let ends = |world: &World| ends(world).collect::<Vec<_>>();
+    for (until, may_end, expected) in [
+        (Some(299), false, vec![]),
+        (Some(301), false, vec![301]),
+        (Some(900), false, vec![900]),
+        (Some(600), false, vec![900]),
+        (None, false, vec![900]),
+        (Some(600), true, vec![600]),
+        (None, false, vec![600]),
+        (None, true, vec![]),
+    ] {
+        world.happen(&Event::Hold(0, until, may_end));
+        world.settle(0, false);
+        assert_eq!(ends(&world), expected, "{until:?} {may_end}");
     }
 }
 

@@ -24,16 +24,21 @@ pub async fn done(context: &Context, keyring: &Metadata, step: &Step, made: usiz
     let metrics = &context.metrics.keyrings;
     match step {
         Step::Destroy(keys) => {
-            let now = context.clock.now();
-            let latest = keys.iter().map(|at| late(*at, now)).max().unwrap_or_default();
-            for at in keys {
-                metrics.destroyed(late(*at, now).as_secs_f64());
-                record(keyring, "EpochKeyDestroyed", &at.to_string(), None, Some((*at, now)));
-            }
-            if latest >= LATE {
-                warn(context, keyring, keys.len(), latest).await;
-            }
+            let keys: Vec<_> = keys.iter().map(|at| (at.to_string(), *at)).collect();
+            destroyed(context, keyring, "EpochKeyDestroyed", "epoch", &keys).await;
         }
+        Step::DestroyHolds(holds) => {
+            let keys: Vec<_> = holds.iter().map(|hold| (hold.to_string(), hold.destroy_at())).collect();
+            destroyed(context, keyring, "HoldKeyDestroyed", "hold", &keys).await;
+        }
+        Step::EndHold(hold) => {
+            metrics.hold_ended();
+            record(keyring, "HoldEndedEarly", &hold.to_string(), None, None);
+        }
+        Step::MoveHold(hold, until) => {
+            record(keyring, "HoldMoved", &hold.moved(*until).to_string(), None, None);
+        }
+        Step::AddHold(hold) => record(keyring, "HoldKeyAdded", &hold.to_string(), None, None),
         Step::DropVolumeKeys(below) => {
             for generation in generations(before).filter(|generation| generation < below) {
                 metrics.volume_key_destroyed();
@@ -51,16 +56,45 @@ pub async fn done(context: &Context, keyring: &Metadata, step: &Step, made: usiz
     }
 }
 
+/// Keys are gone, by their entries and times.
+async fn destroyed(
+    context: &Context,
+    keyring: &Metadata,
+    action: &'static str,
+    kind: &str,
+    keys: &[(String, DestroyAt)],
+) {
+    let now = context.clock.now();
+    for (entry, at) in keys {
+        context.metrics.keyrings.destroyed(kind, late(*at, now).as_secs_f64());
+        record(keyring, action, entry, None, Some((*at, now)));
+    }
+    let latest = keys.iter().map(|(_, at)| late(*at, now)).max().unwrap_or_default();
+    if latest >= LATE {
+        warn(context, keyring, keys.len(), latest).await;
+    }
+}
+
 /// The API server refused a step.
 pub fn failed(keyring: &Metadata, step: &Step, before: &Held, error: &kube::Error) {
     let error = error.to_string();
     let failed = |action: &'static str, key: &str| record(keyring, action, key, Some(&error), None);
     match step {
         Step::Destroy(keys) => keys.iter().for_each(|at| failed("EpochKeyDestroyed", &at.to_string())),
+        Step::DestroyHolds(holds) => {
+            for hold in holds {
+                failed("HoldKeyDestroyed", &hold.to_string());
+            }
+        }
+        Step::EndHold(hold) => failed("HoldEndedEarly", &hold.to_string()),
         Step::DropVolumeKeys(below) => generations(before)
             .filter(|generation| generation < below)
             .for_each(|generation| failed("VolumeKeyDestroyed", &format!("volume.{generation}"))),
-        Step::AddVolumeKey(_) | Step::AddAuditKey | Step::Extend(_) => {}
+        Step::MoveHold(..)
+        | Step::AddHold(_)
+        | Step::AddVolumeKey(_)
+        | Step::AddAuditKey
+        | Step::Extend(_) => {}
     }
 }
 

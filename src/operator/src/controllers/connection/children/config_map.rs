@@ -19,6 +19,7 @@ pub fn file(plan: &Plan<'_>) -> String {
         audit_retention_seconds: validated.audit_retention_seconds,
         egress: (&plan.config.egress).into(),
         suspend: validated.suspend,
+        holds: validated.holds.clone(),
     };
     // A structure of texts and numbers always has a YAML form.
     serde_yaml::to_string(&config).unwrap_or_default()

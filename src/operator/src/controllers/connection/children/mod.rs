@@ -201,6 +201,7 @@ mod tests {
                 batch: BatchLimits { max_events: 100, max_bytes: 1 << 20 },
             },
             audit_retention_seconds: 400 * 86_400,
+            holds: Vec::new(),
             poll_interval_seconds: 60,
             lookback_seconds: 7 * 86_400,
             suspend: false,

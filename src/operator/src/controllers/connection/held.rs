@@ -1,0 +1,185 @@
+//! What has become of the holds at a connection. Pure.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use marketrelay_api::{
+    Reason,
+    hold::{HoldState, HoldStatus},
+    relay::HoldUse,
+};
+use marketrelay_keyring::DestroyAt;
+
+use super::status::Relay;
+use crate::{
+    conditions::{Status, Verdict},
+    controllers::{
+        holds::{Asked, MOST, last},
+        keyring::facts::KeyringFacts,
+    },
+};
+
+/// Of every hold that is asked for, and of every one whose key there is.
+pub fn holds(
+    asked: &Asked,
+    keyring: Option<&KeyringFacts>,
+    relay: &Relay,
+    before: &[HoldStatus],
+    now: Timestamp,
+) -> Vec<HoldStatus> {
+    let keys = keyring.map_or(&[][..], |facts| &facts.holds);
+    let names: BTreeSet<_> = asked
+        .until
+        .keys()
+        .map(String::as_str)
+        .chain(keys.iter().map(marketrelay_keyring::HoldKey::name))
+        .collect();
+    let hold = |name: &str| {
+        let Some(key) = last(keys, name).filter(|key| !key.destroy_at().is_due(now)) else {
+            let until = *asked.until.get(name)?;
+            let state = if until.is_due(now) { HoldState::Ended } else { HoldState::Pending };
+            return Some(HoldStatus { name: name.to_owned(), until: time(until), orders: None, state });
+        };
+        let old = before.iter().find(|old| old.name == name);
+        let (orders, confirmed) = match relay {
+            Relay::Answered(status) => {
+                let word = status.holds.iter().find(|word| word.name == name);
+                (word.map(count), word.is_some_and(|word| word.complete))
+            }
+            _ => (
+                old.and_then(|old| old.orders),
+                old.is_some_and(|old| matches!(old.state, HoldState::Held | HoldState::Kept)),
+            ),
+        };
+        let state = match (confirmed, asked.outlives(key)) {
+            (_, true) => HoldState::Kept,
+            (true, false) => HoldState::Held,
+            (false, false) => HoldState::Pending,
+        };
+        Some(HoldStatus { name: name.to_owned(), until: time(key.destroy_at()), orders, state })
+    };
+    names.into_iter().filter_map(hold).collect()
+}
+
+fn count(word: &HoldUse) -> i64 {
+    i64::try_from(word.orders).unwrap_or(i64::MAX)
+}
+
+fn time(at: DestroyAt) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(Timestamp::MAX))
+}
+
+/// The condition `Held`; none without holds.
+pub fn condition(holds: &[HoldStatus], keyring: Option<&KeyringFacts>) -> Option<Verdict> {
+    let of = |state| {
+        let names = holds.iter().filter(|hold| hold.state == state).map(|hold| hold.name.as_str());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let [pending, held, kept, ended] =
+        [HoldState::Pending, HoldState::Held, HoldState::Kept, HoldState::Ended].map(of);
+    let full = keyring.is_some_and(|facts| facts.holds.len() >= MOST);
+    let verdict = if !pending.is_empty() && full {
+        let message = format!(
+            "{pending}: no key can be made, since the keyring has those of {MOST} holds already, and nothing is held: \
+             end some of status.holds that aren't needed (spec.endHolds of the RetentionPolicy)"
+        );
+        Verdict::new(Status::False, Reason::TooManyHolds, message)
+    } else if !pending.is_empty() {
+        let message = format!(
+            "{pending}: the key isn't made yet (one that ends within 5 minutes never is), or the relay hasn't confirmed \
+             yet that it keeps every order: deadlines go on meanwhile"
+        );
+        Verdict::new(Status::False, Reason::HoldPending, message)
+    } else if !kept.is_empty() {
+        let message = format!(
+            "{kept}: kept until its own end (status.holds), though the RetentionPolicy doesn't ask for it any more, or not \
+             for so long: to end it early, which can't be undone, add its name to spec.endHolds of the policy. {COPY}"
+        );
+        Verdict::new(Status::True, Reason::HoldKept, message)
+    } else if !held.is_empty() {
+        let message = format!(
+            "{held}: what was selected and not past its deadline yet is kept until the hold's end (status.holds). {COPY}"
+        );
+        Verdict::new(Status::True, Reason::Held, message)
+    } else if !ended.is_empty() {
+        let message = format!(
+            "{ended}: its end has passed, so it holds nothing: take it out of the RetentionPolicy, or move its end"
+        );
+        Verdict::new(Status::False, Reason::HoldEnded, message)
+    } else {
+        return None;
+    };
+    Some(verdict)
+}
+
+/// Until there are backups.
+const COPY: &str =
+    "The relay's volume is the only copy of what is held once the orders' own deadlines have passed";
+
+#[cfg(test)]
+mod tests {
+    use marketrelay_keyring::HoldKey;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(NOW + second).expect("in range")
+    }
+
+    fn key(name: &str, ends: i64) -> HoldKey {
+        HoldKey::new(name, DestroyAt::from_second(NOW + ends)).expect("a name")
+    }
+
+    fn keyring(holds: Vec<HoldKey>) -> KeyringFacts {
+        KeyringFacts {
+            id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
+            destroy_at: Vec::new(),
+            holds,
+            generations: vec![1],
+            has_audit_key: true,
+            volume_key_since: None,
+            key_epoch: jiff::SignedDuration::from_hours(24),
+        }
+    }
+
+    fn asked(holds: &[(&str, i64)]) -> Asked {
+        let until = holds.iter().map(|(name, ends)| ((*name).to_owned(), DestroyAt::from_second(NOW + ends)));
+        Asked { until: until.collect(), end: BTreeSet::new() }
+    }
+
+    fn state(asked: &Asked, keys: Vec<HoldKey>, before: &[HoldStatus]) -> (Vec<HoldState>, Option<String>) {
+        let keyring = keyring(keys);
+        let found = holds(asked, Some(&keyring), &Relay::Silent, before, at(0));
+        let reason = condition(&found, Some(&keyring)).map(|verdict| verdict.reason);
+        (found.into_iter().map(|hold| hold.state).collect(), reason)
+    }
+
+    fn told(name: &str) -> HoldStatus {
+        HoldStatus { name: name.to_owned(), until: Time(at(0)), orders: Some(3), state: HoldState::Held }
+    }
+
+    #[test]
+    fn each_hold_says_what_became_of_it_and_what_needs_a_person_comes_first() {
+        let reason = |reason: Reason| Some(reason.to_string());
+        assert_eq!(state(&asked(&[]), vec![], &[]), (vec![], None));
+        let both = asked(&[("court", 50), ("tax", 90)]);
+        let keys = || vec![key("court", 50), key("tax", 90)];
+        let known = [told("court"), told("tax")];
+        let held = vec![HoldState::Held, HoldState::Held];
+        assert_eq!(state(&both, keys(), &known), (held, reason(Reason::Held)));
+        let pending = vec![HoldState::Held, HoldState::Pending];
+        assert_eq!(state(&both, keys(), &known[..1]), (pending.clone(), reason(Reason::HoldPending)));
+        assert_eq!(state(&both, vec![key("court", 50)], &known), (pending, reason(Reason::HoldPending)));
+        for asked in [asked(&[("court", 50)]), asked(&[("court", 50), ("tax", 89)])] {
+            let kept = vec![HoldState::Held, HoldState::Kept];
+            assert_eq!(state(&asked, keys(), &known), (kept, reason(Reason::HoldKept)));
+        }
+        let past = asked(&[("court", 0)]);
+        assert_eq!(state(&past, vec![], &[]), (vec![HoldState::Ended], reason(Reason::HoldEnded)));
+        let many = (0..100).map(|number| key(&format!("n{number}"), 90)).collect();
+        assert_eq!(state(&asked(&[("tax", 90)]), many, &[]).1, reason(Reason::TooManyHolds));
+    }
+}

@@ -1,0 +1,59 @@
+//! What policies ask of holds. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use marketrelay_api::{
+    Hold, RetentionPolicySpec,
+    relay::{HeldSelection, Placed},
+};
+use marketrelay_keyring::{DestroyAt, HoldKey};
+
+/// Keys of holds in one keyring, those included that the policy doesn't ask for any more.
+pub const MOST: usize = 100;
+
+/// What a policy asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// When each hold ends.
+    pub until: BTreeMap<String, DestroyAt>,
+    /// Holds that may end earlier than they were made to.
+    pub end: BTreeSet<String>,
+}
+
+impl Asked {
+    /// By this policy.
+    pub fn by(policy: &RetentionPolicySpec) -> Self {
+        let until = policy.holds.iter().map(|hold| (hold.name.clone(), end(hold)));
+        Self { until: until.collect(), end: policy.end_holds.iter().cloned().collect() }
+    }
+
+    /// Whether this key is kept though the policy doesn't ask for it any more, or not for so long.
+    pub fn outlives(&self, key: &HoldKey) -> bool {
+        self.until.get(key.name()).is_none_or(|until| *until < key.destroy_at())
+    }
+}
+
+fn end(hold: &Hold) -> DestroyAt {
+    DestroyAt::from_second(hold.until.at().as_second())
+}
+
+/// Names of the policy's holds whose end has passed.
+pub fn ended(policy: &RetentionPolicySpec, now: Timestamp) -> Vec<&str> {
+    policy.holds.iter().filter(|hold| end(hold).is_due(now)).map(|hold| hold.name.as_str()).collect()
+}
+
+/// For the relay.
+pub fn selections(policy: &RetentionPolicySpec) -> Vec<HeldSelection> {
+    let selection = |hold: &Hold| HeldSelection {
+        name: hold.name.clone(),
+        digests: hold.digests.clone().unwrap_or_default(),
+        placed: hold.placed.as_ref().map(|range| Placed { from: range.from.at(), to: range.to.at() }),
+    };
+    policy.holds.iter().map(selection).collect()
+}
+
+/// The last key of a hold.
+pub fn last<'a>(keys: &'a [HoldKey], name: &str) -> Option<&'a HoldKey> {
+    keys.iter().rev().find(|key| key.name() == name)
+}
