@@ -7,14 +7,23 @@ use marketrelay_api::record::{ClosureCause, RecordPhase};
 pub struct Seen {
     /// As the record says.
     pub phase: RecordPhase,
-    /// It exists.
-    pub has_connection: bool,
-    /// Its `spec.closure.confirm` is its id.
-    pub asked: bool,
+    /// The connection.
+    pub connection: Connection,
     /// The record's `spec.closure.confirm` is.
     pub confirmed: bool,
     /// Its keyring exists.
     pub has_keyring: bool,
+}
+
+/// What a connection is to its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// It doesn't exist.
+    Absent,
+    /// It exists.
+    There,
+    /// Its `spec.closure.confirm` is its id.
+    AsksForClosure,
 }
 
 /// What to do.
@@ -33,7 +42,7 @@ pub enum Step {
 }
 
 /// `None`: the record is as it should be.
-pub fn next(seen: &Seen) -> Option<Step> {
+pub fn next(seen: Seen) -> Option<Step> {
     match seen.phase {
         RecordPhase::Closed => return None,
         RecordPhase::Closing => return Some(Step::Purge),
@@ -42,13 +51,14 @@ pub fn next(seen: &Seen) -> Option<Step> {
     if seen.confirmed {
         return Some(Step::Begin(ClosureCause::RecordConfirmed));
     }
-    if seen.asked {
+    if seen.connection == Connection::AsksForClosure {
         return (seen.phase != RecordPhase::AwaitingConfirmation).then_some(Step::Weigh);
     }
-    if !seen.has_connection && !seen.has_keyring {
+    let is_absent = seen.connection == Connection::Absent;
+    if is_absent && !seen.has_keyring {
         return Some(Step::Investigate);
     }
-    let phase = if seen.has_connection { RecordPhase::Active } else { RecordPhase::Retained };
+    let phase = if is_absent { RecordPhase::Retained } else { RecordPhase::Active };
     (phase != seen.phase).then_some(Step::Mark(phase))
 }
 
@@ -60,7 +70,12 @@ mod tests {
     /// Phase, and which of: connection, asked, confirmed on the record, keyring.
     fn seen(phase: RecordPhase, what: &str) -> Seen {
         let has = |letter: char| what.contains(letter);
-        Seen { phase, has_connection: has('c'), asked: has('a'), confirmed: has('r'), has_keyring: has('k') }
+        let connection = match (has('a'), has('c')) {
+            (true, _) => Connection::AsksForClosure,
+            (false, true) => Connection::There,
+            (false, false) => Connection::Absent,
+        };
+        Seen { phase, connection, confirmed: has('r'), has_keyring: has('k') }
     }
 
     #[test]
@@ -85,15 +100,15 @@ mod tests {
             (Retained, "", Some(Step::Investigate)),
             (AwaitingConfirmation, "", Some(Step::Investigate)),
         ] {
-            assert_eq!(next(&seen(phase, what)), expected, "{phase:?} {what}");
+            assert_eq!(next(seen(phase, what)), expected, "{phase:?} {what}");
         }
     }
 
     #[test]
     fn there_is_no_way_back_from_closing_and_nothing_after_closed() {
         for what in ["", "c", "ck", "cak", "cakr", "k", "kr"] {
-            assert_eq!(next(&seen(Closing, what)), Some(Step::Purge), "{what}");
-            assert_eq!(next(&seen(Closed, what)), None, "{what}");
+            assert_eq!(next(seen(Closing, what)), Some(Step::Purge), "{what}");
+            assert_eq!(next(seen(Closed, what)), None, "{what}");
         }
     }
 }

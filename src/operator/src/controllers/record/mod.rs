@@ -27,7 +27,7 @@ use snafu::{ResultExt, Snafu};
 use super::connection::Context;
 use crate::names::Names;
 pub use begun::Closures;
-use decide::{Seen, Step};
+use decide::{Connection, Seen, Step};
 pub use ensure::ensure;
 use found::NamespaceState;
 
@@ -67,7 +67,7 @@ pub fn phase(record: &ConnectionRecord) -> RecordPhase {
 
 /// Look, decide, do it.
 pub async fn reconcile(record: Arc<ConnectionRecord>, context: Arc<Context>) -> Result<Action, RecordError> {
-    let step = decide::next(&seen(&record, &context));
+    let step = decide::next(seen(&record, &context));
     let id = record.name_any();
     if !matches!(step, Some(Step::Weigh | Step::Begin(_) | Step::Purge)) {
         context.closures.forget(&id);
@@ -103,8 +103,11 @@ fn seen(record: &ConnectionRecord, context: &Context) -> Seen {
     };
     Seen {
         phase: phase(record),
-        has_connection: connection.is_some(),
-        asked: connection.as_ref().is_some_and(asks),
+        connection: match &connection {
+            None => Connection::Absent,
+            Some(connection) if asks(connection) => Connection::AsksForClosure,
+            Some(_) => Connection::There,
+        },
         confirmed: spec.closure.as_ref().is_some_and(|closure| closure.confirm == id),
         has_keyring: keyring.is_some_and(|secret| secret.labels().get(labels::CONNECTION_ID) == Some(&id)),
     }
