@@ -417,7 +417,11 @@ impl World {
 
     async fn check_holds(&mut self) {
         let (latest, now) = (self.latest(), self.now());
-        let stored: BTreeSet<_> = self.stored().await.into_keys().collect();
+        // With a clock that is behind, orders are still stored whose keys have died already: nobody can hold these.
+        let stored = self.stored().await;
+        let opens = |(record, sealed): &(RecordRef, Sealed)| self.keys.open(*record, sealed).is_ok();
+        let readable: BTreeSet<_> =
+            stored.iter().filter(|(_, envelope)| opens(envelope)).map(|(number, _)| number.clone()).collect();
         let names: Vec<_> = self.holds.keys().cloned().collect();
         for name in names {
             let opens = self.held(&name).await;
@@ -436,7 +440,7 @@ impl World {
             assert!(lost.is_empty(), "{name} lost {lost:?} before its end {}", hold.until);
             if hold.asked {
                 let missing: Vec<_> =
-                    stored.iter().filter(|number| selected(number) && !opens.contains(*number)).collect();
+                    readable.iter().filter(|number| selected(number) && !opens.contains(*number)).collect();
                 assert!(missing.is_empty(), "{name} doesn't keep {missing:?}");
             }
             hold.kept = opens;
