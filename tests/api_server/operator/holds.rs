@@ -8,14 +8,18 @@ use kube::api::{Patch, PatchParams, PostParams};
 use marketrelay_api::{
     MarketplaceConnection, MarketplaceConnectionStatus, RetentionPolicy,
     hold::{HoldState, HoldStatus},
+    record::RecordPhase,
 };
 use serde_json::json;
 
 use super::{
-    CONFIG, Operator, audit, change, connect, connection, delete,
+    CONFIG, Operator, audit, change,
+    closures::{confirm, confirm_record, reaches},
+    connect, connected, connection, delete,
     erasures::{World, reason as erasure_reason, request, secret},
     furnish,
     kubelet::Volume,
+    reason,
 };
 use crate::{
     samples::{Kind, create},
@@ -241,6 +245,29 @@ async fn a_holds_key_dies_at_its_second_though_its_connection_is_deleted() {
         let late = Timestamp::now().duration_since(soon);
         assert!(late < SLACK, "{late:#} late");
         has_keys(&space, &[entry("court", lasting)]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_an_account_with_a_hold_waits_until_that_is_confirmed_on_the_record() {
+    with_namespace(|space| async move {
+        furnish(&space).await;
+        policy(&space, from_now(3_600)).await;
+        let _operator = Operator::start(&space, CONFIG).await;
+        connected(&space, "bol").await;
+        refer(&space, "bol").await;
+        wait_for(&space, "the hold's key", async || keys(&space).await.filter(|keys| !keys.is_empty())).await;
+
+        let id = confirm(&space, "bol").await;
+        reaches(&space, &space, &id, RecordPhase::AwaitingConfirmation).await;
+        let message = reason(&space, "bol", "ClosureAwaitsConfirmation").await;
+        assert!(message.contains("the holds tax keep"), "{message}");
+        assert!(!keys(&space).await.unwrap_or_default().is_empty(), "what is held is still there");
+
+        confirm_record(&space, &id).await;
+        reaches(&space, &space, &id, RecordPhase::Closed).await;
+        assert_eq!(keys(&space).await, None);
     })
     .await;
 }

@@ -12,7 +12,7 @@ use marketrelay_api::{
 use super::Context;
 use crate::{
     conditions::{Status, Verdict, condition},
-    controllers::record::{asked, phase},
+    controllers::record::{asked, holds, phase},
     problem::Problem,
 };
 
@@ -42,7 +42,10 @@ pub fn stage(connection: &MarketplaceConnection, context: &Context) -> Stage {
     }
     match (asked(connection), phase) {
         (None, _) => Stage::Open,
-        (Some(_), RecordPhase::AwaitingConfirmation) => Stage::Awaits(awaits(&id, home)),
+        (Some(_), RecordPhase::AwaitingConfirmation) => {
+            let namespace = connection.namespace().unwrap_or_default();
+            Stage::Awaits(awaits(&id, home, &holds(context, &namespace, &connection.name_any())))
+        }
         (Some(_), _) => Stage::Asked(id),
     }
 }
@@ -86,10 +89,15 @@ fn begun(phase: RecordPhase, id: &str, home: &str) -> Verdict {
     Verdict::new(Status::False, Reason::Closing, message)
 }
 
-fn awaits(id: &str, home: &str) -> Problem {
+fn awaits(id: &str, home: &str, holds: &[String]) -> Problem {
+    let why = match holds.join(", ") {
+        names if names.is_empty() => {
+            "many closures began within an hour (closure.breaker of the operator's values)".to_owned()
+        }
+        names => format!("the holds {names} keep orders of this account, which would be destroyed too"),
+    };
     let message = format!(
-        "many closures began within an hour (closure.breaker of the operator's values), so this one waits, and nothing is \
-         collected or delivered: confirm it with kubectl -n {home} patch connrec {id} --type=merge -p \
+        "{why}, so this closure waits, and nothing is collected or delivered: confirm it with kubectl -n {home} patch connrec {id} --type=merge -p \
          '{{\"spec\":{{\"closure\":{{\"confirm\":\"{id}\"}}}}}}', or remove spec.closure to keep the account"
     );
     Problem::new(Reason::ClosureAwaitsConfirmation, message)

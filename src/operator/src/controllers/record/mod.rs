@@ -78,7 +78,8 @@ pub async fn reconcile(record: Arc<ConnectionRecord>, context: Arc<Context>) -> 
         Some(Step::Begin(cause)) => begin(&record, &context, cause).await,
         Some(Step::Weigh) => {
             let (now, breaker) = (context.clock.now(), context.config.closure.breaker);
-            if context.closures.admits(&id, now, breaker, &context.stores.records) {
+            let is_free = holds(&context, &record.spec.namespace, &record.spec.connection).is_empty();
+            if is_free && context.closures.admits(&id, now, breaker, &context.stores.records) {
                 begin(&record, &context, ClosureCause::ConnectionConfirmed).await
             } else {
                 mark(&record, &context, RecordPhase::AwaitingConfirmation).await
@@ -111,6 +112,12 @@ fn seen(record: &ConnectionRecord, context: &Context) -> Seen {
         confirmed: spec.closure.as_ref().is_some_and(|closure| closure.confirm == id),
         has_keyring: keyring.is_some_and(|secret| secret.labels().get(labels::CONNECTION_ID) == Some(&id)),
     }
+}
+
+/// The names of the holds whose keys the connection's keyring has: closing the account would destroy what they keep.
+pub fn holds(context: &Context, namespace: &str, connection: &str) -> Vec<String> {
+    let held = context.keyrings.last(namespace, &Names(connection).keyring());
+    held.map_or_else(Vec::new, |held| held.holds.iter().map(|key| key.name().to_owned()).collect())
 }
 
 fn own_id(connection: &MarketplaceConnection) -> Option<&str> {

@@ -39,8 +39,8 @@ pub async fn marked(context: &Context, record: &ConnectionRecord, before: Record
     };
     audit(record, action, None, None);
     if after == RecordPhase::AwaitingConfirmation {
-        let note =
-            "its closure waits for spec.closure.confirm of this record: many others began within an hour";
+        let note = "its closure waits for spec.closure.confirm of this record: many others began within an hour, or holds keep \
+             orders of it";
         publish(context, record, EventType::Warning, action, note.to_owned()).await;
     }
 }
