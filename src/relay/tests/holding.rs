@@ -138,6 +138,11 @@ async fn what_is_held_outlives_its_deadline_and_is_gone_at_the_holds_end() {
     last.look().await.expect("a look");
     assert_eq!((rows(&delivery).await, told(&delivery).await), (0, vec![]));
     assert!(!remains(delivery.folder(), DATABASE_KEY).contain(&piece), "no page and no log has it");
+    let recorded = "SELECT group_concat(action || ' ' || count, ', ') FROM audit WHERE action LIKE '%Held%'";
+    let recorded =
+        move |connection: &rusqlite::Connection| Ok(connection.query_row(recorded, [], |row| row.get(0))?);
+    let recorded: String = delivery.store.read(recorded).await.expect("records");
+    assert_eq!(recorded, "OrdersHeld 1, HeldOrdersDestroyed 1");
 }
 
 #[tokio::test]

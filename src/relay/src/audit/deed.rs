@@ -12,6 +12,8 @@ pub enum Action {
     OrdersAnonymised,
     OrdersResealed,
     OrdersErased,
+    OrdersHeld,
+    HeldOrdersDestroyed,
     OrdersDropped,
     EventsGivenUp,
     EpochKeysDropped,
@@ -26,7 +28,7 @@ pub enum Action {
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::RelayStarted,
         Self::RelayStopped,
         Self::ConfigurationTaken,
@@ -35,6 +37,8 @@ impl Action {
         Self::OrdersAnonymised,
         Self::OrdersResealed,
         Self::OrdersErased,
+        Self::OrdersHeld,
+        Self::HeldOrdersDestroyed,
         Self::OrdersDropped,
         Self::EventsGivenUp,
         Self::EpochKeysDropped,
@@ -58,6 +62,8 @@ impl Action {
             Self::OrdersAnonymised => "OrdersAnonymised",
             Self::OrdersResealed => "OrdersResealed",
             Self::OrdersErased => "OrdersErased",
+            Self::OrdersHeld => "OrdersHeld",
+            Self::HeldOrdersDestroyed => "HeldOrdersDestroyed",
             Self::OrdersDropped => "OrdersDropped",
             Self::EventsGivenUp => "EventsGivenUp",
             Self::EpochKeysDropped => "EpochKeysDropped",

@@ -150,8 +150,9 @@ impl Keeper {
             if self.stop.is_cancelled() {
                 return Ok(unreadable);
             }
-            let (batch, keys) = (batch.to_vec(), keyring.clone());
-            unreadable += self.store.write(move |connection| hold::keep(connection, &batch, &keys)).await?;
+            let (batch, keys, now) = (batch.to_vec(), keyring.clone(), self.clock.now());
+            unreadable +=
+                self.store.write(move |connection| hold::keep(connection, &batch, &keys, now)).await?;
         }
         let (keys, complete) = (keyring.clone(), unreadable == 0);
         self.store.write(move |connection| hold::confirm(connection, &keys, complete)).await?;

@@ -8,7 +8,10 @@ use snafu::ResultExt;
 use zeroize::Zeroizing;
 
 use super::{Result, SealSnafu, generation, read_order};
-use crate::deliver::body;
+use crate::{
+    audit::{self, Action, Actor, Deed},
+    deliver::body,
+};
 
 /// Orders and holds that select them and don't have them in their newest revision. What a hold has, it goes on to
 /// select.
@@ -79,6 +82,10 @@ pub fn forget_ended(connection: &Connection, now: Timestamp, most: usize) -> Res
              JOIN holds ON holds.id = hold_id WHERE until <= ?1 LIMIT ?2)",
         )?
         .execute(params![now.as_second(), most])?;
+    if orders > 0 {
+        let deed = Deed::new(Action::HeldOrdersDestroyed, Actor::Relay, "holds").of(orders as u64);
+        audit::append(connection, &deed, now)?;
+    }
     if orders == most {
         return Ok(orders);
     }
@@ -98,11 +105,15 @@ pub fn missing(connection: &Connection) -> Result<Vec<i64>> {
 }
 
 /// Keeps these orders for the holds that select them; says how many can't be opened. One that went meanwhile is left.
-pub fn keep(connection: &Connection, orders: &[i64], keyring: &Keyring) -> Result<usize> {
+pub fn keep(connection: &Connection, orders: &[i64], keyring: &Keyring, now: Timestamp) -> Result<usize> {
     generation::check(connection, keyring)?;
     let mut unreadable = 0;
     for order in orders {
         unreadable += usize::from(keep_order(connection, *order, keyring)?.is_err());
+    }
+    if unreadable < orders.len() {
+        let held = (orders.len() - unreadable) as u64;
+        audit::append(connection, &Deed::new(Action::OrdersHeld, Actor::Operator, "holds").of(held), now)?;
     }
     Ok(unreadable)
 }
