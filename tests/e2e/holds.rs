@@ -16,7 +16,7 @@ use crate::{
 const KEPT: &str = "6m";
 const LONGEST: Duration = Duration::from_mins(8);
 /// From the beginning to the hold's end.
-const HELD: SignedDuration = SignedDuration::from_mins(14);
+const HELD: SignedDuration = SignedDuration::from_mins(11);
 const ORDERS: u64 = 5;
 
 fn other_person() -> Value {
