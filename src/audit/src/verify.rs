@@ -249,5 +249,6 @@ fn logged(text: &[u8]) -> Option<Fields> {
     let mut fields: Fields =
         serde_json::from_value(log.get_mut("fields").filter(|_| is_record)?.take()).ok()?;
     fields.remove("message");
-    Some(fields)
+    // What somebody was shown of a hold is told in a pod's log too, and is no link of a chain.
+    fields.contains_key("chain").then_some(fields)
 }

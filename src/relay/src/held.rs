@@ -25,14 +25,17 @@ use crate::{
 /// Orders per transaction: the relay can't empty its log during one.
 const BATCH: usize = 100;
 
+/// Standard output of the pod's first process.
+const POD_LOG: &str = "/proc/1/fd/1";
+
 /// What is asked for.
 #[derive(clap::Args)]
 pub struct Question {
     /// Name of the hold, as in the policy.
     #[arg(long)]
     pub hold: String,
-    /// Where it is recorded that somebody has read it: the pod's log.
-    #[arg(long, default_value = "/proc/1/fd/1")]
+    /// Where it is recorded that somebody has read it; in a pod always in its log.
+    #[arg(long, default_value = POD_LOG, hide = true)]
     pub record: PathBuf,
 }
 
@@ -52,7 +55,8 @@ pub fn show(root: &Path, question: &Question, out: &mut impl Write, now: Timesta
         let known: Vec<_> = keyring.holds().map(|(key, _)| key.name()).collect();
         format!("there is no hold {name:?} here, or it has ended; there are: {}", known.join(", "))
     })?;
-    record(&question.record, &settings, name, orders, now)
+    let log = if root == Path::new("/") { Path::new(POD_LOG) } else { &question.record };
+    record(log, &settings, name, orders, now)
         .with_whatever_context(|error| format!("it can't be recorded that this is read: {error}"))?;
     let mut after = 0;
     loop {

@@ -28,6 +28,11 @@ impl Asked {
         Self { until: until.collect(), end: policy.end_holds.iter().cloned().collect() }
     }
 
+    /// Whether the policy lets go of it now: relays needn't wait for a key of it.
+    pub fn lets_go(&self, name: &str, now: Timestamp) -> bool {
+        self.end.contains(name) && self.until.get(name).is_none_or(|until| until.is_due(now))
+    }
+
     /// Whether this key is kept though the policy doesn't ask for it any more, or not for so long.
     pub fn outlives(&self, key: &HoldKey) -> bool {
         self.until.get(key.name()).is_none_or(|until| *until < key.destroy_at())

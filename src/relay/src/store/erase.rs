@@ -164,8 +164,6 @@ struct Row {
     number_digest: [u8; 32],
     revision: u64,
     placed_at: i64,
-    deadline: i64,
-    shipped: bool,
     destroy_at: DestroyAt,
 }
 
@@ -175,7 +173,7 @@ fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<Ro
     let row = row(connection, id)?;
     let number = number(connection, id, request)?;
     take_away(connection, id)?;
-    let until = natural_end(row.deadline, row.shipped, row.placed_at, request.limits);
+    let until = natural_end(row.placed_at, request.limits);
     keep_away(connection, &row.number_digest, until)?;
     match number {
         Some(order) => tell(connection, &row, &order.pii.expose().number, request)?,
@@ -195,7 +193,7 @@ fn take_away(connection: &Connection, id: i64) -> Result<()> {
 
 fn row(connection: &Connection, id: i64) -> Result<Row> {
     let mut statement = connection.prepare_cached(
-        "SELECT number_digest, revision, placed_at, deadline, first_shipped_at IS NOT NULL, destroy_at
+        "SELECT number_digest, revision, placed_at, destroy_at
          FROM orders WHERE id = ?1",
     )?;
     let row = statement.query_row([id], |row| {
@@ -203,9 +201,7 @@ fn row(connection: &Connection, id: i64) -> Result<Row> {
             number_digest: row.get(0)?,
             revision: row.get(1)?,
             placed_at: row.get(2)?,
-            deadline: row.get(3)?,
-            shipped: row.get(4)?,
-            destroy_at: DestroyAt::from_second(row.get(5)?),
+            destroy_at: DestroyAt::from_second(row.get(3)?),
         })
     })?;
     Ok(row)
@@ -240,12 +236,11 @@ fn tell(connection: &Connection, row: &Row, number: &str, request: &Request) -> 
     outbox::put_erased(connection, connection.last_insert_rowid(), revision, request.now)
 }
 
-/// When the marketplace's telling the order again can't matter any more. The deadline of an order that hasn't shipped
-/// moves with what is known, up to its age limit.
-fn natural_end(deadline: i64, shipped: bool, placed_at: i64, limits: Limits) -> i64 {
-    let oldest =
-        placed_at.saturating_add(i64::try_from(limits.anonymize_after.as_millis()).unwrap_or(i64::MAX));
-    if shipped { deadline } else { deadline.max(oldest) }
+/// When the marketplace's telling the order again can't matter any more: at its age limit, which is never before its
+/// deadline. Its deadline itself could move later yet, as more is known of shipments, or with a longer
+/// `deleteAfterShipment`.
+fn natural_end(placed_at: i64, limits: Limits) -> i64 {
+    placed_at.saturating_add(i64::try_from(limits.anonymize_after.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn keep_away(connection: &Connection, number_digest: &[u8; 32], until: i64) -> Result<()> {
@@ -259,20 +254,13 @@ fn keep_away(connection: &Connection, number_digest: &[u8; 32], until: i64) -> R
 }
 
 /// Whether an order that the marketplace tells was erased. Its entry then lasts as long as what is told now says.
-pub(super) fn is_erased(
-    connection: &Connection,
-    order: &Prepared,
-    deadline: Timestamp,
-    limits: Limits,
-) -> Result<bool> {
+pub(super) fn is_erased(connection: &Connection, order: &Prepared, limits: Limits) -> Result<bool> {
     let digest = order.number_digest.as_bytes();
     let known = connection
         .prepare_cached("SELECT 1 FROM erasure_journal WHERE number_digest = ?1")?
         .exists([digest])?;
     if known {
-        let (placed, shipped) = (order.columns.placed_at, order.columns.first_shipped_at.is_some());
-        let until = natural_end(deadline.as_millisecond(), shipped, placed.as_millisecond(), limits);
-        keep_away(connection, digest, until)?;
+        keep_away(connection, digest, natural_end(order.columns.placed_at.as_millisecond(), limits))?;
     }
     Ok(known)
 }

@@ -107,28 +107,31 @@ pub fn missing(connection: &Connection) -> Result<Vec<i64>> {
 /// Keeps these orders for the holds that select them; says how many can't be opened. One that went meanwhile is left.
 pub fn keep(connection: &Connection, orders: &[i64], keyring: &Keyring, now: Timestamp) -> Result<usize> {
     generation::check(connection, keyring)?;
-    let mut unreadable = 0;
+    let (mut unreadable, mut held) = (0, 0);
     for order in orders {
-        unreadable += usize::from(keep_order(connection, *order, keyring)?.is_err());
+        match keep_order(connection, *order, keyring)? {
+            Ok(true) => held += 1,
+            Ok(false) => {}
+            Err(_) => unreadable += 1,
+        }
     }
-    if unreadable < orders.len() {
-        let held = (orders.len() - unreadable) as u64;
+    if held > 0 {
         audit::append(connection, &Deed::new(Action::OrdersHeld, Actor::Operator, "holds").of(held), now)?;
     }
     Ok(unreadable)
 }
 
-/// Seals the order, as it is now, for every hold that selects it and whose key there is.
+/// Seals the order, as it is now, for every hold that selects it and whose key there is. Says whether there is one.
 pub(super) fn keep_order(
     connection: &Connection,
     order: i64,
     keyring: &Keyring,
-) -> Result<Result<(), OpenError>> {
+) -> Result<Result<bool, OpenError>> {
     let holds = selecting(connection, order)?;
     let holds = holds.into_iter().filter(|(_, id)| keyring.holds().any(|(_, known)| known == *id));
     let holds: Vec<_> = holds.collect();
     if holds.is_empty() {
-        return Ok(Ok(()));
+        return Ok(Ok(false));
     }
     let json = match read_order::read(connection, order, keyring)?.1 {
         Ok(order) => body::render_order(&order)?,
@@ -140,7 +143,7 @@ pub(super) fn keep_order(
         let sealed = keyring.seal_held(HeldRef { hold: id, revision }, &json).context(SealSnafu)?;
         write(connection, hold, order, revision, &sealed)?;
     }
-    Ok(Ok(()))
+    Ok(Ok(true))
 }
 
 fn selecting(connection: &Connection, order: i64) -> Result<Vec<(i64, HoldId)>> {

@@ -115,7 +115,7 @@ fn store(
     .min();
     let shipped = first_shipped_at.and_then(|at| Timestamp::from_millisecond(at).ok());
     let deadline = deadline(order.columns.placed_at, shipped, known_until, limits);
-    if erase::is_erased(connection, order, deadline, limits)? {
+    if erase::is_erased(connection, order, limits)? {
         return Ok(Change::Erased);
     }
     ensure!(deadline <= now || keyring.reaches(deadline), KeyringTooShortSnafu);
@@ -165,7 +165,7 @@ fn store(
 /// The order was sealed just now, so it can be opened.
 fn keep_held(connection: &Connection, id: i64, keyring: &Keyring) -> Result<()> {
     let kept = hold::keep_order(connection, id, keyring)?;
-    kept.map_err(|error| UnreadableSnafu { reason: error.to_string() }.build())
+    kept.map(drop).map_err(|error| UnreadableSnafu { reason: error.to_string() }.build())
 }
 
 /// Reduces a stored order to what is left of its newest state.

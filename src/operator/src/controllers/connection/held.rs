@@ -20,11 +20,13 @@ use crate::{
     },
 };
 
-/// Of every hold that is asked for, and of every one whose key there is.
+/// Of every hold that is asked for, and of every one whose key there is. `wanted`: digest of the configuration that the relay
+/// is to have; none while it can't have one.
 pub fn holds(
     asked: &Asked,
     keyring: Option<&KeyringFacts>,
     relay: &Relay,
+    wanted: Option<&str>,
     before: &[HoldStatus],
     now: Timestamp,
 ) -> Vec<HoldStatus> {
@@ -45,7 +47,9 @@ pub fn holds(
         let (orders, confirmed) = match relay {
             Relay::Answered(status) => {
                 let word = status.holds.iter().find(|word| word.name == name);
-                (word.map(count), word.is_some_and(|word| word.complete))
+                // Of another configuration it may not know yet what is selected.
+                let knows = wanted == Some(status.config_digest.as_str());
+                (word.map(count), knows && word.is_some_and(|word| word.complete))
             }
             _ => (
                 old.and_then(|old| old.orders),
@@ -152,7 +156,7 @@ mod tests {
 
     fn state(asked: &Asked, keys: Vec<HoldKey>, before: &[HoldStatus]) -> (Vec<HoldState>, Option<String>) {
         let keyring = keyring(keys);
-        let found = holds(asked, Some(&keyring), &Relay::Silent, before, at(0));
+        let found = holds(asked, Some(&keyring), &Relay::Silent, None, before, at(0));
         let reason = condition(&found, Some(&keyring)).map(|verdict| verdict.reason);
         (found.into_iter().map(|hold| hold.state).collect(), reason)
     }

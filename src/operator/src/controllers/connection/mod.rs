@@ -177,8 +177,11 @@ async fn maintain(
     let validation = validate::validate(&loaded, &context.config);
     let in_force = settle::settle(context, &mut loaded, validation.wanted, now).await.context(StatusSnafu)?;
     let connection = loaded.connection.clone();
-    let (encrypted, asked) = (validation.encrypted, validation.asked);
-    let wanted = Wanted { validated: validation.result, terms: in_force.as_ref().map(|one| &one.terms) };
+    let (encrypted, asked, mut validated) = (validation.encrypted, validation.asked, validation.result);
+    if let Ok(validated) = &mut validated {
+        validated.holds.retain(|hold| !asked.lets_go(&hold.name, now));
+    }
+    let wanted = Wanted { validated, terms: in_force.as_ref().map(|one| &one.terms) };
     let (children, mut built) = Box::pin(build(context, loaded, wanted, now)).await?;
     if built.is_new {
         return Ok(Action::requeue(SETTLING));

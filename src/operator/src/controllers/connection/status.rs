@@ -98,7 +98,8 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         (ConditionType::RetentionEnforced, enforced.verdict),
         (ConditionType::AuditIntact, intact),
     ];
-    let holds = held::holds(&found.asked, keyring, &found.relay, &before.holds, now);
+    let holds =
+        held::holds(&found.asked, keyring, &found.relay, found.config_digest.as_deref(), &before.holds, now);
     let held = held::condition(&holds, keyring).map(|verdict| (ConditionType::Held, verdict));
     let conditions = verdicts
         .into_iter()

@@ -23,12 +23,13 @@ pub fn marked(
     let message = match phase {
         RecordPhase::Retained => Some(
             "the connection is deleted; its volume and keys are retained, and its keys go on dying on time: apply the \
-             connection again to adopt them, or set spec.closure.confirm to close the account"
+             connection again to adopt them, or set spec.closure.confirm to close the account, \
+             which destroys what holds keep, too"
                 .to_owned(),
         ),
         RecordPhase::AwaitingConfirmation => Some(format!(
-            "more closures than closure.breaker of the operator's values began within an hour, so this one waits, and \
-             nothing is collected meanwhile: to close the account, kubectl -n {home} patch connrec {id} --type=merge -p \
+            "more closures than closure.breaker of the operator's values began within an hour, or holds keep orders of this \
+             account (the connection's condition Ready says which), so this one waits, and nothing is collected meanwhile: to close the account, kubectl -n {home} patch connrec {id} --type=merge -p \
              '{{\"spec\":{{\"closure\":{{\"confirm\":\"{id}\"}}}}}}'; to keep it, remove spec.closure of the connection"
         )),
         _ => None,
