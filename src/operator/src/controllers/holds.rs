@@ -62,3 +62,21 @@ pub fn selections(policy: &RetentionPolicySpec) -> Vec<HeldSelection> {
 pub fn last<'a>(keys: &'a [HoldKey], name: &str) -> Option<&'a HoldKey> {
     keys.iter().rev().find(|key| key.name() == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_is_let_go_of_only_if_its_name_and_its_end_say_so() {
+        let now = Timestamp::from_second(1_800_000_000).expect("in range");
+        let until = [("past", -1), ("ahead", 1), ("unnamed", -1)];
+        let at = |ends: i64| DestroyAt::from_second(now.as_second() + ends);
+        let asked = Asked {
+            until: until.map(|(name, ends)| (name.to_owned(), at(ends))).into(),
+            end: ["past", "ahead", "gone"].map(str::to_owned).into(),
+        };
+        let let_go = ["past", "ahead", "unnamed", "gone", "other"].map(|name| asked.lets_go(name, now));
+        assert_eq!(let_go, [true, false, false, true, false]);
+    }
+}
