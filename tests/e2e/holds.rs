@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::{together, wait_for},
-    privacy::{connect, found, person, policy, shown, stored},
+    privacy::{connect, found, person, policy, reduced, shown},
     tenant::{SOON, Tenant, with_tenant},
 };
 
 /// From an order's placing to the end of its personal data.
 const KEPT: &str = "6m";
-const LONGEST: Duration = Duration::from_mins(8);
 /// From the beginning to the hold's end.
 const HELD: SignedDuration = SignedDuration::from_mins(11);
 const ORDERS: u64 = 5;
@@ -49,17 +48,6 @@ async fn ordered(tenant: &Tenant) -> BTreeSet<String> {
     tenant.sandbox.orders(&tenant.account("bol")).await.into_iter().collect()
 }
 
-async fn reduced(tenant: &Tenant) {
-    wait_for("every order is reduced", LONGEST, async || {
-        let metrics = tenant.metrics("bol")?;
-        match (stored(&metrics, "with_pii"), stored(&metrics, "anonymised")) {
-            (Some(0), Some(ORDERS)) => Ok(()),
-            seen => Err(format!("{seen:?}")),
-        }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn what_is_held_outlives_its_deadline_and_nothing_of_it_is_found_after_the_holds_end() {
     let _company = together().await;
@@ -77,7 +65,7 @@ async fn what_is_held_outlives_its_deadline_and_nothing_of_it_is_found_after_the
         let numbers = ordered(&tenant).await;
         let message = tenant.condition("bol", "Held", "True", Some("Held")).await;
         assert!(message.contains("only copy"), "{message}");
-        reduced(&tenant).await;
+        reduced(&tenant, ORDERS).await;
 
         let orders = read(&tenant).expect("held orders");
         let text = |order: &Value, path: &str| order.pointer(path).and_then(Value::as_str).map(str::to_owned);

@@ -93,6 +93,18 @@ pub fn stored(metrics: &str, what: &str) -> Option<u64> {
     line.split_whitespace().next_back()?.parse().ok()
 }
 
+/// Waits until this many orders have lost their personal data, and none has any.
+pub async fn reduced(tenant: &Tenant, orders: u64) {
+    wait_for("every order is reduced", LONGEST, async || {
+        let metrics = tenant.metrics("bol")?;
+        match (stored(&metrics, "with_pii"), stored(&metrics, "anonymised")) {
+            (Some(0), Some(anonymised)) if anonymised == orders => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn of_nobody_is_anything_found_anywhere_once_the_deadline_has_passed() {
     let _company = together().await;
@@ -105,14 +117,7 @@ async fn of_nobody_is_anything_found_anywhere_once_the_deadline_has_passed() {
         assert_eq!(tenant.summary().await["orders"], ORDERS, "before the deadline they are delivered");
         let held = tenant.metrics("bol").expect("metrics");
         assert_eq!(stored(&held, "with_pii"), Some(ORDERS), "{held}");
-        wait_for("every order is reduced", LONGEST, async || {
-            let metrics = tenant.metrics("bol")?;
-            match (stored(&metrics, "with_pii"), stored(&metrics, "anonymised")) {
-                (Some(0), Some(ORDERS)) => Ok(()),
-                seen => Err(format!("{seen:?}")),
-            }
-        })
-        .await;
+        reduced(&tenant, ORDERS).await;
         let mut needles: Vec<_> =
             ["Quastenflosser", "quastenflosser", "Unverwechselbarweg", "99887766"].map(str::to_owned).into();
         needles.extend(tenant.sandbox.orders(&tenant.account("bol")).await);

@@ -4,10 +4,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use marketrelay_notices::run::{Surroundings, run};
-use marketrelay_pod::logging;
+use marketrelay_pod::{logging, termination};
 use snafu::{ResultExt, Whatever};
-use tokio::{net::TcpListener, signal::unix::SignalKind};
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpListener;
 
 /// Receives eBay's notices of deleted accounts and hands them to the operator. Started by the chart.
 #[derive(Parser)]
@@ -29,15 +28,7 @@ async fn serve(arguments: Arguments) -> Result<(), Whatever> {
     let listener = TcpListener::bind(&listen)
         .await
         .with_whatever_context(|error| format!("can't listen on {listen}: {error}"))?;
-    let stop = CancellationToken::new();
-    let mut terminate =
-        tokio::signal::unix::signal(SignalKind::terminate()).whatever_context("can't wait for SIGTERM")?;
-    let asked = stop.clone();
-    tokio::spawn(async move {
-        terminate.recv().await;
-        tracing::info!("asked to end");
-        asked.cancel();
-    });
+    let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
     run(Surroundings { root, listener, operator }, stop).await
 }
 

@@ -11,9 +11,9 @@ use marketrelay_operator::{
     run::{Clients, Settings, run},
     scope::Scope,
 };
+use marketrelay_pod::termination;
 use snafu::{ResultExt, Whatever};
-use tokio::{net::TcpListener, signal::unix::SignalKind};
-use tokio_util::sync::CancellationToken;
+use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 /// Turns MarketplaceConnections and RetentionPolicies into running relays.
@@ -58,15 +58,7 @@ async fn serve(arguments: Arguments) -> Result<(), Whatever> {
     let listener = TcpListener::bind(&arguments.listen)
         .await
         .with_whatever_context(|error| format!("can't listen on {}: {error}", arguments.listen))?;
-    let stop = CancellationToken::new();
-    let mut terminate =
-        tokio::signal::unix::signal(SignalKind::terminate()).whatever_context("can't wait for SIGTERM")?;
-    let asked = stop.clone();
-    tokio::spawn(async move {
-        terminate.recv().await;
-        tracing::info!("asked to end");
-        asked.cancel();
-    });
+    let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
     let namespaces = arguments.watch_namespaces.into_iter().map(Scope::Namespace);
     let mut scopes: Vec<_> = namespaces.collect();
     if scopes.is_empty() {

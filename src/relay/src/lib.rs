@@ -14,4 +14,4 @@ pub mod run;
 pub mod settings;
 pub mod store;
 
-pub use marketrelay_pod::{egress, logging, mounts, tls};
+pub use marketrelay_pod::{egress, logging, mounts, termination, tls};

@@ -14,14 +14,13 @@ use marketrelay_relay::{
     clock::Clock,
     held, logging,
     run::{Surroundings, run},
+    termination,
 };
 use snafu::{ResultExt, Whatever};
 use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
-    signal::unix::SignalKind,
 };
-use tokio_util::sync::CancellationToken;
 
 /// Threads for what blocks: looking up names.
 const BLOCKING_THREADS: usize = 4;
@@ -65,15 +64,7 @@ async fn serve(arguments: Arguments) -> Result<(), Whatever> {
     let listener = TcpListener::bind(&arguments.listen)
         .await
         .with_whatever_context(|error| format!("can't listen on {}: {error}", arguments.listen))?;
-    let stop = CancellationToken::new();
-    let mut terminate =
-        tokio::signal::unix::signal(SignalKind::terminate()).whatever_context("can't wait for SIGTERM")?;
-    let asked = stop.clone();
-    tokio::spawn(async move {
-        terminate.recv().await;
-        tracing::info!("asked to end");
-        asked.cancel();
-    });
+    let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
     run(Surroundings { root: arguments.root, listener, clock: Clock::system() }, stop).await
 }
 

@@ -3,7 +3,7 @@ use marketrelay_audit::Statement;
 use serde::{Deserialize, Serialize};
 
 /// The answer of the relay's `GET /v1/status`: counts and states, no PII, no digests.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RelayStatus {
     /// The connection's identity.
@@ -116,10 +116,11 @@ pub struct Activity {
 }
 
 /// Whether the destination still wants events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeliveryState {
     /// It does.
+    #[default]
     Active,
     /// It answered 410 Gone: nothing is sent until its URL or signing Secret changes.
     Disabled,

@@ -162,7 +162,7 @@ fn whole(duration: SignedDuration) -> SignedDuration {
 
 #[cfg(test)]
 mod tests {
-    use marketrelay_api::relay::{Activity, DeliveryState, KeyringUse};
+    use marketrelay_api::relay::KeyringUse;
     use marketrelay_keyring::DestroyAt;
 
     use super::*;
@@ -188,33 +188,14 @@ mod tests {
 
     fn relay(first_mounted: i64, overdue: u64) -> Relay {
         Relay::Answered(Box::new(RelayStatus {
-            connection_id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".to_owned(),
-            version: "1".to_owned(),
-            orders: 0,
-            with_pii: 0,
-            backlog: 0,
-            oldest_event: None,
-            oldest_pii: None,
-            next_deadline: None,
-            known_until: None,
-            dropped_past_deadline: 0,
-            anonymised: 0,
             overdue,
-            given_up: 0,
-            holds: Vec::new(),
             keyring: Some(KeyringUse {
                 mounted_generation: 1,
                 oldest_generation: 1,
                 first_mounted: Some(at(NOW + first_mounted)),
                 audit_key_missing: false,
             }),
-            audit: None,
-            collecting: Activity::default(),
-            delivering: Activity::default(),
-            keeping_deadlines: Activity::default(),
-            deliveries_at_risk: 0,
-            delivery_state: DeliveryState::Active,
-            config_digest: String::new(),
+            ..RelayStatus::default()
         }))
     }
 

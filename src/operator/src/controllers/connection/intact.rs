@@ -1,12 +1,11 @@
 //! Whether the relay's audit log continues the one whose head was pinned. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{ConditionType, MarketplaceConnectionStatus, Reason, connection::PinnedAudit};
 use marketrelay_audit::Statement;
 
 use super::status::{Relay, unchanged};
-use crate::conditions::{Status, Verdict};
+use crate::conditions::{Status, Verdict, seconds};
 
 /// What mends a contradiction, once a person knows where it comes from.
 const LOOK: &str = "find out why, keep an export of the log (docs/operations/audit.md), and remove status.audit of the \
@@ -34,7 +33,7 @@ pub fn intact(
         sequence: i64::try_from(head.sequence).unwrap_or(i64::MAX),
         hash: head.hash.clone(),
         public_key: head.public_key.clone(),
-        checked_at: Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
+        checked_at: seconds(now),
     };
     let message = "the audit log's head is signed, and the log continues the one that was seen before";
     (Verdict::new(Status::True, Reason::AuditIntact, message), Some(head))
@@ -70,7 +69,7 @@ fn contradiction(head: &Statement, pinned: Option<&PinnedAudit>) -> Option<(Reas
 
 #[cfg(test)]
 mod tests {
-    use marketrelay_api::relay::{Activity, DeliveryState, RelayStatus};
+    use marketrelay_api::relay::RelayStatus;
     use marketrelay_audit::{Kind, Position, Signer};
 
     use super::*;
@@ -81,30 +80,7 @@ mod tests {
     }
 
     fn told(audit: Option<Statement>) -> Relay {
-        Relay::Answered(Box::new(RelayStatus {
-            connection_id: String::new(),
-            version: String::new(),
-            orders: 0,
-            with_pii: 0,
-            backlog: 0,
-            oldest_event: None,
-            oldest_pii: None,
-            next_deadline: None,
-            known_until: None,
-            dropped_past_deadline: 0,
-            anonymised: 0,
-            overdue: 0,
-            given_up: 0,
-            deliveries_at_risk: 0,
-            keyring: None,
-            audit,
-            holds: Vec::new(),
-            collecting: Activity::default(),
-            delivering: Activity::default(),
-            keeping_deadlines: Activity::default(),
-            delivery_state: DeliveryState::Active,
-            config_digest: String::new(),
-        }))
+        Relay::Answered(Box::new(RelayStatus { audit, ..RelayStatus::default() }))
     }
 
     fn after(audit: Option<PinnedAudit>) -> MarketplaceConnectionStatus {

@@ -15,7 +15,7 @@ use super::{
     intact::intact,
 };
 use crate::{
-    conditions::{Status, Verdict, condition, find},
+    conditions::{Status, Verdict, condition, find, seconds},
     controllers::{holds::Asked, keyring::facts::KeyringFacts},
     problem::Problem,
 };
@@ -277,11 +277,6 @@ fn figures(relay: &RelayStatus, now: Timestamp) -> RelayFigures {
         next_deadline: relay.next_deadline.map(seconds),
         read_at: Some(seconds(now)),
     }
-}
-
-/// Kubernetes' times have whole seconds.
-fn seconds(at: Timestamp) -> Time {
-    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
 fn retention(in_force: InForce, keyring: Option<&KeyringFacts>, now: Timestamp) -> RetentionInEffect {

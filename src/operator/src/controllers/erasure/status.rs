@@ -9,7 +9,7 @@ use marketrelay_api::{
 
 use super::{apply::Answers, validate::Validated};
 use crate::{
-    conditions::{Status, Verdict, condition},
+    conditions::{Status, Verdict, condition, seconds},
     problem::Problem,
 };
 
@@ -49,7 +49,8 @@ pub(super) fn status(
     answers: Answers,
     now: Timestamp,
 ) -> ErasureRequestStatus {
-    let sealed = answers.iter().filter_map(|(_, answer)| answer.sealed_until).map(seconds).max();
+    let sealed =
+        answers.iter().filter_map(|(_, answer)| answer.sealed_until).map(|until| seconds(until).0).max();
     let before = known.sealed_copies_until.as_ref().map(|time| time.0);
     let connections = connections(known, validated, answers);
     let verdict = verdict(&connections);
@@ -61,7 +62,7 @@ pub(super) fn status(
         matched: sum(|at| at.matched),
         erased: sum(|at| at.erased),
         held: sum(|at| at.held),
-        completed_at: complete.then(|| Time(seconds(now))),
+        completed_at: complete.then(|| seconds(now)),
         sealed_copies_until: before.max(sealed).map(Time),
         // The subject isn't kept longer than it is needed.
         digests: if complete { Vec::new() } else { known.digests.clone() },
@@ -164,11 +165,6 @@ fn with(
     let generation = request.metadata.generation;
     let complete = condition(ConditionType::Complete, verdict, &status.conditions, generation, now);
     ErasureRequestStatus { observed_generation: generation, conditions: vec![complete], ..status }
-}
-
-/// Kubernetes' times have whole seconds.
-fn seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 #[cfg(test)]

@@ -12,8 +12,6 @@ mod write;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
@@ -176,11 +174,6 @@ async fn investigate(record: &ConnectionRecord, context: &Context) -> Result<Act
         return mark(record, context, RecordPhase::Retained).await;
     }
     Ok(Action::requeue(LOOK))
-}
-
-/// Kubernetes' times have whole seconds.
-fn seconds(at: Timestamp) -> Time {
-    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
 /// The closure that a record tells of.

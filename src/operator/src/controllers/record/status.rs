@@ -9,8 +9,9 @@ use marketrelay_api::{
 
 use super::{
     found::{Found, NamespaceState, resources, selector},
-    proof, seconds,
+    proof,
 };
+use crate::conditions::seconds;
 
 /// In a phase before the closure.
 pub fn marked(
