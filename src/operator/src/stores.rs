@@ -2,7 +2,12 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use futures::{StreamExt, channel::mpsc, pin_mut};
+use futures::{
+    FutureExt, StreamExt,
+    channel::mpsc,
+    future::{BoxFuture, Shared},
+    pin_mut,
+};
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
@@ -83,6 +88,7 @@ pub struct Changes {
 pub struct Watches {
     /// What they fill.
     pub stores: Arc<Stores>,
+    records_read: Shared<BoxFuture<'static, ()>>,
     tasks: JoinSet<()>,
 }
 
@@ -207,13 +213,20 @@ fn bare(secret: &mut PartialObjectMeta<Secret>) {
 pub struct Records {
     store: Store<ConnectionRecord>,
     writer: reflector::store::Writer<ConnectionRecord>,
+    /// A store wakes the last of those that wait for it and no other, so this waits for all scopes.
+    read: Shared<BoxFuture<'static, ()>>,
 }
 
 impl Records {
     /// Not watched yet.
     pub fn new() -> Self {
         let (store, writer) = reflector::store();
-        Self { store, writer }
+        let awaited = store.clone();
+        let read = async move {
+            // The writer lives as long as its watch, which only ends with us.
+            let _never_dropped = awaited.wait_until_ready().await;
+        };
+        Self { store, writer, read: read.boxed().shared() }
     }
 
     /// Watches until dropped. `scopes` are those of which `watch` has begun.
@@ -264,7 +277,7 @@ pub fn watch(client: &Client, scope: &Scope, home: &str, records: &Records) -> (
         records: record_changes,
         retained,
     };
-    (Watches { stores, tasks: plan.tasks }, changes, senders)
+    (Watches { stores, records_read: records.read.clone(), tasks: plan.tasks }, changes, senders)
 }
 
 fn stores(
@@ -387,8 +400,28 @@ impl Watches {
             stores.network_policies.wait_until_ready(),
             stores.claims.wait_until_ready(),
             stores.pods.wait_until_ready(),
-            stores.records.wait_until_ready(),
+            self.records_read.clone(),
         );
         tracing::info!(watches = self.tasks.len(), "everything is read");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+
+    use super::Records;
+
+    #[tokio::test]
+    async fn every_scope_learns_that_the_records_are_read() {
+        let mut records = Records::new();
+        let scopes = [(); 3].map(|()| tokio::spawn(records.read.clone()));
+        tokio::task::yield_now().await;
+        records.writer.apply_watcher_event(&Event::Init);
+        records.writer.apply_watcher_event(&Event::InitDone);
+        for scope in scopes {
+            let limit = std::time::Duration::from_secs(10);
+            tokio::time::timeout(limit, scope).await.expect("it is woken").expect("it doesn't panic");
+        }
     }
 }
