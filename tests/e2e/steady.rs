@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::{
@@ -15,6 +16,9 @@ use crate::{
 };
 
 const OPERATOR: &str = "system:serviceaccount:marketrelay-system:marketrelay";
+/// The chart's `controller.statusIntervalSeconds`.
+const LOOK: SignedDuration = SignedDuration::from_secs(20);
+const WHEN: &str = "requestReceivedTimestamp";
 
 /// The operator's requests since a position in the log, and the position after them.
 fn requests(from: u64) -> (Vec<Value>, u64) {
@@ -43,13 +47,26 @@ async fn nothing_is_written_in_a_minute_of_steady_state_nor_after_a_restart() {
         }
         // Namespaces of earlier tests are still being emptied; their objects are none of ours.
         let spaces = [tenant.name.clone(), SYSTEM.to_owned()];
-        let ours = |events: &[Value]| -> Vec<String> {
-            let events = events.iter().filter(|event| {
-                is_write(event)
-                    && spaces.iter().any(|space| event["objectRef"]["namespace"] == space.as_str())
-            });
-            events.map(|event| format!("{} {}", event["verb"], event["objectRef"])).collect()
+        let is_ours = |event: &Value| {
+            is_write(event) && spaces.iter().any(|space| event["objectRef"]["namespace"] == space.as_str())
         };
+        let ours = |events: &[Value]| -> Vec<String> {
+            let events = events.iter().filter(|event| is_ours(event));
+            let told = |event: &Value| format!("{} {} {}", event[WHEN], event["verb"], event["objectRef"]);
+            events.map(told).collect()
+        };
+        // What arrived last is told at the next look.
+        wait_for("nothing is written during two looks", SOON, async || {
+            let writes: Vec<_> = requests(0).0.into_iter().filter(is_ours).collect();
+            let times = writes.iter().filter_map(|event| event[WHEN].as_str()?.parse::<Timestamp>().ok());
+            let last = times.max().unwrap_or_default();
+            if Timestamp::now().duration_since(last) > LOOK * 2 {
+                Ok(())
+            } else {
+                Err(ours(&writes).join("\n"))
+            }
+        })
+        .await;
         let quiet = fs::metadata(audit_log()).expect("the audit log").len();
         tokio::time::sleep(Duration::from_secs(60)).await;
         let (events, position) = requests(quiet);
