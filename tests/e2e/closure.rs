@@ -8,8 +8,7 @@ use marketrelay_api::{ConnectionRecord, record::RecordPhase};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{SYSTEM, alone, kill, kube, wait_for},
-    operator::leader_process,
+    cluster::{SYSTEM, kill, kube, together, wait_for},
     tenant::{SOON, Tenant, with_tenant},
 };
 
@@ -19,23 +18,26 @@ fn record(id: &str) -> Result<Value, String> {
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
-async fn id(tenant: &Tenant, connection: &str) -> String {
+/// A connection's id.
+pub async fn id(tenant: &Tenant, connection: &str) -> String {
     let status = tenant.get(connection).await.expect("the connection").status;
     status.and_then(|status| status.connection_id).expect("an id")
 }
 
-fn close(tenant: &Tenant, connection: &str, id: &str) {
+/// Confirms the closure on the connection.
+pub fn close(tenant: &Tenant, connection: &str, id: &str) {
     let patch = json!({"spec": {"closure": {"confirm": id}}}).to_string();
     tenant.kubectl(&["patch", "mconn", connection, "--type=merge", "--patch", &patch]).expect("patched");
 }
 
-fn volume(tenant: &Tenant, connection: &str) -> String {
+/// The name of its PersistentVolume.
+pub fn volume(tenant: &Tenant, connection: &str) -> String {
     let claim = format!("{connection}-data");
     tenant.kubectl(&["get", "pvc", &claim, "--output=jsonpath={.spec.volumeName}"]).expect("a claim")
 }
 
 /// Where the volume's files are on this machine.
-async fn files(tenant: &Tenant, volume: &str) -> PathBuf {
+pub async fn files(tenant: &Tenant, volume: &str) -> PathBuf {
     let volume = Api::<PersistentVolume>::all(tenant.client.clone()).get(volume).await.expect("a volume");
     let spec = volume.spec.expect("a spec");
     let path = spec.host_path.map(|at| at.path).or_else(|| spec.local.map(|at| at.path));
@@ -43,7 +45,7 @@ async fn files(tenant: &Tenant, volume: &str) -> PathBuf {
 }
 
 /// Waits for the proof, and compares it with what is there.
-async fn is_proven(tenant: &Tenant, connection: &str, id: &str, volume: &str, files: &PathBuf) {
+pub async fn is_proven(tenant: &Tenant, connection: &str, id: &str, volume: &str, files: &PathBuf) {
     let proof = wait_for(&format!("{}/{connection} is closed", tenant.name), SOON, async || {
         let status = record(id)?["status"].clone();
         if status["phase"] == "Closed" { Ok(status["closure"].clone()) } else { Err(status.to_string()) }
@@ -70,34 +72,8 @@ async fn is_proven(tenant: &Tenant, connection: &str, id: &str, volume: &str, fi
 }
 
 #[tokio::test]
-async fn an_account_is_closed_while_its_relay_runs_and_the_operator_is_killed_meanwhile() {
-    let _alone = alone().await;
-    with_tenant("closed", async |tenant| {
-        tenant.connect("bol", 5).await;
-        tenant.connect("ebay", 3).await;
-        tenant.all_arrived("bol").await;
-        let (id, volume) = (id(&tenant, "bol").await, volume(&tenant, "bol"));
-        let files = files(&tenant, &volume).await;
-        let leader = leader_process(&tenant.client).await;
-        close(&tenant, "bol", &id);
-        kill(leader);
-        is_proven(&tenant, "bol", &id, &volume, &files).await;
-        tenant.ready("ebay").await;
-        tenant.order("ebay", 2).await;
-        tenant.all_arrived("ebay").await;
-        tenant.kubectl(&["get", "secret", "marketrelay-digest-key"]).expect("the other connection's");
-
-        tenant.kubectl(&["delete", "mconn", "bol"]).expect("deleted");
-        tenant.apply(&tenant.connection("bol"));
-        tenant.ready("bol").await;
-        assert_ne!(self::id(&tenant, "bol").await, id);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn an_account_is_closed_though_its_relay_is_down() {
-    let _alone = alone().await;
+    let _company = together().await;
     with_tenant("downclosed", async |tenant| {
         tenant.connect("bol", 4).await;
         tenant.all_arrived("bol").await;
@@ -115,7 +91,7 @@ async fn an_account_is_closed_though_its_relay_is_down() {
 
 #[tokio::test]
 async fn deleting_a_customers_namespace_closes_its_accounts() {
-    let _alone = alone().await;
+    let _company = together().await;
     with_tenant("gone", async |tenant| {
         tenant.connect("bol", 3).await;
         let id = id(&tenant, "bol").await;

@@ -5,21 +5,20 @@ use marketrelay_api::{ErasureRequest, ErasureRequestStatus};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{alone, kill, kube, together, wait_for},
-    operator::leader_process,
+    cluster::{kube, together, wait_for},
     tenant::{SOON, Tenant, with_tenant},
 };
 
 const EMAIL: &str = "zoe@nachtigall.example";
 
-async fn order_of_zoe(tenant: &Tenant, marketplace: &str, count: u32) {
+pub async fn order_of_zoe(tenant: &Tenant, marketplace: &str, count: u32) {
     let person = json!({"firstName": "Zoë", "surname": "Nachtigall", "email": EMAIL, "street": "Königstraße",
         "houseNumber": "7", "postalCode": "10115", "city": "Berlin", "country": "DE"});
     let path = format!("accounts/{}/orders", tenant.account(marketplace));
     tenant.sandbox.post(&path, &json!({"count": count, "person": person})).await;
 }
 
-fn ask(tenant: &Tenant) {
+pub fn ask(tenant: &Tenant) {
     tenant.secret("case-4711", &json!({"emails": EMAIL}));
     tenant.apply(&json!({
         "apiVersion": "marketrelay.dev/v1alpha1", "kind": "ErasureRequest", "metadata": {"name": "case-4711"},
@@ -28,7 +27,7 @@ fn ask(tenant: &Tenant) {
 }
 
 /// Waits for a reason of Complete.
-async fn reason(tenant: &Tenant, reason: &str) -> ErasureRequestStatus {
+pub async fn reason(tenant: &Tenant, reason: &str) -> ErasureRequestStatus {
     wait_for(&format!("{}: the request is {reason}", tenant.name), SOON, async || {
         let request =
             tenant.api::<ErasureRequest>().get("case-4711").await.map_err(|error| error.to_string())?;
@@ -43,7 +42,7 @@ async fn reason(tenant: &Tenant, reason: &str) -> ErasureRequestStatus {
     .await
 }
 
-async fn secret_is_gone(tenant: &Tenant) {
+pub async fn secret_is_gone(tenant: &Tenant) {
     wait_for("the subject's Secret is gone", SOON, async || {
         let found = tenant.api::<Secret>().get_opt("case-4711").await.map_err(|error| error.to_string())?;
         if found.is_none() { Ok(()) } else { Err("it is there".to_owned()) }
@@ -52,7 +51,7 @@ async fn secret_is_gone(tenant: &Tenant) {
 }
 
 /// The orders that the customer's system was told to erase.
-async fn told(tenant: &Tenant, orders: u64) {
+pub async fn told(tenant: &Tenant, orders: u64) {
     wait_for("order.erased at the customer", SOON, async || {
         let summary = tenant.summary().await;
         if summary["erased"] == orders { Ok(()) } else { Err(summary.to_string()) }
@@ -105,25 +104,6 @@ async fn a_buyer_who_asks_is_erased_everywhere_and_stays_so_when_the_orders_chan
         ]);
         let logs = logs.expect("logs").to_lowercase();
         assert!(!logs.contains("nachtigall") && !logs.contains("buyer:"));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_request_ends_well_though_the_relay_and_the_operator_are_killed_meanwhile() {
-    let _alone = alone().await;
-    with_tenant("waits", async |tenant| {
-        tenant.connect("bol", 2).await;
-        order_of_zoe(&tenant, "bol", 2).await;
-        tenant.all_arrived("bol").await;
-        kill(tenant.relay_process("bol").await);
-        ask(&tenant);
-        secret_is_gone(&tenant).await;
-        kill(leader_process(&tenant.client).await);
-        let status = reason(&tenant, "Erased").await;
-        assert_eq!((status.erased, status.digests.len()), (Some(2), 0));
-        told(&tenant, 2).await;
-        tenant.ready("bol").await;
     })
     .await;
 }

@@ -1,6 +1,7 @@
 //! What a platform engineer sees on a whole cluster: YAML in, orders out, faults survived. `cargo xtask e2e` makes the
 //! cluster and runs this.
 
+mod alone;
 mod audit;
 mod closure;
 mod cluster;
@@ -9,13 +10,8 @@ mod erasure;
 mod failures;
 mod holds;
 mod isolation;
-mod lifecycle;
-mod notices;
-mod operator;
 mod outages;
 mod privacy;
 mod relaying;
-mod rollout;
 mod sandbox;
-mod steady;
 mod tenant;

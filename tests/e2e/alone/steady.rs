@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::{
+    alone::operator::leader,
     cluster::{SYSTEM, alone, audit_log, kube, wait_for},
-    operator::leader,
     tenant::{SOON, with_tenant},
 };
 
