@@ -18,8 +18,7 @@ use crate::conditions::seconds;
 pub fn marked(before: &ConnectionRecordStatus, phase: RecordPhase, now: Timestamp) -> ConnectionRecordStatus {
     let message = (phase == RecordPhase::Retained).then(|| {
         "the connection is deleted; its volume and keys are retained, and its keys go on dying on time: apply the \
-             connection again to adopt them, or set spec.closure.confirm to close the account, \
-             which destroys what holds keep, too"
+         connection again to adopt them, or set spec.closure.confirm to close the account, which destroys what holds keep, too"
             .to_owned()
     });
     ConnectionRecordStatus { phase, since: Some(seconds(now)), message, closure: before.closure.clone() }
