@@ -283,17 +283,17 @@ async fn closing_an_account_with_a_hold_waits_until_that_is_confirmed_on_the_rec
     .await;
 }
 
-/// The keyring can't be read but by a closure that looks for what it would destroy.
+/// The keyring can't be read before a closure looks for what it would destroy.
 fn unread(client: &Client) -> Client {
     let is_looked_at = Arc::new(AtomicBool::new(false));
     through(client, move |client, request| {
         let is_looked_at = is_looked_at.clone();
         async move {
-            let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-            if path.ends_with("/secrets") && query.contains("connection%3Dbol") {
+            let uri = request.uri();
+            if uri.query().is_some_and(|query| query.contains("connection%3Dbol")) {
                 is_looked_at.store(true, Ordering::SeqCst);
             }
-            if path.ends_with("/secrets/bol-keyring") && !is_looked_at.swap(false, Ordering::SeqCst) {
+            if uri.path().ends_with("/secrets/bol-keyring") && !is_looked_at.load(Ordering::SeqCst) {
                 return Err(io::Error::other("no answer"));
             }
             send(client, request).await
