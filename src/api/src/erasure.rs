@@ -110,7 +110,8 @@ pub struct ErasureRequestStatus {
     /// When every connection had confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
-    /// Until when a copy of a volume could still hold what was erased, sealed under keys that die by then at the latest.
+    /// Until when a copy of a volume could still hold what was erased, sealed under keys that die by then; as the relays answered.
+    /// A hold whose end is moved later afterwards keeps what it keeps until that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_copies_until: Option<Time>,
     /// The connections that are asked.

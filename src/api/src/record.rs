@@ -50,7 +50,7 @@ pub struct ConnectionRecordSpec {
     #[schemars(length(max = 63))]
     pub volume: String,
     /// Closes the account, also of a connection that was deleted and retained, and also one that waits for it because many
-    /// closures began within an hour. Keys die at once, and volume and children go; this can't be undone.
+    /// closures began within an hour or holds keep orders of it. Keys die at once, and volume and children go; this can't be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closure: Option<Closure>,
 }
@@ -68,7 +68,7 @@ pub struct Closure {
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionRecordStatus {
     /// Active, Retained (the connection is deleted, its data and keys are still there), AwaitingConfirmation (many closures began
-    /// within an hour, and this one waits for spec.closure), Closing or Closed.
+    /// within an hour, or holds keep orders of the account, and this one waits for spec.closure), Closing or Closed.
     #[serde(default)]
     pub phase: RecordPhase,
     /// Since when, unless it has been so from the beginning.

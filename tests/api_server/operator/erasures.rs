@@ -5,14 +5,18 @@ use kube::{
     Api, ResourceExt,
     api::{ListParams, PostParams},
 };
-use marketrelay_api::{ErasureRequest, ErasureRequestStatus, MarketplaceConnection, erasure::ErasureState};
+use marketrelay_api::{
+    ErasureRequest, ErasureRequestStatus, MarketplaceConnection, erasure::ErasureState, record::RecordPhase,
+};
 use marketrelay_keyring::{DigestKey, SecretKey};
 use marketrelay_relay::{egress::Egress, tls::http_client};
 use marketrelay_sandbox::{Account, Config, Customer, Marketplace, Sandbox};
 use serde_json::{Value, json};
 
 use super::{
-    CONFIG, Operator, apply, audit, connected, delete, furnish,
+    CONFIG, Operator, apply, audit,
+    closures::{confirm, reaches, says},
+    connected, delete, furnish,
     kubelet::{Pod, Volume},
     reason as connection_reason,
 };
@@ -366,6 +370,78 @@ async fn the_volume_of_a_deleted_connection_is_told_and_completes_the_request_on
         }
         delete::<PersistentVolumeClaim>(&space, "bol-data").await;
         reason(&space, "SubjectUnknown").await;
+    })
+    .await;
+}
+
+/// A request for a person, by a new Secret.
+async fn anew(space: &Space, change: &str) {
+    if space.api::<ErasureRequest>().get_opt("sample").await.expect("an answer").is_some() {
+        delete::<ErasureRequest>(space, "sample").await;
+    }
+    secret(space, "case-4711", json!({"emails": "zoe@nachtigall.example"})).await;
+    request(space, change).await;
+}
+
+/// Closes the account as far as its volume, which somebody uses.
+async fn close(space: &Space, name: &str) -> String {
+    let id = confirm(space, name).await;
+    says(space, space, &id, &format!("can be read any more; still there: PersistentVolumeClaim {name}-data"))
+        .await;
+    id
+}
+
+#[tokio::test]
+async fn an_account_whose_keys_are_destroyed_keeps_no_request_waiting_though_its_closing_lasts() {
+    with_namespace(|space| async move {
+        furnish(&space).await;
+        let _operator = Operator::start(&space, CONFIG).await;
+        connected(&space, "bol").await;
+        connected(&space, "other").await;
+        close(&space, "bol").await;
+        let only_the_other = async || {
+            let (message, status) = reason(&space, "WaitingForRelay").await;
+            assert!(message.contains("relays of other:"), "{message}");
+            let names: Vec<_> = status.connections.iter().map(|at| at.name.as_str()).collect();
+            assert_eq!(names, ["other"]);
+        };
+        anew(&space, "{}").await;
+        only_the_other().await;
+        delete::<MarketplaceConnection>(&space, "bol").await;
+        anew(&space, "{}").await;
+        only_the_other().await;
+        anew(&space, "spec: {connections: [bol]}").await;
+        reason(&space, "SubjectUnknown").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_every_account_is_closed_a_subject_is_unknown_and_its_secret_goes_all_the_same() {
+    with_namespace(|space| async move {
+        furnish(&space).await;
+        let _operator = Operator::start(&space, CONFIG).await;
+        connected(&space, "bol").await;
+        let id = close(&space, "bol").await;
+        assert!(!exists(&space, "marketrelay-digest-key").await, "nothing can be digested");
+        let is_over = async || {
+            let (_, status) = reason(&space, "SubjectUnknown").await;
+            assert!(!exists(&space, "case-4711").await, "the person's name stays");
+            assert!(status.completed_at.is_some() && status.subject_secret.is_none(), "{status:?}");
+        };
+        anew(&space, "{}").await;
+        is_over().await;
+        delete::<MarketplaceConnection>(&space, "bol").await;
+        reaches(&space, &space, &id, RecordPhase::Closed).await;
+        for change in ["{}", "spec: {connections: [bol]}"] {
+            anew(&space, change).await;
+            is_over().await;
+        }
+        secret(&space, "case-4712", json!({"emails": "zoe@nachtigall.example", "password": "x"})).await;
+        anew(&space, "spec: {subject: {secretRef: {name: case-4712}}}").await;
+        reason(&space, "SecretInvalid").await;
+        assert!(exists(&space, "case-4712").await, "it is meant for something else");
+        nobody_is_named(&space, &["nachtigall"]);
     })
     .await;
 }

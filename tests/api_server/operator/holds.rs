@@ -1,10 +1,20 @@
 //! Holds: a key each, made and destroyed as the policy says, and never before its end without a confirmation.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::{
+    Client,
+    api::{Patch, PatchParams, PostParams},
+};
 use marketrelay_api::{
     MarketplaceConnection, MarketplaceConnectionStatus, RetentionPolicy,
     hold::{HoldState, HoldStatus},
@@ -18,6 +28,7 @@ use super::{
     connect, connected, connection, delete,
     erasures::{World, reason as erasure_reason, request, secret},
     furnish,
+    gate::{send, through},
     kubelet::Volume,
     reason,
 };
@@ -268,6 +279,45 @@ async fn closing_an_account_with_a_hold_waits_until_that_is_confirmed_on_the_rec
         confirm_record(&space, &id).await;
         reaches(&space, &space, &id, RecordPhase::Closed).await;
         assert_eq!(keys(&space).await, None);
+    })
+    .await;
+}
+
+/// The keyring can't be read before a closure looks for what it would destroy.
+fn unread(client: &Client) -> Client {
+    let is_looked_at = Arc::new(AtomicBool::new(false));
+    through(client, move |client, request| {
+        let is_looked_at = is_looked_at.clone();
+        async move {
+            let uri = request.uri();
+            if uri.query().is_some_and(|query| query.contains("connection%3Dbol")) {
+                is_looked_at.store(true, Ordering::SeqCst);
+            }
+            if uri.path().ends_with("/secrets/bol-keyring") && !is_looked_at.load(Ordering::SeqCst) {
+                return Err(io::Error::other("no answer"));
+            }
+            send(client, request).await
+        }
+    })
+}
+
+#[tokio::test]
+async fn closing_waits_for_a_hold_also_by_an_operator_that_has_not_read_its_keyring() {
+    with_namespace(|space| async move {
+        furnish(&space).await;
+        policy(&space, from_now(3_600)).await;
+        let operator = Operator::start(&space, CONFIG).await;
+        connected(&space, "bol").await;
+        refer(&space, "bol").await;
+        wait_for(&space, "the hold's key", async || keys(&space).await.filter(|keys| !keys.is_empty())).await;
+        operator.stop().await;
+
+        let id = confirm(&space, "bol").await;
+        let _operator = Operator::start_through(&space, CONFIG, |client| unread(&client)).await;
+        reaches(&space, &space, &id, RecordPhase::AwaitingConfirmation).await;
+        let message = reason(&space, "bol", "ClosureAwaitsConfirmation").await;
+        assert!(message.contains("the holds tax keep"), "{message}");
+        assert!(!keys(&space).await.unwrap_or_default().is_empty(), "what is held is still there");
     })
     .await;
 }

@@ -11,12 +11,14 @@ mod drift;
 mod election;
 mod erasures;
 mod faults;
+mod gate;
 mod holds;
 mod keyrings;
 mod kubelet;
 mod notices;
 mod rights;
 mod shortening;
+mod stale;
 mod steady;
 mod waves;
 

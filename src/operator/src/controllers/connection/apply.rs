@@ -81,12 +81,14 @@ fn taken(kind: &str, name: &str) -> Problem {
 const NEW: &str = "1";
 
 /// Applies what differs, the pod's needs before the pod. A relay that `waits` for its place in a roll-out keeps its
-/// configuration and its pod: an older image need not understand newer ones. Says how many were written.
+/// configuration and its pod: an older image need not understand newer ones. Nothing is written from the moment on at which
+/// `is_over` says so. Says how many were written.
 pub async fn apply(
     client: &Client,
     prepared: Prepared,
     existing: &Children,
     waits: bool,
+    is_over: &(dyn Fn() -> bool + Send + Sync),
 ) -> Result<usize, ApplyError> {
     let Prepared {
         service_account,
@@ -98,7 +100,7 @@ pub async fn apply(
         stateful_set,
         config_digest: _,
     } = prepared;
-    let mut applier = Applier { client, written: 0 };
+    let mut applier = Applier { client, is_over, written: 0 };
     applier.ensure(&service_account, existing.service_account.as_ref()).await?;
     if !waits {
         applier.ensure(&config_map, existing.config_map.as_ref()).await?;
@@ -119,6 +121,7 @@ pub async fn apply(
 
 struct Applier<'a> {
     client: &'a Client,
+    is_over: &'a (dyn Fn() -> bool + Send + Sync),
     written: usize,
 }
 
@@ -142,6 +145,9 @@ impl Applier<'_> {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Serialize + DeserializeOwned + Clone + Debug,
     {
+        if (self.is_over)() {
+            return Ok(());
+        }
         let namespace = wanted.namespace().unwrap_or_default();
         let name = wanted.name_any();
         let api = Api::<K>::namespaced(self.client.clone(), &namespace);

@@ -12,7 +12,7 @@ use marketrelay_api::{
 use super::Context;
 use crate::{
     conditions::{Status, Verdict, condition},
-    controllers::record::{asked, holds, phase},
+    controllers::record::{asked, phase},
     problem::Problem,
 };
 
@@ -37,17 +37,23 @@ pub fn stage(connection: &MarketplaceConnection, context: &Context) -> Stage {
     };
     let record = context.stores.records.get(&ObjectRef::new(&id).within(home));
     let phase = record.as_deref().map(phase).unwrap_or_default();
-    if phase >= RecordPhase::Closing || context.closures.has_begun(&id) {
+    if has_begun(&id, context) {
         return Stage::Begun(begun(phase, &id, home));
     }
     match (asked(connection), phase) {
         (None, _) => Stage::Open,
         (Some(_), RecordPhase::AwaitingConfirmation) => {
-            let namespace = connection.namespace().unwrap_or_default();
-            Stage::Awaits(awaits(&id, home, &holds(context, &namespace, &connection.name_any())))
+            let message = record.as_ref().and_then(|record| record.status.as_ref()?.message.clone());
+            Stage::Awaits(Problem::new(Reason::ClosureAwaitsConfirmation, message.unwrap_or_default()))
         }
         (Some(_), _) => Stage::Asked(id),
     }
+}
+
+/// Whether the closure of a connection's account has begun, by its record or before that shows it.
+pub fn has_begun(id: &str, context: &Context) -> bool {
+    let record = context.stores.records.get(&ObjectRef::new(id).within(&context.namespace));
+    record.is_some_and(|record| phase(&record) >= RecordPhase::Closing) || context.closures.has_begun(id)
 }
 
 /// An earlier connection of this name, of which not everything is gone yet.
@@ -87,20 +93,6 @@ fn begun(phase: RecordPhase, id: &str, home: &str) -> Verdict {
          if spec.closure is removed. How far it is: {look}"
     );
     Verdict::new(Status::False, Reason::Closing, message)
-}
-
-fn awaits(id: &str, home: &str, holds: &[String]) -> Problem {
-    let why = match holds.join(", ") {
-        names if names.is_empty() => {
-            "many closures began within an hour (closure.breaker of the operator's values)".to_owned()
-        }
-        names => format!("the holds {names} keep orders of this account, which would be destroyed too"),
-    };
-    let message = format!(
-        "{why}, so this closure waits, and nothing is collected or delivered: confirm it with kubectl -n {home} patch connrec {id} --type=merge -p \
-         '{{\"spec\":{{\"closure\":{{\"confirm\":\"{id}\"}}}}}}', or remove spec.closure to keep the account"
-    );
-    Problem::new(Reason::ClosureAwaitsConfirmation, message)
 }
 
 /// Of a connection that is being closed or is closed. There is nothing left that the other conditions could be about.

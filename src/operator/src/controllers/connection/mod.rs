@@ -54,7 +54,7 @@ use status::{Found, Relay};
 pub use validate::{asked, short_durations};
 
 /// Of a new connection the children come first, those of all others too; their events bring the reconcile that writes
-/// its status, or this does.
+/// its status, or this does. What changed meanwhile is looked at again as soon.
 const SETTLING: Duration = Duration::from_secs(1);
 /// A relay that doesn't answer counts as unreachable after this time.
 const SILENCE: Duration = Duration::from_mins(2);
@@ -158,8 +158,8 @@ pub async fn reconcile(
         }
         Stage::Begun(verdict) => {
             let status = closure::status(&connection, &verdict, now);
-            write::write(&context, &connection, status, now).await.context(StatusSnafu)?;
-            Ok(Action::requeue(interval(&context.config)))
+            let is_written = write::write(&context, &connection, status, now).await.context(StatusSnafu)?;
+            Ok(Action::requeue(if is_written { interval(&context.config) } else { SETTLING }))
         }
     }
 }
@@ -183,7 +183,7 @@ async fn maintain(
     }
     let wanted = Wanted { validated, terms: in_force.as_ref().map(|one| &one.terms) };
     let (children, mut built) = Box::pin(build(context, loaded, wanted, now)).await?;
-    if built.is_new {
+    if built.look_again {
         return Ok(Action::requeue(SETTLING));
     }
     built.blocked.splice(0..0, waits);
@@ -205,8 +205,8 @@ async fn maintain(
         clocks: enforced::Clocks { agree: context.clock.agrees(), ahead: context.clock.ahead() },
     };
     let status = status::status(found, now);
-    write::write(context, &connection, status, now).await.context(StatusSnafu)?;
-    Ok(Action::requeue(again))
+    let is_written = write::write(context, &connection, status, now).await.context(StatusSnafu)?;
+    Ok(Action::requeue(if is_written { again } else { SETTLING }))
 }
 
 /// What the children are made from.
@@ -224,8 +224,8 @@ struct Built {
     halted_by: Option<String>,
     config_digest: Option<String>,
     keyring: Option<KeyringFacts>,
-    /// All children were made just now.
-    is_new: bool,
+    /// All children were made just now, or the account's closure began meanwhile.
+    look_again: bool,
 }
 
 /// Keys and children. A connection that can't be built is left as it is, its relay included.
@@ -290,10 +290,11 @@ async fn build(
     };
     let prepared = children::prepare(&plan, &children, &context.authority, now)?;
     built.config_digest = (!waits).then(|| prepared.config_digest.clone());
-    match Box::pin(apply::apply(&context.client, prepared, &children, waits)).await {
+    let is_over = || closure::has_begun(keyring.id.as_str(), context);
+    match Box::pin(apply::apply(&context.client, prepared, &children, waits, &is_over)).await {
         Ok(written) => {
             context.metrics.applied(written);
-            built.is_new = children.stateful_set.is_none();
+            built.look_again = children.stateful_set.is_none() || is_over();
         }
         Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => built.blocked = vec![error.problem()],

@@ -1,4 +1,4 @@
-//! One write of the status if it changed, and an event for each transition of Ready.
+//! One write of the status if it changed, onto the version that was read, and an event for each transition of Ready.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -15,16 +15,17 @@ use serde_json::json;
 use super::{Context, status::is_worth_writing};
 use crate::conditions::find;
 
-/// Writes both where needed.
+/// Writes both where needed. Whether the status is as it should be then; else the connection has changed meanwhile, or is
+/// gone, and what was concluded may not hold any more.
 pub async fn write(
     context: &Context,
     connection: &MarketplaceConnection,
     status: MarketplaceConnectionStatus,
     now: Timestamp,
-) -> kube::Result<()> {
+) -> kube::Result<bool> {
     let before = connection.status.as_ref();
     if !is_worth_writing(before, &status, now) {
-        return Ok(());
+        return Ok(true);
     }
     let namespace = connection.namespace().unwrap_or_default();
     let name = connection.name_any();
@@ -33,13 +34,18 @@ pub async fn write(
     let patch = json!({
         "apiVersion": MarketplaceConnection::api_version(&()),
         "kind": MarketplaceConnection::kind(&()),
-        "metadata": {"name": name, "uid": connection.uid()},
+        "metadata": {
+            "name": name,
+            "uid": connection.uid(),
+            "resourceVersion": connection.resource_version(),
+        },
         "status": status,
     });
     let params = PatchParams::apply(labels::OPERATOR).force();
     match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
-        // Deleted in the meantime.
-        Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => return Ok(()),
+        Err(kube::Error::Api(refusal)) if refusal.is_not_found() || refusal.is_conflict() => {
+            return Ok(false);
+        }
         written => written?,
     };
     context.metrics.status_written();
@@ -50,7 +56,7 @@ pub async fn write(
             tracing::warn!(%error, "an event can't be written");
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn is_at_risk(condition: &Condition) -> bool {

@@ -1,22 +1,17 @@
 //! Everything that a reconcile reads before it decides.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use kube::{Api, ResourceExt};
 use marketrelay_api::{
-    ErasureRequest, ErasureRequestStatus, MarketplaceConnection, erasure::SubjectSecret, labels,
-    record::RecordPhase,
+    ConnectionRecord, ErasureRequest, ErasureRequestStatus, MarketplaceConnection, erasure::SubjectSecret,
+    labels,
 };
 use marketrelay_keyring::{DIGEST_KEY_ENTRY, DigestKey, SecretKey};
 
 use super::subject::{self, Plaintext};
-use crate::{
-    controllers::{connection::Context, record::phase},
-    names::DIGEST_KEY,
-    secrets::wipe,
-    stores::Stores,
-};
+use crate::{controllers::connection::Context, names::DIGEST_KEY, secrets::wipe, stores::Stores};
 
 /// What was read.
 pub(super) struct Loaded {
@@ -24,7 +19,7 @@ pub(super) struct Loaded {
     pub(super) connections: BTreeSet<String>,
     /// Deleted connections of the namespace whose volumes are still there.
     pub(super) retained: BTreeSet<String>,
-    /// Connections of the namespace whose accounts are closed: nothing of them is left.
+    /// Connections that are or were in the namespace and whose keys are destroyed: nothing of them can be read any more.
     pub(super) closed: BTreeSet<String>,
     /// The Secret that `secretRef` names.
     pub(super) secret: SecretState,
@@ -60,8 +55,10 @@ pub(super) async fn load(
         SecretState::Fresh(..) => digest_key(&api).await?,
         _ => None,
     };
-    let (closed, connections) = connections(&context.stores, &namespace);
-    let retained = retained(&context.stores, &namespace).difference(&connections).cloned().collect();
+    let closed = closed(&context.stores, &namespace);
+    let connections = connections(&context.stores, &namespace, &closed);
+    let retained = retained(&context.stores, &namespace, &closed).difference(&connections).cloned().collect();
+    let closed = closed.into_values().collect();
     Ok(Loaded { connections, retained, closed, secret, digest_key })
 }
 
@@ -101,22 +98,34 @@ pub(crate) async fn digest_key(api: &Api<Secret>) -> kube::Result<Option<DigestK
     Ok(key.map(|bytes| DigestKey::new(&SecretKey::from(bytes))))
 }
 
-/// Those whose accounts are closed, and all others.
-fn connections(stores: &Stores, namespace: &str) -> (BTreeSet<String>, BTreeSet<String>) {
-    let here =
-        stores.connections.state_filter(|connection| connection.namespace().as_deref() == Some(namespace));
-    let is_closed = |connection: &MarketplaceConnection| {
-        let id = connection.status.as_ref().and_then(|status| status.connection_id.clone());
-        let record = id.and_then(|id| stores.records.find(|record| record.name_any() == id));
-        record.is_some_and(|record| phase(&record) == RecordPhase::Closed)
+/// By id, the connections whose keys are destroyed, as their records say.
+fn closed(stores: &Stores, namespace: &str) -> BTreeMap<String, String> {
+    let are_destroyed = |record: &ConnectionRecord| {
+        let closure = record.status.as_ref().and_then(|status| status.closure.as_ref());
+        closure.is_some_and(|closure| closure.keys_destroyed_at.is_some())
     };
-    let (closed, open): (Vec<_>, Vec<_>) = here.into_iter().partition(|connection| is_closed(connection));
-    let names =
-        |of: &[Arc<MarketplaceConnection>]| of.iter().map(|connection| connection.name_any()).collect();
-    (names(&closed), names(&open))
+    let here =
+        stores.records.state_filter(|record| record.spec.namespace == namespace && are_destroyed(record));
+    here.iter().map(|record| (record.name_any(), record.spec.connection.clone())).collect()
 }
 
-fn retained(stores: &Stores, namespace: &str) -> BTreeSet<String> {
-    let here = stores.claims.state_filter(|claim| claim.namespace().as_deref() == Some(namespace));
+fn connections(stores: &Stores, namespace: &str, closed: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let is_open = |connection: &MarketplaceConnection| {
+        let id = connection.status.as_ref().and_then(|status| status.connection_id.as_ref());
+        id.is_none_or(|id| !closed.contains_key(id))
+    };
+    let here = stores.connections.state_filter(|connection| {
+        connection.metadata.namespace.as_deref() == Some(namespace) && is_open(connection)
+    });
+    here.iter().map(|connection| connection.name_any()).collect()
+}
+
+fn retained(stores: &Stores, namespace: &str, closed: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let is_sealed = |claim: &PersistentVolumeClaim| {
+        claim.labels().get(labels::CONNECTION_ID).is_some_and(|id| closed.contains_key(id))
+    };
+    let here = stores
+        .claims
+        .state_filter(|claim| claim.metadata.namespace.as_deref() == Some(namespace) && !is_sealed(claim));
     here.iter().filter_map(|claim| claim.labels().get(labels::CONNECTION).cloned()).collect()
 }

@@ -129,7 +129,7 @@ fn verdict(connections: &[ErasureAtConnection]) -> Verdict {
     if !retained.is_empty() {
         let message = format!(
             "the volumes of {retained} are retained, though these connections are deleted, and no relay runs that could \
-             erase anything in them: apply the connections again, or delete their volume claims and key Secrets for good"
+             erase anything in them: apply the connections again, or close these accounts on their records"
         );
         return Verdict::new(Status::False, Reason::VolumeRetained, message);
     }

@@ -27,13 +27,15 @@ pub(super) struct Consume {
     pub(super) is_fresh: bool,
 }
 
-/// Everything typed. A request that can't be carried out leaves its Secret alone.
+/// Everything typed. A request that can't be carried out leaves its Secret alone. Where every account is closed, nothing is left
+/// that a subject could be found in: its Secret is deleted without being digested.
 pub(super) fn validate(
     request: &ErasureRequest,
     before: &ErasureRequestStatus,
     loaded: &Loaded,
 ) -> Result<Validated, Problem> {
-    let (connections, retained) = targets(request, before, loaded)?;
+    let (mut connections, mut retained) = targets(request, before, loaded)?;
+    let is_nobody_asked = connections.is_empty() && retained.is_empty();
     let subject = &request.spec.subject;
     let known = subject.digests.as_ref().unwrap_or(&before.digests);
     let (subject, consume) = match &loaded.secret {
@@ -44,10 +46,19 @@ pub(super) fn validate(
         SecretState::Missing => return Err(missing(request)),
         SecretState::Fresh(plaintext, secret) => {
             let lines = plaintext.as_ref().map_err(Clone::clone)?;
-            let key = loaded.digest_key.as_ref().ok_or_else(no_digest_key)?;
-            (lines.digests(key), Some(Consume { secret: secret.clone(), is_fresh: true }))
+            let digests = match &loaded.digest_key {
+                Some(key) => lines.digests(key),
+                None if is_nobody_asked => Vec::new(),
+                None => return Err(no_digest_key()),
+            };
+            (digests, Some(Consume { secret: secret.clone(), is_fresh: true }))
         }
     };
+    if subject.is_empty() {
+        // A connection that was made since has nothing of a subject that was gone before.
+        connections.clear();
+        retained.clear();
+    }
     Ok(Validated { connections, retained, subject, consume })
 }
 

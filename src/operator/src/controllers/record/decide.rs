@@ -31,9 +31,7 @@ pub enum Connection {
 pub enum Step {
     /// Note where it is.
     Mark(RecordPhase),
-    /// Begin or wait, as the breaker says.
-    Weigh,
-    /// Begin.
+    /// Begin, unless it has to be confirmed first.
     Begin(ClosureCause),
     /// Its keys may be gone: ask the API server.
     Investigate,
@@ -52,7 +50,8 @@ pub fn next(seen: Seen) -> Option<Step> {
         return Some(Step::Begin(ClosureCause::RecordConfirmed));
     }
     if seen.connection == Connection::AsksForClosure {
-        return (seen.phase != RecordPhase::AwaitingConfirmation).then_some(Step::Weigh);
+        let begin = Step::Begin(ClosureCause::ConnectionConfirmed);
+        return (seen.phase != RecordPhase::AwaitingConfirmation).then_some(begin);
     }
     let is_absent = seen.connection == Connection::Absent;
     if is_absent && !seen.has_keyring {
@@ -79,13 +78,14 @@ mod tests {
     }
 
     #[test]
-    fn closing_needs_the_id_and_waits_for_the_record_alone_once_the_breaker_has_said_so() {
+    fn closing_needs_the_id_and_waits_for_the_record_alone_once_it_has_to() {
+        let asked = Some(Step::Begin(ClosureCause::ConnectionConfirmed));
         let confirmed = Some(Step::Begin(ClosureCause::RecordConfirmed));
         for (phase, what, expected) in [
             (Active, "ck", None),
             (Active, "c", None),
-            (Active, "cak", Some(Step::Weigh)),
-            (Retained, "cak", Some(Step::Weigh)),
+            (Active, "cak", asked),
+            (Retained, "cak", asked),
             (AwaitingConfirmation, "cak", None),
             (AwaitingConfirmation, "cakr", confirmed),
             (AwaitingConfirmation, "ck", Some(Step::Mark(Active))),

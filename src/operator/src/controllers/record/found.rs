@@ -1,5 +1,7 @@
 //! A look at everything of a connection that is there, at the API server itself: the stores may lag.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     core::v1::{
@@ -87,6 +89,13 @@ impl Found {
     /// Whether the connection's keyring is there.
     pub fn has_keyring(&self) -> bool {
         self.objects.iter().any(|object| object.turn == Some(Turn::Keyring))
+    }
+
+    /// The names of the holds that there are keys of, whatever can be said of the keys otherwise.
+    pub fn holds(&self) -> BTreeSet<&str> {
+        let entries = self.objects.iter().flat_map(|object| object.entries.iter().flatten());
+        let named = entries.filter_map(|entry| entry.strip_prefix("hold."));
+        named.map(|named| named.rsplit_once('.').map_or(named, |(name, _)| name)).collect()
     }
 
     /// Whether anything is left that was the connection's alone, its PersistentVolume aside.

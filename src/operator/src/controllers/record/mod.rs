@@ -1,6 +1,7 @@
 //! Records of connections, and the closure of accounts: keys first, then what they opened, then the proof.
 
 mod begun;
+mod confirm;
 mod decide;
 mod ensure;
 mod found;
@@ -17,7 +18,7 @@ use kube::{
     runtime::{controller::Action, reflector::ObjectRef},
 };
 use marketrelay_api::{
-    ConnectionRecord, MarketplaceConnection, labels,
+    ConnectionRecord, ConnectionRecordStatus, MarketplaceConnection, labels,
     record::{ClosureCause, ClosureProof, RecordPhase},
 };
 use snafu::{ResultExt, Snafu};
@@ -67,22 +68,13 @@ pub fn phase(record: &ConnectionRecord) -> RecordPhase {
 pub async fn reconcile(record: Arc<ConnectionRecord>, context: Arc<Context>) -> Result<Action, RecordError> {
     let step = decide::next(seen(&record, &context));
     let id = record.name_any();
-    if !matches!(step, Some(Step::Weigh | Step::Begin(_) | Step::Purge)) {
+    if !matches!(step, Some(Step::Begin(_) | Step::Purge)) {
         context.closures.forget(&id);
     }
     match step {
         None => Ok(Action::requeue(LOOK)),
         Some(Step::Mark(phase)) => mark(&record, &context, phase).await,
         Some(Step::Begin(cause)) => begin(&record, &context, cause).await,
-        Some(Step::Weigh) => {
-            let (now, breaker) = (context.clock.now(), context.config.closure.breaker);
-            let is_free = holds(&context, &record.spec.namespace, &record.spec.connection).is_empty();
-            if is_free && context.closures.admits(&id, now, breaker, &context.stores.records) {
-                begin(&record, &context, ClosureCause::ConnectionConfirmed).await
-            } else {
-                mark(&record, &context, RecordPhase::AwaitingConfirmation).await
-            }
-        }
         Some(Step::Investigate) => investigate(&record, &context).await,
         Some(Step::Purge) => purge::purge(&context, record.as_ref().clone()).await,
     }
@@ -112,12 +104,6 @@ fn seen(record: &ConnectionRecord, context: &Context) -> Seen {
     }
 }
 
-/// The names of the holds whose keys the connection's keyring has: closing the account would destroy what they keep.
-pub fn holds(context: &Context, namespace: &str, connection: &str) -> Vec<String> {
-    let held = context.keyrings.last(namespace, &Names(connection).keyring());
-    held.map_or_else(Vec::new, |held| held.holds.iter().map(|key| key.name().to_owned()).collect())
-}
-
 fn own_id(connection: &MarketplaceConnection) -> Option<&str> {
     connection.status.as_ref()?.connection_id.as_deref()
 }
@@ -134,22 +120,36 @@ async fn mark(
     phase: RecordPhase,
 ) -> Result<Action, RecordError> {
     let before = record.status.clone().unwrap_or_default();
-    let after = status::marked(&before, phase, &context.namespace, &record.name_any(), context.clock.now());
-    if write::write(context, record, after).await.context(StatusSnafu)?.is_none() {
+    note(record, context, status::marked(&before, phase, context.clock.now())).await
+}
+
+async fn note(
+    record: &ConnectionRecord,
+    context: &Context,
+    after: ConnectionRecordStatus,
+) -> Result<Action, RecordError> {
+    let Some(written) = write::write(context, record, after).await.context(StatusSnafu)? else {
         return Ok(Action::requeue(BEHIND));
-    }
-    report::marked(context, record, before.phase, phase).await;
+    };
+    report::marked(context, &written, phase(record)).await;
     Ok(Action::requeue(LOOK))
 }
 
-/// Once this is written there is no way back, whoever leads.
+/// Once this is written there is no way back, whoever leads. What has to be confirmed first waits instead.
 async fn begin(
     record: &ConnectionRecord,
     context: &Context,
     cause: ClosureCause,
 ) -> Result<Action, RecordError> {
-    context.closures.begins(&record.name_any());
+    let id = record.name_any();
     let found = found::look(context, record, &[], true).await.context(LookSnafu)?;
+    if let Some(waits) = confirm::waits(context, &id, cause, &found) {
+        context.closures.forget(&id);
+        let before = record.status.clone().unwrap_or_default();
+        let after = status::awaiting(&before, &waits, &context.namespace, &id, context.clock.now());
+        return note(record, context, after).await;
+    }
+    context.closures.begins(&id);
     let after = status::begun(cause, &found, context.clock.now());
     let Some(written) = write::write(context, record, after).await.context(StatusSnafu)? else {
         return Ok(Action::requeue(BEHIND));

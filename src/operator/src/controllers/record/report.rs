@@ -12,7 +12,7 @@ use marketrelay_api::{
     record::{ClosureCause, RecordPhase},
 };
 
-use super::{closure, found::Object};
+use super::{closure, found::Object, phase};
 use crate::{audit::Record, controllers::connection::Context};
 
 fn audit(record: &ConnectionRecord, action: &'static str, detail: Option<&str>, error: Option<&str>) {
@@ -30,7 +30,8 @@ fn audit(record: &ConnectionRecord, action: &'static str, detail: Option<&str>, 
 }
 
 /// A phase before the closure.
-pub async fn marked(context: &Context, record: &ConnectionRecord, before: RecordPhase, after: RecordPhase) {
+pub async fn marked(context: &Context, record: &ConnectionRecord, before: RecordPhase) {
+    let after = phase(record);
     let action = match (before, after) {
         (_, RecordPhase::AwaitingConfirmation) => "ClosureAwaitsConfirmation",
         (RecordPhase::AwaitingConfirmation, _) => "ClosureTakenBack",
@@ -39,9 +40,9 @@ pub async fn marked(context: &Context, record: &ConnectionRecord, before: Record
     };
     audit(record, action, None, None);
     if after == RecordPhase::AwaitingConfirmation {
-        let note = "its closure waits for spec.closure.confirm of this record: many others began within an hour, or holds keep \
-             orders of it";
-        publish(context, record, EventType::Warning, action, note.to_owned()).await;
+        let message = record.status.as_ref().and_then(|status| status.message.as_deref());
+        let note = message.unwrap_or_default().chars().take(1_000).collect();
+        publish(context, record, EventType::Warning, action, note).await;
     }
 }
 

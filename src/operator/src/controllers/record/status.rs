@@ -8,33 +8,45 @@ use marketrelay_api::{
 };
 
 use super::{
+    confirm::Waits,
     found::{Found, NamespaceState, resources, selector},
     proof,
 };
 use crate::conditions::seconds;
 
 /// In a phase before the closure.
-pub fn marked(
+pub fn marked(before: &ConnectionRecordStatus, phase: RecordPhase, now: Timestamp) -> ConnectionRecordStatus {
+    let message = (phase == RecordPhase::Retained).then(|| {
+        "the connection is deleted; its volume and keys are retained, and its keys go on dying on time: apply the \
+         connection again to adopt them, or set spec.closure.confirm to close the account, which destroys what holds keep, too"
+            .to_owned()
+    });
+    ConnectionRecordStatus { phase, since: Some(seconds(now)), message, closure: before.closure.clone() }
+}
+
+/// The closure waits for a confirmation on the record. The connection says the same.
+pub fn awaiting(
     before: &ConnectionRecordStatus,
-    phase: RecordPhase,
+    waits: &Waits,
     home: &str,
     id: &str,
     now: Timestamp,
 ) -> ConnectionRecordStatus {
-    let message = match phase {
-        RecordPhase::Retained => Some(
-            "the connection is deleted; its volume and keys are retained, and its keys go on dying on time: apply the \
-             connection again to adopt them, or set spec.closure.confirm to close the account, \
-             which destroys what holds keep, too"
-                .to_owned(),
-        ),
-        RecordPhase::AwaitingConfirmation => Some(format!(
-            "more closures than closure.breaker of the operator's values began within an hour, or holds keep orders of this \
-             account (the connection's condition Ready says which), so this one waits, and nothing is collected meanwhile: to close the account, kubectl -n {home} patch connrec {id} --type=merge -p \
-             '{{\"spec\":{{\"closure\":{{\"confirm\":\"{id}\"}}}}}}'; to keep it, remove spec.closure of the connection"
-        )),
-        _ => None,
+    let why = match waits {
+        Waits::Holds(names) => {
+            let names = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            format!("the holds {names} keep orders of this account, which would be destroyed too")
+        }
+        Waits::Breaker => {
+            "more closures than closure.breaker of the operator's values began within an hour".to_owned()
+        }
     };
+    let message = format!(
+        "{why}, so this closure waits: to close the account, kubectl -n {home} patch connrec {id} --type=merge -p \
+         '{{\"spec\":{{\"closure\":{{\"confirm\":\"{id}\"}}}}}}'; to keep it, remove spec.closure of the connection"
+    );
+    let phase = RecordPhase::AwaitingConfirmation;
+    let message = Some(message);
     ConnectionRecordStatus { phase, since: Some(seconds(now)), message, closure: before.closure.clone() }
 }
 
@@ -145,12 +157,25 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_a_hold_is_seen_also_where_its_name_can_not_be_read() {
+        let entries = ["epoch.20270131T000000Z", "hold.tax.20270131T000000Z", "hold.odd", "volume.1"];
+        let keyring = Object::sample("Secret", "bol-keyring", Some(Turn::Keyring), Some(&entries));
+        assert_eq!(found(vec![keyring]).holds(), ["odd", "tax"].into());
+    }
+
+    #[test]
     fn a_closure_that_waits_says_how_to_confirm_it_and_how_to_take_it_back() {
         let before = ConnectionRecordStatus::default();
-        let waits = marked(&before, RecordPhase::AwaitingConfirmation, "marketrelay-system", ID, at(0));
-        let message = waits.message.unwrap_or_default();
-        assert!(message.contains(&format!("-n marketrelay-system patch connrec {ID}")), "{message}");
-        assert!(message.contains(&format!(r#"{{"spec":{{"closure":{{"confirm":"{ID}"}}}}}}"#)), "{message}");
-        assert!(message.contains("remove spec.closure"), "{message}");
+        let holds = Waits::Holds(["court", "tax"].map(str::to_owned).into());
+        for (waits, why) in [(holds, "the holds court, tax keep"), (Waits::Breaker, "closure.breaker")] {
+            let waits = awaiting(&before, &waits, "marketrelay-system", ID, at(0));
+            assert_eq!(waits.phase, RecordPhase::AwaitingConfirmation);
+            let message = waits.message.unwrap_or_default();
+            assert!(message.contains(why), "{message}");
+            assert!(message.contains(&format!("-n marketrelay-system patch connrec {ID}")), "{message}");
+            let confirmation = format!(r#"{{"spec":{{"closure":{{"confirm":"{ID}"}}}}}}"#);
+            assert!(message.contains(&confirmation), "{message}");
+            assert!(message.contains("remove spec.closure"), "{message}");
+        }
     }
 }
