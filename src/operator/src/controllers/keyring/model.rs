@@ -236,7 +236,8 @@ impl World {
         }
         let begun = new.iter().filter(|(_, key)| !old.values().any(|known| known == *key));
         for (hold, _) in begun {
-            let has_ended = self.told.get(hold.name()).is_some_and(|until| until.is_due(self.time()));
+            let decided = seen.unreached - TOLERANCE;
+            let has_ended = self.told.get(hold.name()).is_some_and(|until| until.is_due(decided));
             assert!(!has_ended, "{hold} begins anew, and nobody notices what was lost");
         }
         assert!(new.values().all(|key| !self.dead.contains(key)), "a hold's key came back");
