@@ -50,7 +50,7 @@ pub struct HoldStatus {
     pub name: String,
     /// When it ends by itself.
     pub until: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
-    /// Orders that it keeps, at most 10 minutes old; live figures are in the metrics. Absent: it hasn't kept any yet.
+    /// Orders that it keeps, at most 10 minutes old; live figures are in the metrics. Absent until it has kept any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orders: Option<i64>,
     /// Pending, Held, Kept or Ended.
