@@ -29,7 +29,7 @@ pub struct Hold {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed: Option<PlacedRange>,
     /// The hold ends then, by itself: a date such as 2027-01-31, which means its first second in UTC, or a time such as
-    /// 2027-01-31T12:00:00Z. It may be moved back at any time; an earlier end must be confirmed in endHolds.
+    /// 2027-01-31T12:00:00Z. It may be moved back until five minutes before it; an earlier end must be confirmed in endHolds.
     pub until: Moment,
 }
 
@@ -50,7 +50,7 @@ pub struct HoldStatus {
     pub name: String,
     /// When it ends by itself.
     pub until: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
-    /// Orders that it keeps, at most 10 minutes old; live figures are in the metrics.
+    /// Orders that it keeps, at most 10 minutes old; live figures are in the metrics. Absent until it has kept any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orders: Option<i64>,
     /// Pending, Held, Kept or Ended.
@@ -66,6 +66,7 @@ pub enum HoldState {
     Held,
     /// The policy doesn't ask for it any more, or for an earlier end, and that isn't confirmed: it stays until its own end.
     Kept,
-    /// Its end has passed: it keeps nothing, and if it had passed before the hold was made, it never has.
+    /// Its end has passed: it keeps nothing, and if it had passed before the hold was made, it never has. Or its end comes within
+    /// minutes, and a later one was asked for too late. One that kept orders stays so: a new hold needs another name.
     Ended,
 }

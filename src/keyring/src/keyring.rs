@@ -202,6 +202,11 @@ impl Keyring {
         [epoch, hold].into_iter().flatten().min()
     }
 
+    /// When the last epoch key dies.
+    pub fn last_epoch(&self) -> Option<DestroyAt> {
+        self.epochs.last_key_value().map(|(at, _)| *at)
+    }
+
     /// The holds whose keys there are, soonest to end first.
     pub fn holds(&self) -> impl Iterator<Item = (&HoldKey, HoldId)> {
         self.holds.iter().map(|(key, (id, _))| (key, *id))

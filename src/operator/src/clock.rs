@@ -42,8 +42,7 @@ impl Clock {
     /// A time that no operator's clock has reached that agrees with the API server's. Keys are made beyond it: none
     /// that may have been destroyed already is made anew.
     pub fn unreached(&self) -> Timestamp {
-        let behind = self.ahead().map_or(SignedDuration::ZERO, |ahead| -ahead);
-        self.now() + behind.clamp(SignedDuration::ZERO, TOLERANCE) + TOLERANCE
+        unreached(self.now(), self.ahead())
     }
 
     /// How far it was ahead of the API server's when they were last compared; `None`: never yet.
@@ -85,6 +84,12 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Clock").field("ahead", &self.ahead()).finish_non_exhaustive()
     }
+}
+
+/// [`Clock::unreached`], for a clock that says `now` and is so far ahead.
+pub fn unreached(now: Timestamp, ahead: Option<SignedDuration>) -> Timestamp {
+    let behind = ahead.map_or(SignedDuration::ZERO, |ahead| -ahead);
+    now + behind.clamp(SignedDuration::ZERO, TOLERANCE) + TOLERANCE
 }
 
 /// Has the clock of a [`Clock::compared`] client compared, by the cheapest request that the operator may make.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Secret};
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, ObjectMeta, PostParams},
@@ -24,7 +24,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::{compare::hash, controllers::erasure::digest_key, relay_client::RelayClient, scope::Scope};
+use crate::{
+    compare::hash, controllers::erasure::digest_key, names::DIGEST_KEY, relay_client::RelayClient,
+    scope::Scope,
+};
 
 /// Notices that are worked on at the same time.
 const NOTICES: usize = 4;
@@ -41,6 +44,8 @@ const TTL: &str = "1d";
 /// Of a user name or id; eBay's have 64 at most.
 const LONGEST_BUYER: usize = 256;
 const MOST_BUYERS: usize = 4;
+/// That a request can name.
+const MOST_CONNECTIONS: usize = 500;
 
 /// Why a notice hasn't become an erasure everywhere.
 #[derive(Debug, Snafu)]
@@ -54,6 +59,20 @@ pub enum NoticeError {
     List { source: kube::Error },
     #[snafu(display("in namespace {namespace}: {source}"))]
     Request { namespace: String, source: kube::Error },
+    #[snafu(display(
+        "in namespace {namespace}: Secret {DIGEST_KEY} is missing or damaged, and nobody is found without it \
+         (docs/runbooks/lost-keyring.md)"
+    ))]
+    DigestKeyLost { namespace: String },
+}
+
+/// The eBay volumes of a namespace, by the names of their connections.
+#[derive(Debug, Default)]
+struct Volumes {
+    /// Of connections that can be asked.
+    asked: Vec<String>,
+    /// Of these and of deleted connections whose volumes were retained.
+    all: BTreeSet<String>,
 }
 
 /// Takes notices.
@@ -87,28 +106,31 @@ impl Notices {
     async fn everywhere(&self, notice: &EbayNotice) -> Result<usize, NoticeError> {
         let namespaces = self.namespaces().await.context(ListSnafu)?;
         let asked_until = Instant::now() + ASKING;
-        let ask = |(namespace, connections): (String, Vec<String>)| async move {
-            let made = self.request(&namespace, &connections, notice, asked_until).await;
-            made.context(RequestSnafu { namespace })
+        let ask = |(namespace, volumes): (String, Volumes)| async move {
+            self.request(&namespace, &volumes, notice, asked_until).await
         };
-        let results: Vec<_> = stream::iter(namespaces).map(ask).buffer_unordered(NAMESPACES).collect().await;
+        let results: Vec<Result<_, NoticeError>> =
+            stream::iter(namespaces).map(ask).buffer_unordered(NAMESPACES).collect().await;
         results.into_iter().try_fold(0, |made, new| Ok(made + usize::from(new?)))
     }
 
-    /// With their connections, by the volumes: a connection that has none has stored nothing yet, and one that was deleted can't be asked.
-    async fn namespaces(&self) -> kube::Result<BTreeMap<String, Vec<String>>> {
-        let ebay = MarketplaceKind::Ebay;
-        let selector = format!("{}={ebay},{}!=true", labels::MARKETPLACE, labels::RETAINED);
-        let mut found = BTreeMap::<_, Vec<_>>::new();
+    /// By the volumes: a connection that has none has stored nothing yet. One that was deleted can't be asked, so a namespace with
+    /// such ones alone isn't among them.
+    async fn namespaces(&self) -> kube::Result<BTreeMap<String, Volumes>> {
+        let selector = format!("{}={}", labels::MARKETPLACE, MarketplaceKind::Ebay);
+        let mut found = BTreeMap::<_, Volumes>::new();
         for scope in &self.scopes {
             let api = scope.api::<PersistentVolumeClaim>(&self.client);
             let mut page = ListParams::default().labels(&selector).limit(PAGE);
             loop {
                 let list = api.list_metadata(&page).await?;
                 for claim in &list.items {
-                    let connection = claim.labels().get(labels::CONNECTION).cloned();
-                    let namespace = claim.namespace().unwrap_or_default();
-                    found.entry(namespace).or_default().extend(connection);
+                    let Some(connection) = claim.labels().get(labels::CONNECTION) else { continue };
+                    let volumes = found.entry(claim.namespace().unwrap_or_default()).or_default();
+                    volumes.all.insert(connection.clone());
+                    if claim.labels().get(labels::RETAINED).is_none_or(|retained| retained != "true") {
+                        volumes.asked.push(connection.clone());
+                    }
                 }
                 match list.metadata.continue_.filter(|token| !token.is_empty()) {
                     Some(token) => page = page.continue_token(&token),
@@ -116,6 +138,7 @@ impl Notices {
                 }
             }
         }
+        found.retain(|_, volumes| !volumes.asked.is_empty());
         Ok(found)
     }
 
@@ -123,26 +146,33 @@ impl Notices {
     async fn request(
         &self,
         namespace: &str,
-        connections: &[String],
+        volumes: &Volumes,
         notice: &EbayNotice,
         asked_until: Instant,
-    ) -> kube::Result<bool> {
+    ) -> Result<bool, NoticeError> {
         let secrets = Api::<Secret>::namespaced(self.client.clone(), namespace);
-        let Some(key) = digest_key(&secrets).await? else {
-            tracing::warn!(namespace, "eBay's notice finds nobody here: the digest key is lost");
+        let Some(key) = digest_key(&secrets).await.context(RequestSnafu { namespace })? else {
+            ensure!(self.ends(namespace).await?, DigestKeyLostSnafu { namespace });
             return Ok(false);
         };
         let subject = Erasure { subject: digests(notice, &key) };
-        if !self.may_know(namespace, connections, &subject, asked_until).await {
+        if !self.may_know(namespace, &volumes.asked, &subject, asked_until).await {
             return Ok(false);
         }
-        let request = request(notice, subject.subject);
+        let request = request(notice, subject.subject, &volumes.all);
         let api = Api::<ErasureRequest>::namespaced(self.client.clone(), namespace);
         match api.create(&PostParams::default(), &request).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(refusal)) if refusal.is_already_exists() || is_ending(&refusal) => Ok(false),
-            Err(error) => Err(error),
+            Err(source) => Err(NoticeError::Request { namespace: namespace.to_owned(), source }),
         }
+    }
+
+    /// Whether the namespace is gone or going, and its volumes and keys with it.
+    async fn ends(&self, namespace: &str) -> Result<bool, NoticeError> {
+        let found = Api::<Namespace>::all(self.client.clone()).get_opt(namespace).await;
+        let found = found.context(RequestSnafu { namespace })?;
+        Ok(found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()))
     }
 }
 
@@ -179,8 +209,13 @@ fn is_ending(refusal: &kube::core::Status) -> bool {
     refusal.is_not_found() || causes.into_iter().any(|cause| ending(&cause.reason))
 }
 
-/// Named after the notice's id and not after the person, so that a repetition makes nothing new.
-fn request(notice: &EbayNotice, digests: Vec<SubjectDigest>) -> ErasureRequest {
+/// Named after the notice's id and not after the person, so that a repetition makes nothing new. Of eBay's connections alone: it
+/// needn't wait for others, which can't know the buyer.
+fn request(
+    notice: &EbayNotice,
+    digests: Vec<SubjectDigest>,
+    connections: &BTreeSet<String>,
+) -> ErasureRequest {
     let name = format!("{}-{}", labels::EBAY_NOTICE, &hash(notice.notification_id.as_bytes())[..32]);
     let ours = [(labels::SOURCE, labels::EBAY_NOTICE), (labels::MANAGED_BY, labels::OPERATOR)];
     ErasureRequest {
@@ -191,7 +226,11 @@ fn request(notice: &EbayNotice, digests: Vec<SubjectDigest>) -> ErasureRequest {
         },
         spec: ErasureRequestSpec {
             subject: Subject { digests: Some(digests), secret_ref: None },
-            connections: Vec::new(),
+            connections: connections
+                .iter()
+                .filter(|_| connections.len() <= MOST_CONNECTIONS)
+                .cloned()
+                .collect(),
             ttl_after_completion: TTL.parse().expect("a constant duration"),
         },
         status: None,
@@ -212,7 +251,8 @@ mod tests {
     #[test]
     fn a_request_names_nobody_and_is_the_same_for_each_repetition() {
         let key = DigestKey::new(&SecretKey::from([1; 32]));
-        let of = |notice: &EbayNotice| request(notice, digests(notice, &key));
+        let connections = ["ebay".to_owned()].into();
+        let of = |notice: &EbayNotice| request(notice, digests(notice, &key), &connections);
         let made = of(&notice("49feeaeb", &["Zoe_N", "ma8vp1jySJC"]));
         let again = of(&notice("49feeaeb", &["ma8vp1jySJC", "Zoe_N"]));
         assert_eq!(made, again);

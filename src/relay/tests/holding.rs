@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 use crate::common::{
     DATABASE_KEY, Delivery, Destination, LIMITS, Mounts, SOON, bol, eventually, order, remains, sandbox,
-    with_hold, with_volume, without_hold, without_volume,
+    with_hold, with_later_epoch, with_volume, without_hold, without_volume,
 };
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -273,6 +273,32 @@ async fn a_hold_ends_when_its_key_is_gone_and_nobody_asks_for_it_and_waits_for_a
     mount(&delivery, with_hold(&without_hold(&with, "tax"), "tax", delivery.now() + DAY * 90));
     look(&delivery, selection).await;
     assert_eq!((numbers(&delivery, "tax").await.len(), told(&delivery).await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_hold_whose_key_a_later_keyring_lacks_is_over_though_the_configuration_still_names_it() {
+    let later: [fn(&Keyring) -> Keyring; 2] = [|keyring| with_volume(keyring, 2), with_later_epoch];
+    for later in later {
+        let delivery = Delivery::to(&Destination::start().await);
+        delivery.ingest(vec![order("A1")]).await;
+        let earlier = keyring(&delivery);
+        key(&delivery, "tax", DAY * 60);
+        let with = keyring(&delivery);
+        let selection = vec![recent(&delivery, "tax")];
+        look(&delivery, selection.clone()).await;
+        // The kubelet of another node hasn't seen the key yet.
+        mount(&delivery, earlier);
+        look(&delivery, selection.clone()).await;
+        mount(&delivery, with.clone());
+        look(&delivery, selection.clone()).await;
+        assert_eq!(numbers(&delivery, "tax").await, ["A1"]);
+        let newest = later(&without_hold(&with, "tax"));
+        mount(&delivery, newest.clone());
+        look(&delivery, selection).await;
+        assert_eq!((rows(&delivery).await, told(&delivery).await), (0, vec![]));
+        let oldest = delivery.counts().await.oldest_generation;
+        assert_eq!(oldest, Some(newest.volume_generation()), "the volume key's replacement goes on");
+    }
 }
 
 #[tokio::test]

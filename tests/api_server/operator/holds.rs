@@ -261,6 +261,47 @@ async fn a_holds_key_dies_at_its_second_though_its_connection_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_hold_that_is_prolonged_too_late_ends_and_says_so_until_it_gets_another_name() {
+    with_namespace(|space| async move {
+        furnish(&space).await;
+        let operator = Operator::start(&space, CONFIG).await;
+        let later = from_now(7_200);
+        policy(&space, later).await;
+        connect(&space, "bol").await;
+        refer(&space, "bol").await;
+        has_keys(&space, &[entry("tax", later)]).await;
+        operator.stop().await;
+        // As if its end had been within seconds, and its orders told.
+        let soon = from_now(25);
+        let data = json!({entry("tax", later): null, entry("tax", soon): "A".repeat(43) + "="});
+        change::<Secret>(&space, "bol-keyring", &json!({"data": data}).to_string()).await;
+        let told = json!({"status": {"holds": [
+            {"name": "tax", "until": soon.to_string(), "orders": 3, "state": "Held"}]}});
+        let connections = space.api::<MarketplaceConnection>();
+        connections.patch_status("bol", &PatchParams::default(), &Patch::Merge(told)).await.expect("told");
+        let _operator = Operator::start(&space, CONFIG).await;
+        let (message, holds) = held(&space, "bol", "HoldEnded").await;
+        assert!(message.starts_with("tax: the later end came too late"), "{message}");
+        assert_eq!((holds[0].state, holds[0].until.0), (HoldState::Ended, soon));
+        wait_for(&space, "its own end", async || {
+            let keys: Vec<_> = keys(&space).await.expect("a keyring").into_keys().collect();
+            assert!(keys.is_empty() || keys == [entry("tax", soon)], "moved: {keys:?}");
+            assert!(!keys.is_empty() || Timestamp::now() >= soon, "it died before its time");
+            keys.is_empty().then_some(())
+        })
+        .await;
+        looks(&space).await;
+        has_keys(&space, &[]).await;
+        held(&space, "bol", "HoldEnded").await;
+        let other = json!({"spec": {"holds": [{"name": "tax-2", "reason": "x",
+            "placed": {"from": "2020-01-01", "to": "2020-01-02"}, "until": later.to_string()}]}});
+        change::<RetentionPolicy>(&space, "standard", &other.to_string()).await;
+        has_keys(&space, &[entry("tax-2", later)]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn closing_an_account_with_a_hold_waits_until_that_is_confirmed_on_the_record() {
     with_namespace(|space| async move {
         furnish(&space).await;

@@ -3,8 +3,11 @@
 
 use std::{fs, net::SocketAddr, path::Path};
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{ResourceExt, api::ListParams};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Secret};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams},
+};
 use marketrelay_api::{
     ErasureRequest, MarketplaceConnection, SubjectDigest,
     notices::{APPLICATION, CONFIG, EbayNotice, IDENTITY, TLS},
@@ -73,6 +76,15 @@ pub async fn hand_over(
     let receiving = Receiving::new(&identity(home).await, &url, Some(operator)).expect("a client");
     let buyers = vec![buyer.to_owned(), "ma8vp1jySJC".to_owned()];
     receiving.hand_over(&EbayNotice { notification_id: id.to_owned(), buyers }).await
+}
+
+/// The volume of a deleted connection.
+async fn retain(space: &Space, connection: &str) {
+    let labels = json!({"app.kubernetes.io/managed-by": "marketrelay-operator", "marketrelay.dev/marketplace": "ebay",
+        "marketrelay.dev/connection": connection, "marketrelay.dev/retained": "true"});
+    let claim = json!({"metadata": {"name": format!("{connection}-data"), "labels": labels}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    apply::<PersistentVolumeClaim>(space.api(), claim).await;
 }
 
 /// Requests that notices made.
@@ -199,7 +211,10 @@ async fn a_signed_notice_becomes_one_request_in_each_namespace_with_an_ebay_conn
         for place in [&space, &other] {
             connect_ebay(place).await;
         }
-        connected(&without, "bol").await;
+        for place in [&without, &other] {
+            connected(place, "bol").await;
+        }
+        retain(&other, "old").await;
         let ebay = Ebay::start(&space, operator.address).await;
         // A repetition, and another notice.
         for (id, requests) in [("n-1", 1), ("n-1", 1), ("n-2", 2)] {
@@ -209,10 +224,11 @@ async fn a_signed_notice_becomes_one_request_in_each_namespace_with_an_ebay_conn
             }
         }
         assert!(made(&without).await.is_empty(), "no eBay connection, no request");
-        for place in [&space, &other] {
+        for (place, asked) in [(&space, &["ebay"][..]), (&other, &["ebay", "old"])] {
             let key = digest_key(place).await;
             let buyer = |name: &str| SubjectDigest::Buyer(*key.buyer("ebay", name).as_bytes());
             let request = made(place).await.remove(0);
+            assert_eq!(request.spec.connections, asked, "eBay's alone, retained volumes included");
             let digests = request.spec.subject.digests.clone().expect("digests");
             assert!(digests.contains(&buyer("zoe_n")) && digests.contains(&buyer("ma8vp1jySJC")));
             let told = text(&place.kubectl(&["get", "events,erasure", "--output=yaml"])).to_lowercase();
@@ -277,6 +293,43 @@ async fn any_replica_takes_a_notice_and_nothing_is_acknowledged_that_is_not_done
         })
         .await;
         assert_eq!(made(&space).await.len(), made(&other).await.len());
+        other.remove().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_notice_is_not_acknowledged_while_a_namespace_has_lost_its_digest_key_unless_it_is_going_itself() {
+    with_namespace(|space| async move {
+        furnish(&space).await;
+        let other = furnished(&space).await;
+        grant(&space, &space, &rights()).await;
+        let access = configuration(&PLANE).await;
+        let all = [&space, &other];
+        let operator =
+            Operator::run(access, &space, &all, OPERATOR, "operator-0", Clock::system(), |client| client)
+                .await;
+        for place in all {
+            connect_ebay(place).await;
+        }
+        let tell = async |id: &str| hand_over(&space, operator.address, id, "zoe").await;
+        let secrets = other.api::<Secret>();
+        let key = secrets.get(DIGEST_KEY).await.expect("a digest key");
+        let damage = json!({"data": {"digest-key": "AAAA"}}).to_string();
+        super::change::<Secret>(&other, DIGEST_KEY, &damage).await;
+        let refused = tell("n-1").await.expect_err("it is damaged");
+        assert!(matches!(refused, HandOverError::Status { status: 503 }), "{refused}");
+        assert_eq!((made(&space).await.len(), made(&other).await.len()), (1, 0), "others have theirs");
+        let whole = json!({"data": key.data}).to_string();
+        super::change::<Secret>(&other, DIGEST_KEY, &whole).await;
+        tell("n-1").await.expect("eBay's repetition is taken");
+        assert_eq!((made(&space).await.len(), made(&other).await.len()), (1, 1));
+        secrets.delete(DIGEST_KEY, &DeleteParams::default()).await.expect("deleted");
+        let refused = tell("n-2").await.expect_err("it is missing");
+        assert!(matches!(refused, HandOverError::Status { status: 503 }), "{refused}");
+        let namespaces = Api::<Namespace>::all(space.client.clone());
+        drop(namespaces.delete(&other.name, &DeleteParams::default()).await.expect("it is going"));
+        tell("n-2").await.expect("what is going keeps nothing back");
         other.remove().await;
     })
     .await;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use marketrelay_api::{
     Hold, RetentionPolicySpec,
+    hold::HoldStatus,
     relay::{HeldSelection, Placed},
 };
 use marketrelay_keyring::{DestroyAt, HoldKey};
@@ -37,6 +38,28 @@ impl Asked {
     pub fn outlives(&self, key: &HoldKey) -> bool {
         self.until.get(key.name()).is_none_or(|until| *until < key.destroy_at())
     }
+
+    /// Whether a later end is asked of this key too late: some clock may have reached its own, and then what it keeps is
+    /// gone, or its relay learns of the later one only afterwards.
+    pub fn comes_too_late(&self, key: &HoldKey, unreached: Timestamp) -> bool {
+        self.is_later(key) && key.destroy_at().is_due(unreached)
+    }
+
+    /// Whether this key's end can be moved to one that is asked for.
+    pub fn may_move(&self, key: &HoldKey, unreached: Timestamp) -> bool {
+        let earlier = self.until.contains_key(key.name()) && self.outlives(key);
+        earlier && self.end.contains(key.name()) || self.is_later(key) && !key.destroy_at().is_due(unreached)
+    }
+
+    fn is_later(&self, key: &HoldKey) -> bool {
+        self.until.get(key.name()).is_some_and(|until| *until > key.destroy_at())
+    }
+}
+
+/// Whether a hold had orders to keep, by what was told of it last, and has ended then: it gets no other key, or nobody would
+/// notice what is lost.
+pub fn has_ended(told: &HoldStatus, unreached: Timestamp) -> bool {
+    told.orders.is_some() && told.until.0 <= unreached
 }
 
 fn end(hold: &Hold) -> DestroyAt {

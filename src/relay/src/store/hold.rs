@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use marketrelay_api::{SubjectDigest, relay::HeldSelection};
-use marketrelay_keyring::{HeldRef, HoldId, Keyring, OpenError, Sealed};
+use marketrelay_keyring::{DestroyAt, HeldRef, HoldId, Keyring, OpenError, Sealed};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use snafu::ResultExt;
 use zeroize::Zeroizing;
@@ -17,8 +17,8 @@ use crate::{
 /// select.
 const SELECTED: &str = include_str!("selected.sql");
 
-/// Notes which holds there are, by the keyring, and what they select. One whose key is gone though its end hasn't come,
-/// and that isn't asked for any more, ends now.
+/// Notes which holds there are, by the keyring, and what they select. One whose key is gone though its end hasn't come ends
+/// now, if nobody asks for it any more or the keyring is later than the last that had its key.
 pub fn settle(connection: &Connection, keyring: &Keyring, selections: &[HeldSelection]) -> Result<()> {
     generation::check(connection, keyring)?;
     for (key, id) in keyring.holds() {
@@ -26,9 +26,11 @@ pub fn settle(connection: &Connection, keyring: &Keyring, selections: &[HeldSele
         let placed = selection.and_then(|selection| selection.placed);
         let row: i64 = connection
             .prepare_cached(
-                "INSERT INTO holds (key_id, name, until, placed_from, placed_to) VALUES (?1, ?2, ?3, ?4, ?5)
+                "INSERT INTO holds (key_id, name, until, placed_from, placed_to, seen_generation, seen_last_epoch)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                  ON CONFLICT (key_id) DO UPDATE SET until = excluded.until, placed_from = excluded.placed_from,
-                 placed_to = excluded.placed_to RETURNING id",
+                 placed_to = excluded.placed_to, seen_generation = excluded.seen_generation,
+                 seen_last_epoch = excluded.seen_last_epoch RETURNING id",
             )?
             .query_row(
                 params![
@@ -37,6 +39,8 @@ pub fn settle(connection: &Connection, keyring: &Keyring, selections: &[HeldSele
                     key.destroy_at().as_second(),
                     placed.map(|range| range.from.as_millisecond()),
                     placed.map(|range| range.to.as_millisecond()),
+                    keyring.volume_generation(),
+                    last_epoch(keyring),
                 ],
                 |row| row.get(0),
             )?;
@@ -55,19 +59,31 @@ fn select(connection: &Connection, hold: i64, digests: &[SubjectDigest]) -> Resu
     Ok(())
 }
 
-/// A key that isn't mounted yet, or not any more on the way from one node to another, is waited for.
+fn last_epoch(keyring: &Keyring) -> Option<i64> {
+    keyring.last_epoch().map(DestroyAt::as_second)
+}
+
+/// A key that isn't mounted yet, or not any more on the way from one node to another, is waited for: until a mount shows that
+/// it is later than the key's destruction.
 fn end_lost(connection: &Connection, keyring: &Keyring, selections: &[HeldSelection]) -> Result<()> {
-    let mut statement = connection.prepare_cached("SELECT id, key_id, name FROM holds")?;
-    let rows = statement.query_map([], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, String>(2)?))
+    let mut statement = connection.prepare_cached(
+        "SELECT id, key_id, name, ifnull(?1 > seen_generation OR ?2 > seen_last_epoch, FALSE) FROM holds",
+    )?;
+    let rows = statement.query_map(params![keyring.volume_generation(), last_epoch(keyring)], |row| {
+        Ok((
+            row.get::<_, i64>(0)?,
+            row.get::<_, [u8; 32]>(1)?,
+            row.get::<_, String>(2)?,
+            row.get::<_, bool>(3)?,
+        ))
     })?;
     let mut end = connection.prepare_cached("UPDATE holds SET until = 0 WHERE id = ?1")?;
     for row in rows.collect::<Result<Vec<_>, _>>()? {
-        let (row, id, name) = row;
+        let (row, id, name, is_later) = row;
         let has_key = keyring.holds().any(|(_, known)| known == HoldId::from(id));
         let replaced = keyring.holds().any(|(key, _)| key.name() == name);
         let wanted = selections.iter().any(|selection| selection.name == name);
-        if !has_key && (replaced || !wanted) {
+        if !has_key && (is_later || replaced || !wanted) {
             end.execute([row])?;
         }
     }

@@ -6,12 +6,13 @@ use snafu::ensure;
 use super::{NewerSchemaSnafu, StoreError};
 
 /// Migration `n` brings `PRAGMA user_version` from `n` to `n + 1`.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001_orders_and_outbox.sql"),
     include_str!("migrations/0002_anonymised.sql"),
     include_str!("migrations/0003_erasures.sql"),
     include_str!("migrations/0004_holds.sql"),
     include_str!("migrations/0005_audit.sql"),
+    include_str!("migrations/0006_hold_seen.sql"),
 ];
 
 /// Brings the database to the newest version, each step in a transaction of its own.

@@ -18,6 +18,15 @@ pub fn with_volume(keyring: &Keyring, generation: u32) -> Keyring {
     read(&entries)
 }
 
+/// With an epoch key that dies an hour after the last.
+pub fn with_later_epoch(keyring: &Keyring) -> Keyring {
+    let mut entries = keyring.entries();
+    let last = keyring.last_epoch().expect("an epoch key").as_second();
+    let key = SecretKey::generate().expect("a key");
+    entries.insert(DestroyAt::from_second(last + 3_600).to_string(), key.expose().to_vec());
+    read(&entries)
+}
+
 /// With the key of a hold.
 pub fn with_hold(keyring: &Keyring, name: &str, until: Timestamp) -> Keyring {
     let mut keyring = keyring.clone();

@@ -18,7 +18,7 @@ pub use authority::Authority;
 pub use control::{Control, sandbox, sandbox_with};
 pub use delivery::{DATABASE_KEY, Delivery, LIMITS};
 pub use destination::{Answer, Destination, Request};
-pub use keys::{with_hold, with_volume, without_hold, without_volume};
+pub use keys::{with_hold, with_later_epoch, with_volume, without_hold, without_volume};
 pub use mounts::{CLIENT, ID, Mounts, SECRET, amazon, bol, ebay, write};
 pub use orders::{any_order, order};
 pub use pages::decrypted;

@@ -15,10 +15,19 @@ use super::status::Relay;
 use crate::{
     conditions::{Status, Verdict},
     controllers::{
-        holds::{Asked, MOST, last},
+        holds::{Asked, MOST, has_ended, last},
         keyring::facts::KeyringFacts,
     },
 };
+
+/// When a status is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// By our clock.
+    pub now: Timestamp,
+    /// No operator's clock that agrees has reached it.
+    pub unreached: Timestamp,
+}
 
 /// Of every hold that is asked for, and of every one whose key there is. `wanted`: digest of the configuration that the relay
 /// is to have; none while it can't have one.
@@ -28,7 +37,7 @@ pub fn holds(
     relay: &Relay,
     wanted: Option<&str>,
     before: &[HoldStatus],
-    now: Timestamp,
+    Times { now, unreached }: Times,
 ) -> Vec<HoldStatus> {
     let keys = keyring.map_or(&[][..], |facts| &facts.holds);
     let names: BTreeSet<_> = asked
@@ -38,12 +47,15 @@ pub fn holds(
         .chain(keys.iter().map(marketrelay_keyring::HoldKey::name))
         .collect();
     let hold = |name: &str| {
+        let old = before.iter().find(|old| old.name == name);
         let Some(key) = last(keys, name).filter(|key| !key.destroy_at().is_due(now)) else {
             let until = *asked.until.get(name)?;
+            if let Some(old) = old.filter(|old| has_ended(old, unreached)) {
+                return Some(HoldStatus { orders: Some(0), state: HoldState::Ended, ..old.clone() });
+            }
             let state = if until.is_due(now) { HoldState::Ended } else { HoldState::Pending };
             return Some(HoldStatus { name: name.to_owned(), until: time(until), orders: None, state });
         };
-        let old = before.iter().find(|old| old.name == name);
         let (orders, confirmed) = match relay {
             Relay::Answered(status) => {
                 let word = status.holds.iter().find(|word| word.name == name);
@@ -57,6 +69,7 @@ pub fn holds(
             ),
         };
         let state = match (confirmed, asked.outlives(key)) {
+            _ if asked.comes_too_late(key, unreached) => HoldState::Ended,
             (_, true) => HoldState::Kept,
             (true, false) => HoldState::Held,
             (false, false) => HoldState::Pending,
@@ -75,15 +88,19 @@ fn time(at: DestroyAt) -> Time {
 }
 
 /// The condition `Held`; none without holds.
-pub fn condition(holds: &[HoldStatus], keyring: Option<&KeyringFacts>) -> Option<Verdict> {
-    let of = |state| {
-        let names = holds.iter().filter(|hold| hold.state == state).map(|hold| hold.name.as_str());
-        names.collect::<Vec<_>>().join(", ")
-    };
+pub fn condition(holds: &[HoldStatus], asked: &Asked, keyring: Option<&KeyringFacts>) -> Option<Verdict> {
+    let of = |state| names(holds, |hold| hold.state == state);
+    let late = names(holds, |hold| hold.state == HoldState::Ended && is_shorter(hold, asked));
     let [pending, held, kept, ended] =
         [HoldState::Pending, HoldState::Held, HoldState::Kept, HoldState::Ended].map(of);
     let full = keyring.is_some_and(|facts| facts.holds.len() >= MOST);
-    let verdict = if !pending.is_empty() && full {
+    let verdict = if !late.is_empty() {
+        let message = format!(
+            "{late}: the later end came too late: within 5 minutes of the old one (status.holds) it can't be moved any more, \
+             and what this hold alone keeps is gone then: for what isn't past its deadline yet, make a hold of another name"
+        );
+        Verdict::new(Status::False, Reason::HoldEnded, message)
+    } else if !pending.is_empty() && full {
         let message = format!(
             "{pending}: no key can be made, since the keyring has those of {MOST} holds already, and nothing is held: \
              end some of status.holds that aren't needed (spec.endHolds of the RetentionPolicy)"
@@ -108,13 +125,24 @@ pub fn condition(holds: &[HoldStatus], keyring: Option<&KeyringFacts>) -> Option
         Verdict::new(Status::True, Reason::Held, message)
     } else if !ended.is_empty() {
         let message = format!(
-            "{ended}: its end has passed, so it holds nothing: take it out of the RetentionPolicy, or move its end"
+            "{ended}: its end has passed, so it holds nothing: take it out of the RetentionPolicy; for what isn't past its \
+             deadline yet, make a hold of another name"
         );
         Verdict::new(Status::False, Reason::HoldEnded, message)
     } else {
         return None;
     };
     Some(verdict)
+}
+
+fn names(holds: &[HoldStatus], which: impl Fn(&HoldStatus) -> bool) -> String {
+    let names = holds.iter().filter(|hold| which(hold)).map(|hold| hold.name.as_str());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether its end is earlier than the policy asks.
+fn is_shorter(hold: &HoldStatus, asked: &Asked) -> bool {
+    asked.until.get(&hold.name).is_some_and(|until| until.as_second() > hold.until.0.as_second())
 }
 
 /// Until there are backups.
@@ -156,34 +184,60 @@ mod tests {
 
     fn state(asked: &Asked, keys: Vec<HoldKey>, before: &[HoldStatus]) -> (Vec<HoldState>, Option<String>) {
         let keyring = keyring(keys);
-        let found = holds(asked, Some(&keyring), &Relay::Silent, None, before, at(0));
-        let reason = condition(&found, Some(&keyring)).map(|verdict| verdict.reason);
+        let times = Times { now: at(0), unreached: at(300) };
+        let found = holds(asked, Some(&keyring), &Relay::Silent, None, before, times);
+        let reason = condition(&found, asked, Some(&keyring)).map(|verdict| verdict.reason);
         (found.into_iter().map(|hold| hold.state).collect(), reason)
     }
 
     fn told(name: &str) -> HoldStatus {
-        HoldStatus { name: name.to_owned(), until: Time(at(0)), orders: Some(3), state: HoldState::Held }
+        HoldStatus { name: name.to_owned(), until: Time(at(900)), orders: Some(3), state: HoldState::Held }
+    }
+
+    #[test]
+    fn a_hold_that_is_prolonged_too_late_says_so_and_goes_on_saying_so() {
+        let ended = (vec![HoldState::Ended], Some(Reason::HoldEnded.to_string()));
+        let before = |ends| HoldStatus { until: Time(at(ends)), ..told("tax") };
+        let prolonged = asked(&[("tax", 9_000)]);
+        assert_eq!(state(&prolonged, vec![key("tax", 300)], &[before(300)]), ended);
+        assert_eq!(state(&prolonged, vec![key("tax", 301)], &[before(301)]).0, [HoldState::Held]);
+        let keyring = keyring(vec![]);
+        let times = Times { now: at(0), unreached: at(300) };
+        let look = |before: &[HoldStatus]| {
+            let found = holds(&prolonged, Some(&keyring), &Relay::Silent, None, before, times);
+            let message = condition(&found, &prolonged, Some(&keyring)).expect("a verdict").message;
+            assert!(message.starts_with("tax: the later end came too late"), "{message}");
+            found
+        };
+        let first = look(&[before(-1)]);
+        assert_eq!((first[0].orders, &first[0].until.0), (Some(0), &at(-1)), "nothing of it is left");
+        assert_eq!(look(&first), first);
+        let other = holds(&asked(&[("tax-2", 9_000)]), Some(&keyring), &Relay::Silent, None, &first, times);
+        assert_eq!((other.len(), other[0].state), (1, HoldState::Pending), "another name begins anew");
+        // A date that was corrected: nothing was ever held.
+        let past = HoldStatus { orders: None, state: HoldState::Ended, ..before(-1) };
+        assert_eq!(state(&prolonged, vec![], &[past]).0, [HoldState::Pending]);
     }
 
     #[test]
     fn each_hold_says_what_became_of_it_and_what_needs_a_person_comes_first() {
         let reason = |reason: Reason| Some(reason.to_string());
         assert_eq!(state(&asked(&[]), vec![], &[]), (vec![], None));
-        let both = asked(&[("court", 50), ("tax", 90)]);
-        let keys = || vec![key("court", 50), key("tax", 90)];
+        let both = asked(&[("court", 850), ("tax", 890)]);
+        let keys = || vec![key("court", 850), key("tax", 890)];
         let known = [told("court"), told("tax")];
         let held = vec![HoldState::Held, HoldState::Held];
         assert_eq!(state(&both, keys(), &known), (held, reason(Reason::Held)));
         let pending = vec![HoldState::Held, HoldState::Pending];
         assert_eq!(state(&both, keys(), &known[..1]), (pending.clone(), reason(Reason::HoldPending)));
-        assert_eq!(state(&both, vec![key("court", 50)], &known), (pending, reason(Reason::HoldPending)));
-        for asked in [asked(&[("court", 50)]), asked(&[("court", 50), ("tax", 89)])] {
+        assert_eq!(state(&both, vec![key("court", 850)], &known), (pending, reason(Reason::HoldPending)));
+        for asked in [asked(&[("court", 850)]), asked(&[("court", 850), ("tax", 889)])] {
             let kept = vec![HoldState::Held, HoldState::Kept];
             assert_eq!(state(&asked, keys(), &known), (kept, reason(Reason::HoldKept)));
         }
         let past = asked(&[("court", 0)]);
         assert_eq!(state(&past, vec![], &[]), (vec![HoldState::Ended], reason(Reason::HoldEnded)));
         let many = (0..100).map(|number| key(&format!("n{number}"), 90)).collect();
-        assert_eq!(state(&asked(&[("tax", 90)]), many, &[]).1, reason(Reason::TooManyHolds));
+        assert_eq!(state(&asked(&[("tax", 890)]), many, &[]).1, reason(Reason::TooManyHolds));
     }
 }

@@ -10,11 +10,12 @@ use marketrelay_api::{
 
 use super::{
     enforced::{Clocks, Enforced, enforced},
-    held,
+    held::{self, Times},
     in_force::InForce,
     intact::intact,
 };
 use crate::{
+    clock::unreached,
     conditions::{Status, Verdict, condition, find, seconds},
     controllers::{holds::Asked, keyring::facts::KeyringFacts},
     problem::Problem,
@@ -98,9 +99,11 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         (ConditionType::RetentionEnforced, enforced.verdict),
         (ConditionType::AuditIntact, intact),
     ];
+    let unreached = unreached(now, found.clocks.ahead);
+    let wanted = found.config_digest.as_deref();
     let holds =
-        held::holds(&found.asked, keyring, &found.relay, found.config_digest.as_deref(), &before.holds, now);
-    let held = held::condition(&holds, keyring).map(|verdict| (ConditionType::Held, verdict));
+        held::holds(&found.asked, keyring, &found.relay, wanted, &before.holds, Times { now, unreached });
+    let held = held::condition(&holds, &found.asked, keyring).map(|verdict| (ConditionType::Held, verdict));
     let conditions = verdicts
         .into_iter()
         .chain(held)

@@ -1,7 +1,7 @@
 //! What is to be done with a keyring, one step at a time. Pure: the same for whoever leads, however often it was
 //! interrupted.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::relay::{KeyringUse, Retention};
@@ -22,6 +22,8 @@ pub struct Seen {
     pub retention: Option<Retention>,
     /// What the policy asks of holds; nothing if there is no connection, or its policy can't be used.
     pub holds: Asked,
+    /// Holds that have ended at the connection.
+    pub ended: BTreeSet<String>,
     /// The last word of the keyring's own relay.
     pub relay: Option<KeyringUse>,
     /// By our clock.
@@ -91,12 +93,11 @@ fn holds(held: &Held, seen: &Seen) -> Option<Step> {
         return Some(Step::EndHold(key.clone()));
     }
     until.iter().find_map(|(name, until)| match last(&facts.holds, name) {
-        Some(key) if *until > key.destroy_at() || *until < key.destroy_at() && may_end(&key) => {
-            Some(Step::MoveHold(key.clone(), *until))
-        }
+        Some(key) if seen.holds.may_move(key, seen.unreached) => Some(Step::MoveHold(key.clone(), *until)),
         Some(_) => None,
         // A key of before that time could be one that was destroyed already.
         None if until.is_due(seen.unreached) || facts.holds.len() >= MOST => None,
+        None if seen.ended.contains(name) => None,
         None => HoldKey::new(name, *until).ok().map(Step::AddHold),
     })
 }
@@ -168,7 +169,8 @@ mod tests {
     fn seen(agreed: bool) -> Seen {
         let now = Timestamp::from_millisecond(NOW * 1_000 + 250).expect("in range");
         let unreached = now + SignedDuration::from_mins(5);
-        Seen { retention: None, holds: Asked::default(), relay: None, now, unreached, agreed }
+        let holds = Asked::default();
+        Seen { retention: None, holds, ended: BTreeSet::new(), relay: None, now, unreached, agreed }
     }
 
     #[test]

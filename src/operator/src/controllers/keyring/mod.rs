@@ -10,9 +10,10 @@ mod model;
 mod report;
 mod write;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     api::PartialObjectMeta,
@@ -22,7 +23,10 @@ use marketrelay_api::{MarketplaceConnection, relay::Retention};
 use marketrelay_keyring::KeyringError;
 use snafu::Snafu;
 
-use super::connection::{Context, asked, in_force::InForce};
+use super::{
+    connection::{Context, asked, in_force::InForce},
+    holds::has_ended,
+};
 use crate::clock;
 use decide::Seen;
 use facts::Held;
@@ -106,14 +110,22 @@ fn seen(context: &Context, keyring: &Metadata, held: &Held) -> Seen {
     let connection = connection.filter(|connection| connection.metadata.deletion_timestamp.is_none());
     let facts = held.keyring.as_ref().ok();
     let holds = connection.as_ref().map(|connection| asked(connection, &context.stores, &context.config));
+    let unreached = context.clock.unreached();
     Seen {
         holds: holds.unwrap_or_default(),
+        ended: connection.as_deref().map(|connection| ended(connection, unreached)).unwrap_or_default(),
         retention: connection.as_deref().and_then(retention),
         relay: of.zip(facts).and_then(|(of, facts)| context.heard.of(&of, &facts.id)),
         now: context.clock.now(),
-        unreached: context.clock.unreached(),
+        unreached,
         agreed: context.clock.agrees(),
     }
+}
+
+/// Holds that have ended, as the connection's own reconcile has told it last.
+fn ended(connection: &MarketplaceConnection, unreached: Timestamp) -> BTreeSet<String> {
+    let told = connection.status.iter().flat_map(|status| &status.holds);
+    told.filter(|hold| has_ended(hold, unreached)).map(|hold| hold.name.clone()).collect()
 }
 
 /// The retention in force, as the connection's own reconcile has recorded it.

@@ -82,6 +82,8 @@ struct World {
     operators: [Operator; 2],
     retention: Option<Retention>,
     holds: Asked,
+    /// When each hold ends, as the connection's status says.
+    told: BTreeMap<String, DestroyAt>,
     /// What the relay has mounted, and the oldest volume key that a record of it needs.
     mounted: u32,
     needed: u32,
@@ -137,6 +139,7 @@ impl World {
             operators: Default::default(),
             retention: Some(retention(300, 10)),
             holds: Asked::default(),
+            told: BTreeMap::new(),
             mounted: 1,
             needed: 1,
             heard: None,
@@ -152,12 +155,15 @@ impl World {
 
     fn seen(&self, who: usize) -> Seen {
         let offset = self.operators[who].offset;
+        let unreached = self.time().max(at(self.now + offset)) + TOLERANCE;
+        let ended = self.told.iter().filter(|(_, until)| until.is_due(unreached));
         Seen {
             retention: self.retention,
             holds: self.holds.clone(),
+            ended: ended.map(|(name, _)| name.clone()).collect(),
             relay: self.heard.clone(),
             now: at(self.now + offset),
-            unreached: self.time().max(at(self.now + offset)) + TOLERANCE,
+            unreached,
             agreed: SignedDuration::from_secs(offset.abs()) <= TOLERANCE,
         }
     }
@@ -224,6 +230,15 @@ impl World {
             assert_eq!(now.name(), hold.name());
             let confirmed = seen.holds.end.contains(hold.name());
             assert!(now.destroy_at() >= hold.destroy_at() || confirmed, "{hold} ends earlier: {now}");
+            let was_reached =
+                now.destroy_at() > hold.destroy_at() && hold.destroy_at().is_due(seen.unreached);
+            assert!(!was_reached, "{hold} may have ended already: {now}");
+        }
+        let begun = new.iter().filter(|(_, key)| !old.values().any(|known| known == *key));
+        for (hold, _) in begun {
+            let decided = seen.unreached - TOLERANCE;
+            let has_ended = self.told.get(hold.name()).is_some_and(|until| until.is_due(decided));
+            assert!(!has_ended, "{hold} begins anew, and nobody notices what was lost");
         }
         assert!(new.values().all(|key| !self.dead.contains(key)), "a hold's key came back");
         let names: BTreeSet<_> = new.keys().map(HoldKey::name).collect();
@@ -254,11 +269,23 @@ impl World {
     fn check_asked(&self, seen: &Seen) {
         let there = holds(&self.secret);
         for (name, until) in seen.holds.until.iter().filter(|(_, until)| !until.is_due(seen.unreached)) {
-            let key = there.keys().find(|key| key.name() == name).expect("it has a key");
-            assert!(key.destroy_at() >= *until, "{key} ends before {until:?}");
+            let Some(key) = there.keys().find(|key| key.name() == name) else {
+                assert!(seen.ended.contains(name), "{name} has no key");
+                continue;
+            };
+            let too_late = key.destroy_at().is_due(seen.unreached);
+            assert!(key.destroy_at() >= *until || too_late, "{key} ends before {until:?}");
         }
         let early = there.keys().find(|key| seen.holds.end.contains(key.name()) && seen.holds.outlives(key));
         assert_eq!(early, None, "it may end");
+    }
+
+    /// The connection's status: holds that have keys, and those that have ended and are still asked for.
+    fn tell(&mut self) {
+        let (asked, ended) = (&self.holds.until, self.time() + TOLERANCE);
+        self.told.retain(|name, until| asked.contains_key(name) && until.is_due(ended));
+        let there = holds(&self.secret).into_keys().map(|key| (key.name().to_owned(), key.destroy_at()));
+        self.told.extend(there);
     }
 
     fn happen(&mut self, event: &Event) {
@@ -290,6 +317,7 @@ impl World {
             Event::Upgrade => self.knows_audit = true,
             Event::Rewrite => self.needed = self.mounted,
             Event::Hear => {
+                self.tell();
                 self.heard = Some(KeyringUse {
                     mounted_generation: self.mounted,
                     oldest_generation: self.needed,
@@ -333,6 +361,31 @@ fn a_hold_stays_until_its_own_end_unless_an_earlier_one_is_confirmed() {
         world.happen(&Event::Hold(0, until, may_end));
         world.settle(0, false);
         assert_eq!(ends(&world), expected, "{until:?} {may_end}");
+    }
+}
+
+#[test]
+fn a_hold_whose_end_some_clock_may_have_reached_is_not_prolonged_and_its_name_begins_no_other() {
+    let mut world = World::new();
+    let ends =
+        |world: &World| holds(&world.secret).into_keys().map(|key| key.to_string()).collect::<Vec<_>>();
+    let entry =
+        |second| HoldKey::new("court", DestroyAt::from_second(START + second)).expect("a name").to_string();
+    for (pass, until, expected) in [
+        (0, Some(900), vec![entry(900)]),
+        (599, Some(301), vec![entry(900)]),
+        (0, Some(400), vec![entry(999)]),
+        (100, Some(9_000), vec![entry(999)]),
+        (301, Some(9_000), vec![]),
+        (9_000, Some(9_000), vec![]),
+        (0, None, vec![]),
+        (0, Some(9_000), vec![entry(19_000)]),
+    ] {
+        world.now += pass;
+        world.happen(&Event::Hold(0, until, false));
+        world.settle(0, false);
+        assert_eq!(ends(&world), expected, "{pass} {until:?}");
+        world.happen(&Event::Hear);
     }
 }
 
