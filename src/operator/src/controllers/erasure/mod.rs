@@ -20,6 +20,8 @@ pub(crate) use load::digest_key;
 
 /// What is finished is looked at this often, for its end.
 const LONGEST: Duration = Duration::from_hours(24);
+/// What is open is asked for at least this often.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// Why a reconcile could not end; it is tried again.
 #[derive(Debug, Snafu)]
@@ -65,7 +67,7 @@ pub async fn reconcile(request: Arc<ErasureRequest>, context: Arc<Context>) -> R
         Err(problem) => {
             let refused = status::refused(&request, before.clone(), problem, now);
             write::write(&context, &request, &before, &refused).await.context(StatusSnafu)?;
-            return Ok(Action::requeue(interval(&context)));
+            return Ok(Action::requeue(interval(&request, &context, now)));
         }
     };
     let known = apply::consume(&context, &request, before, &validated, now).await?;
@@ -74,7 +76,7 @@ pub async fn reconcile(request: Arc<ErasureRequest>, context: Arc<Context>) -> R
     write::write(&context, &request, &known, &after).await.context(StatusSnafu)?;
     Ok(match remaining(&request, &after, now) {
         Some(wait) => Action::requeue(wait.min(LONGEST)),
-        None => Action::requeue(interval(&context)),
+        None => Action::requeue(interval(&request, &context, now)),
     })
 }
 
@@ -101,7 +103,28 @@ async fn expire(request: &ErasureRequest, context: &Context, wait: Duration) -> 
 }
 
 /// Spread, so that relays aren't all asked at once.
-fn interval(context: &Context) -> Duration {
-    let seconds = f64::from(context.config.controller.status_interval_seconds);
-    Duration::from_secs_f64(seconds * rand::rng().random_range(0.9..1.1))
+fn interval(request: &ErasureRequest, context: &Context, now: Timestamp) -> Duration {
+    let made = request.creation_timestamp().map_or(now, |time| time.0);
+    let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
+    let look = Duration::from_secs(context.config.controller.status_interval_seconds.into());
+    pause(look, age).mul_f64(rand::rng().random_range(0.9..1.1))
+}
+
+/// The longer a request is open, the more there may be of its kind: those of a relay that is down for a day must not keep
+/// others waiting.
+fn pause(look: Duration, age: Duration) -> Duration {
+    look.max((age / 60).min(LONGEST_PAUSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_request_is_asked_for_less_often_the_older_it_is() {
+        let look = Duration::from_secs(20);
+        for (age, pause) in [(0, 20), (1_200, 20), (6_000, 100), (86_400, 300)] {
+            assert_eq!(super::pause(look, Duration::from_secs(age)), Duration::from_secs(pause), "{age}");
+        }
+    }
 }
