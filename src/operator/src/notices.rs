@@ -44,7 +44,7 @@ const TTL: &str = "1d";
 /// Of a user name or id; eBay's have 64 at most.
 const LONGEST_BUYER: usize = 256;
 const MOST_BUYERS: usize = 4;
-/// That a request can name.
+/// That a request can name; above that it names none, and all of its namespace are asked.
 const MOST_CONNECTIONS: usize = 500;
 
 /// Why a notice hasn't become an erasure everywhere.
@@ -216,6 +216,7 @@ fn request(
     digests: Vec<SubjectDigest>,
     connections: &BTreeSet<String>,
 ) -> ErasureRequest {
+    let names_all = connections.len() <= MOST_CONNECTIONS;
     let name = format!("{}-{}", labels::EBAY_NOTICE, &hash(notice.notification_id.as_bytes())[..32]);
     let ours = [(labels::SOURCE, labels::EBAY_NOTICE), (labels::MANAGED_BY, labels::OPERATOR)];
     ErasureRequest {
@@ -226,11 +227,7 @@ fn request(
         },
         spec: ErasureRequestSpec {
             subject: Subject { digests: Some(digests), secret_ref: None },
-            connections: connections
-                .iter()
-                .filter(|_| connections.len() <= MOST_CONNECTIONS)
-                .cloned()
-                .collect(),
+            connections: if names_all { connections.iter().cloned().collect() } else { Vec::new() },
             ttl_after_completion: TTL.parse().expect("a constant duration"),
         },
         status: None,

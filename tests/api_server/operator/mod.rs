@@ -96,6 +96,14 @@ impl Operator {
         Self::run(access, space, &[space], config, "operator-0", Clock::system(), through).await
     }
 
+    /// For the connections of several namespaces, living in the first.
+    async fn start_over(spaces: &[&Space], config: &str, identity: &str) -> Self {
+        let home = spaces[0];
+        grant(home, home, &rights()).await;
+        let access = configuration(&PLANE).await;
+        Self::run(access, home, spaces, config, identity, Clock::system(), |client| client).await
+    }
+
     /// Lives in `home` and works on `space`; `access` is an administrator's.
     async fn replica(access: Config, home: &Space, space: &Space, config: &str, identity: &str) -> Self {
         Self::run(access, home, &[space], config, identity, Clock::system(), |client| client).await

@@ -17,10 +17,7 @@ use marketrelay_notices::{
     operator::{HandOverError, Operator as Receiving},
     run::{Surroundings, run},
 };
-use marketrelay_operator::{
-    clock::Clock,
-    names::{DIGEST_KEY, NOTICES},
-};
+use marketrelay_operator::names::{DIGEST_KEY, NOTICES};
 use marketrelay_relay::{egress::Egress, mounts::Entries, tls::http_client};
 use marketrelay_sandbox::{Account, Config, Customer, Marketplace, Sandbox, self_signed};
 use serde_json::{Value, json};
@@ -33,7 +30,7 @@ use super::{
 };
 use crate::{
     samples::{Kind, create},
-    support::{PLANE, Space, configuration, text, wait_for, with_namespace},
+    support::{Space, text, wait_for, with_namespace},
 };
 
 /// A furnished namespace's eBay connection whose children all exist.
@@ -202,12 +199,7 @@ async fn a_signed_notice_becomes_one_request_in_each_namespace_with_an_ebay_conn
     with_namespace(|space| async move {
         furnish(&space).await;
         let (other, without) = (furnished(&space).await, furnished(&space).await);
-        grant(&space, &space, &rights()).await;
-        let access = configuration(&PLANE).await;
-        let all = [&space, &other, &without];
-        let operator =
-            Operator::run(access, &space, &all, OPERATOR, "operator-0", Clock::system(), |client| client)
-                .await;
+        let operator = Operator::start_over(&[&space, &other, &without], OPERATOR, "operator-0").await;
         for place in [&space, &other] {
             connect_ebay(place).await;
         }
@@ -259,18 +251,12 @@ async fn any_replica_takes_a_notice_and_nothing_is_acknowledged_that_is_not_done
     with_namespace(|space| async move {
         furnish(&space).await;
         let other = furnished(&space).await;
-        grant(&space, &space, &rights()).await;
-        let access = configuration(&PLANE).await;
         let all = [&space, &other];
-        let start = async |name: &'static str| {
-            Operator::run(access.clone(), &space, &all, OPERATOR, name, Clock::system(), |client| client)
-                .await
-        };
-        let leader = start("operator-0").await;
+        let leader = Operator::start_over(&all, OPERATOR, "operator-0").await;
         for place in all {
             connect_ebay(place).await;
         }
-        let standby = start("operator-1").await;
+        let standby = Operator::start_over(&all, OPERATOR, "operator-1").await;
         hand_over(&space, standby.address, "n-1", "zoe").await.expect("taken by who doesn't lead");
         assert_eq!((made(&space).await.len(), made(&other).await.len()), (1, 1));
         let mut less = rights();
@@ -303,12 +289,8 @@ async fn a_notice_is_not_acknowledged_while_a_namespace_has_lost_its_digest_key_
     with_namespace(|space| async move {
         furnish(&space).await;
         let other = furnished(&space).await;
-        grant(&space, &space, &rights()).await;
-        let access = configuration(&PLANE).await;
         let all = [&space, &other];
-        let operator =
-            Operator::run(access, &space, &all, OPERATOR, "operator-0", Clock::system(), |client| client)
-                .await;
+        let operator = Operator::start_over(&all, OPERATOR, "operator-0").await;
         for place in all {
             connect_ebay(place).await;
         }

@@ -15,6 +15,7 @@ use super::{
     CONFIG, Operator, PersistentVolumeClaim, RecordPhase, Space, confirm, connected, furnish, left, phase,
     proof, record, secret, tidy, wait_for, with_namespace,
 };
+use crate::operator::gate::{send, through};
 
 /// More than a closure takes.
 const MOST: usize = 40;
@@ -35,15 +36,15 @@ impl Life {
 
     /// Nothing that is asked for after the last step reaches the API server.
     fn given_to(&self, client: &Client) -> Client {
-        let (life, inner) = (self.clone(), client.clone());
-        let service = tower::service_fn(move |request: Request<Body>| {
-            let (life, client) = (life.clone(), inner.clone());
+        let life = self.clone();
+        through(client, move |client, request| {
+            let life = life.clone();
             async move {
                 if life.is_over.load(Ordering::SeqCst) {
                     return Err(io::Error::other("the operator is dead"));
                 }
                 let is_step = is_step(&request);
-                let answer = client.send(request).await.map_err(io::Error::other)?;
+                let answer = send(client, request).await?;
                 if is_step && answer.status().is_success() && life.steps.fetch_sub(1, Ordering::SeqCst) == 1 {
                     life.is_over.store(true, Ordering::SeqCst);
                     if !life.is_answered {
@@ -52,8 +53,7 @@ impl Life {
                 }
                 Ok(answer)
             }
-        });
-        Client::new(service, client.default_namespace())
+        })
     }
 }
 

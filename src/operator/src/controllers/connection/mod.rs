@@ -28,7 +28,6 @@ use kube::{
     runtime::{controller::Action, events::Recorder, reflector::ObjectRef},
 };
 use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason, connection::PendingRetention};
-use rand::RngExt;
 use snafu::{ResultExt, Snafu};
 
 use super::{
@@ -37,6 +36,7 @@ use super::{
         facts::{Held, KeyringFacts},
     },
     record::{self, Closures},
+    spread,
 };
 use crate::{
     clock::Clock,
@@ -358,8 +358,7 @@ fn next_look(config: &OperatorConfig, pending: Option<&PendingRetention>, now: T
     left.unwrap_or(Duration::MAX).min(interval(config))
 }
 
-/// Spread, so that relays aren't all asked at once.
+/// Between two looks at a relay's status.
 fn interval(config: &OperatorConfig) -> Duration {
-    let seconds = f64::from(config.controller.status_interval_seconds);
-    Duration::from_secs_f64(seconds * rand::rng().random_range(0.9..1.1))
+    spread(Duration::from_secs(config.controller.status_interval_seconds.into()))
 }

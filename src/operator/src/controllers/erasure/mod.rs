@@ -12,10 +12,9 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt, api::DeleteParams, api::Preconditions, runtime::controller::Action};
 use marketrelay_api::{ErasureRequest, ErasureRequestStatus};
-use rand::RngExt;
 use snafu::{ResultExt, Snafu};
 
-use super::connection::Context;
+use super::{connection::Context, spread};
 pub(crate) use load::digest_key;
 
 /// What is finished is looked at this often, for its end.
@@ -102,12 +101,12 @@ async fn expire(request: &ErasureRequest, context: &Context, wait: Duration) -> 
     Ok(Action::await_change())
 }
 
-/// Spread, so that relays aren't all asked at once.
+/// Until an open request is looked at again.
 fn interval(request: &ErasureRequest, context: &Context, now: Timestamp) -> Duration {
     let made = request.creation_timestamp().map_or(now, |time| time.0);
     let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
     let look = Duration::from_secs(context.config.controller.status_interval_seconds.into());
-    pause(look, age).mul_f64(rand::rng().random_range(0.9..1.1))
+    spread(pause(look, age))
 }
 
 /// The longer a request is open, the more there may be of its kind: those of a relay that is down for a day must not keep

@@ -41,12 +41,11 @@ pub fn awaiting(
             "more closures than closure.breaker of the operator's values began within an hour".to_owned()
         }
     };
-    let message = format!(
+    let message = Some(format!(
         "{why}, so this closure waits: to close the account, kubectl -n {home} patch connrec {id} --type=merge -p \
          '{{\"spec\":{{\"closure\":{{\"confirm\":\"{id}\"}}}}}}'; to keep it, remove spec.closure of the connection"
-    );
+    ));
     let phase = RecordPhase::AwaitingConfirmation;
-    let message = Some(message);
     ConnectionRecordStatus { phase, since: Some(seconds(now)), message, closure: before.closure.clone() }
 }
 
