@@ -1,5 +1,6 @@
 //! The resources, conditions, reasons, labels and configuration that every part shares. No I/O.
 
+pub mod backup;
 pub mod conditions;
 pub mod connection;
 pub mod crds;

@@ -15,7 +15,7 @@ mod verify_tests;
 
 pub use chain::{Fields, Hash, NONE, Position, canonical, hash, line, link};
 pub use hex::{from_hex, hex};
-pub use statement::{InvalidSeed, Kind, Signer, Statement};
+pub use statement::{InvalidSeed, Kind, Signer, Statement, is_signed};
 pub use verify::{Fault, Options, Seen, Summary, Verifier};
 
 /// The target of the records in the operator's log.

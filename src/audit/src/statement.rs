@@ -85,6 +85,11 @@ impl Signer {
         hex(self.0.public_key().as_ref())
     }
 
+    /// Signs bytes of another kind than statements, hex. `domain` tells the kinds apart, and ends with a line break.
+    pub fn sign_bytes(&self, domain: &[u8], bytes: &[u8]) -> String {
+        hex(self.0.sign(&[domain, bytes].concat()).as_ref())
+    }
+
     /// Says where a chain is.
     pub fn sign(&self, kind: Kind, chain: &str, position: Position, at: Timestamp) -> Statement {
         let mut statement = Statement {
@@ -99,6 +104,14 @@ impl Signer {
         statement.signature = hex(self.0.sign(statement.signed().as_bytes()).as_ref());
         statement
     }
+}
+
+/// Whether [`Signer::sign_bytes`] has signed them with the private half of this key; key and signature are hex.
+pub fn is_signed(public_key: &str, domain: &[u8], bytes: &[u8], signature: &str) -> bool {
+    let (Some(key), Some(signature)) = (from_hex::<32>(public_key), from_hex::<64>(signature)) else {
+        return false;
+    };
+    UnparsedPublicKey::new(&ED25519, key).verify(&[domain, bytes].concat(), &signature).is_ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Who calls: the role in the client certificate.
 
 use marketrelay_api::{
+    backup::paths::ROLE as BACKUP_ROLE,
     notices::ROLE as NOTICES_ROLE,
     relay::paths::{METRICS_ROLE, OPERATOR_ROLE},
 };
@@ -16,6 +17,8 @@ pub enum Role {
     Metrics,
     /// Hand eBay's notices to the operator.
     Notices,
+    /// Have a snapshot.
+    Backup,
     /// No certificate, or one of another role: health alone.
     Nobody,
 }
@@ -35,6 +38,8 @@ impl Role {
             Self::Metrics
         } else if has(NOTICES_ROLE) {
             Self::Notices
+        } else if has(BACKUP_ROLE) {
+            Self::Backup
         } else {
             Self::Nobody
         }

@@ -1,0 +1,71 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// Where backups are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Site {
+    /// Near the cluster.
+    OnSite,
+    /// Far from it.
+    OffSite,
+}
+
+impl Site {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::OnSite, Self::OffSite];
+}
+
+impl fmt::Display for Site {
+    /// As in names of objects: `on-site`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OnSite => "on-site",
+            Self::OffSite => "off-site",
+        })
+    }
+}
+
+/// The configuration file of a Job: everything is resolved, nothing is left to default. An unknown field is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobConfig {
+    /// The connection's identity.
+    pub connection_id: String,
+    /// Its namespace, for logs.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Which of its sites.
+    pub site: Site,
+    /// Where the backups of that site are.
+    pub store: S3Store,
+    /// The relay's admin API.
+    pub relay: Url,
+    /// No backup may be older than this, in seconds.
+    pub backup_retention_seconds: i64,
+    /// The longest time until the next run, in seconds: what expires before it goes now.
+    pub interval_seconds: i64,
+}
+
+/// An S3 bucket, and what in it is the connection's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct S3Store {
+    /// https only. Absent: AWS, by the region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Url>,
+    /// The bucket's name.
+    pub bucket: String,
+    /// Such as `eu-central-1`.
+    pub region: String,
+    /// Everything of the connection is under this: it ends with the connection's id, without a slash at its ends.
+    pub prefix: String,
+    /// The bucket is in the path instead of in the host name.
+    pub path_style: bool,
+    /// PEM certificates of authorities that are trusted beside the public ones.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ca_certificates: String,
+}

@@ -1,0 +1,21 @@
+//! What operator, relay and the Jobs of backups say to each other: a Job's configuration file, the mounted paths, and what
+//! a Job reports when it ends.
+
+mod job;
+pub mod paths;
+mod report;
+
+pub use job::{JobConfig, S3Store, Site};
+pub use report::{Failure, JobReport, Listing, Written};
+
+use serde::{Deserialize, Serialize};
+
+/// The body of the relay's `POST /v1/snapshot`. The answer is a snapshot as docs/backup-format.md describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapshotRequest {
+    /// The id of the backup that it becomes, such as `20261129T003250Z-5f0c1a2b`.
+    pub backup: String,
+    /// Where it goes, for the audit log.
+    pub site: Site,
+}

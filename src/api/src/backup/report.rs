@@ -1,0 +1,69 @@
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// What a Job reports when it ends: its pod's termination message. No personal data, below 4 KiB.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobReport {
+    /// The backup that was written and read back; absent from a run that only prunes, and from one that failed before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Written>,
+    /// What the store holds; absent if it could not be listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<Listing>,
+    /// Why it failed; absent if it succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// A backup that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Written {
+    /// Its id.
+    pub backup: String,
+    /// When its snapshot was taken.
+    pub created_at: Timestamp,
+    /// When it is pruned.
+    pub expires_at: Timestamp,
+    /// The snapshot's number: it grows with each one of the connection, at whichever site.
+    pub sequence: u64,
+    /// Orders in it, with personal data or without.
+    pub orders: u64,
+    /// Bytes in the store.
+    pub bytes: u64,
+}
+
+/// What a listing of the store has found, after pruning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listing {
+    /// When it was listed.
+    pub at: Timestamp,
+    /// Complete backups.
+    pub backups: u64,
+    /// Their bytes, older versions and unfinished uploads included.
+    pub bytes: u64,
+    /// When the newest complete backup was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Timestamp>,
+    /// When the oldest one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
+    /// Backups (all versions and parts) that were pruned by this run.
+    pub pruned: u64,
+    /// Backups, versions and unfinished uploads that should be gone and are still there: 0 unless something is wrong.
+    pub overdue: u64,
+    /// Objects under the prefix that are none of ours; they are left alone.
+    pub foreign: u64,
+}
+
+/// Why a Job failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// CamelCase and bounded: the condition's reason, such as `StoreUnreachable`.
+    pub reason: String,
+    /// What happened and what to do.
+    pub message: String,
+}
