@@ -1,6 +1,13 @@
 //! Identities of backups die at their second as keys do, and the keyring's recipients follow them.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
@@ -8,14 +15,22 @@ use k8s_openapi::{
     ByteString,
     api::{core::v1::Secret, events::v1::Event},
 };
-use kube::api::{ListParams, PostParams};
+use kube::{
+    Client,
+    api::{ListParams, PostParams},
+};
 use marketrelay_api::{MarketplaceConnection, record::RecordPhase};
 use marketrelay_keyring::{BackupIdentities, BackupKey, DestroyAt, Grid, Keyring, Recipient};
 use serde_json::json;
 
 use super::{
-    CONFIG, Operator, auditing::running, change, closures, connected, delete, furnish, gate::Gate, identity,
-    kubelet::Volume, reason,
+    CONFIG, Operator,
+    auditing::running,
+    change, closures, connected, delete, furnish,
+    gate::{send, through},
+    identity,
+    kubelet::Volume,
+    reason,
 };
 use crate::support::{Space, wait_for, with_namespace};
 
@@ -23,7 +38,7 @@ const ID: &str = "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34";
 /// What a busy machine may need between two looks.
 const SLACK: SignedDuration = SignedDuration::from_secs(8);
 
-fn from_now(seconds: i64) -> Timestamp {
+pub(super) fn from_now(seconds: i64) -> Timestamp {
     Timestamp::from_second(Timestamp::now().as_second() + seconds).expect("in range")
 }
 
@@ -32,7 +47,7 @@ fn name(at: Timestamp) -> String {
 }
 
 /// Identities that are destroyed then, made as another operator would make them.
-async fn put(space: &Space, connection: &str, id: &str, destroy_at: &[Timestamp]) -> Secret {
+pub(super) async fn put(space: &Space, connection: &str, id: &str, destroy_at: &[Timestamp]) -> Secret {
     let id = id.parse().expect("a connection id");
     let mut made = BackupIdentities::new(id);
     let grid = Grid::new(made.connection_id(), SignedDuration::from_hours(1));
@@ -141,28 +156,48 @@ async fn identities_whose_time_came_while_nobody_led_die_first_and_are_reported_
     .await;
 }
 
+/// The operator dies when it is about to write the keyring; whether it has come to that.
+#[derive(Clone, Default)]
+struct Death(Arc<AtomicBool>);
+
+impl Death {
+    fn given_to(&self, client: &Client) -> Client {
+        let death = self.clone();
+        through(client, move |client, request| {
+            let death = death.clone();
+            async move {
+                if *request.method() == Method::PUT && request.uri().path().ends_with("/secrets/bol-keyring")
+                {
+                    death.0.store(true, Ordering::SeqCst);
+                }
+                if death.0.load(Ordering::SeqCst) {
+                    return Err(io::Error::other("the operator is dead"));
+                }
+                send(client, request).await
+            }
+        })
+    }
+}
+
 #[tokio::test]
 async fn recipients_follow_their_identities_though_the_operator_is_killed_in_between() {
     with_namespace(|space| async move {
         furnish(&space).await;
-        let gate = Gate::of(Method::GET, "/secrets/bol-backup-identities");
-        let operator = Operator::start_through(&space, CONFIG, |client| gate.given_to(&client)).await;
+        let death = Death::default();
+        let operator = Operator::start_through(&space, CONFIG, |client| death.given_to(&client)).await;
         connected(&space, "bol").await;
         let volume = Volume::new();
         let pod = volume.start(&space, "bol").await;
         running(&space).await;
-        reason(&space, "bol", "FirstRun").await;
-        gate.close();
         let id = identity(&space, "bol").await;
         let made = put(&space, "bol", &id, &[from_now(3_600), from_now(7_200)]).await;
-        gate.arrives().await;
+        wait_for(&space, "it is about to write them", async || death.0.load(Ordering::SeqCst).then_some(()))
+            .await;
         drop(operator);
         assert!(recipients(&space, "bol").await.is_empty(), "they come after their identities");
         let _operator = Operator::start(&space, CONFIG).await;
         follow(&space, "bol", &opened(&made)).await;
-        pod.stop().await;
-        let pod = volume.start(&space, "bol").await;
-        reason(&space, "bol", "FirstRun").await;
+        assert_eq!(identities(&space, "bol").await.expect("the Secret").data, made.data);
         pod.stop().await;
     })
     .await;

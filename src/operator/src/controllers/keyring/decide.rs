@@ -76,12 +76,16 @@ pub fn due(held: &Held, seen: &Seen) -> Option<Step> {
 
 /// The next step; `None`: all is as it should be.
 pub fn next(held: &Held, seen: &Seen) -> Option<Step> {
+    keys(held, seen).or_else(|| recipients(held, seen))
+}
+
+/// The next step that isn't about recipients, for who doesn't know what there is of identities.
+pub fn keys(held: &Held, seen: &Seen) -> Option<Step> {
     due(held, seen)
         .or_else(|| holds(held, seen))
         .or_else(|| replaced(held, seen))
         .or_else(|| ahead(held, seen))
         .or_else(|| audit_key(held, seen))
-        .or_else(|| recipients(held, seen))
 }
 
 /// A keyring that is older than audit logs gets their key once its relay knows what it is: others refuse the whole keyring.

@@ -76,11 +76,17 @@ pub async fn reconcile(secret: Arc<Metadata>, context: Arc<Context>) -> Result<A
             &Identities::seen(&context, &secret, &held),
         )));
     }
-    // Nothing stands in the way of a destruction.
+    // Nothing stands in the way of a destruction, and nothing about backups in that of the keyring's own keys.
     let held = write::settle::<Keyrings>(&context, &secret, decide::due).await?;
     let Some(held) = held else { return Ok(Action::await_change()) };
-    identities::ensure(&context, &secret, &held).await?;
-    let held = write::settle::<Keyrings>(&context, &secret, decide::next).await?;
+    let looked = identities::look(&context, &secret, &held).await;
+    let made = match looked {
+        Ok(false) => identities::make(&context, &secret, &held).await,
+        _ => Ok(()),
+    };
+    let next = if looked.is_ok() { decide::next } else { decide::keys };
+    let held = write::settle::<Keyrings>(&context, &secret, next).await?;
+    looked.and(made)?;
     let Some(held) = held else { return Ok(Action::await_change()) };
     Ok(Action::requeue(decide::idle(&held, &seen(&context, &secret, &held))))
 }

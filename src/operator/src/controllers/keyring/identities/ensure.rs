@@ -7,7 +7,6 @@ use kube::{
     runtime::reflector::ObjectRef,
 };
 use marketrelay_api::labels;
-use marketrelay_keyring::ConnectionId;
 use snafu::ResultExt;
 
 use super::{change::first, facts::judge, wanted};
@@ -20,32 +19,28 @@ use crate::{
     secrets::wipe,
 };
 
-/// Brings what is known of a keyring's identities up to date, and makes them if the connection is to have backups and has
-/// none. Where there never were any, nothing is asked.
-pub async fn ensure(context: &Context, keyring: &Metadata, held: &facts::Held) -> Result<(), ReconcileError> {
+/// Brings what is known of a keyring's identities up to date. Whether there are any; where there never were, nothing is asked.
+pub async fn look(context: &Context, keyring: &Metadata, held: &facts::Held) -> Result<bool, ReconcileError> {
     let (Ok(facts), Some(connection)) = (&held.keyring, keyring.labels().get(labels::CONNECTION)) else {
-        return Ok(());
+        return Ok(false);
     };
     let (namespace, name) = (keyring.namespace().unwrap_or_default(), Names(connection).backup_identities());
     let (known, secrets) = (&context.identities, &context.stores.secrets);
     let is_there = secrets.get(&ObjectRef::new(&name).within(&namespace)).is_some();
     let was_there = !facts.recipients.is_empty() || known.last(&namespace, &name).is_some();
-    if is_there || was_there {
-        let found = known.get(&context.dated, secrets, &namespace, &name, judge).await;
-        if found.context(ReadSnafu)?.is_some() {
-            return Ok(());
-        }
+    if !is_there && !was_there {
+        return Ok(false);
     }
-    make(context, keyring, connection, &facts.id).await
+    let found = known.get(&context.dated, secrets, &namespace, &name, judge).await;
+    Ok(found.context(ReadSnafu)?.is_some())
 }
 
-/// Creates them, and nothing else: whoever was first, theirs are the identities.
-async fn make(
-    context: &Context,
-    keyring: &Metadata,
-    connection: &str,
-    id: &ConnectionId,
-) -> Result<(), ReconcileError> {
+/// Makes them, if the connection is to have backups. Creates, and nothing else: whoever was first, theirs are the identities.
+pub async fn make(context: &Context, keyring: &Metadata, held: &facts::Held) -> Result<(), ReconcileError> {
+    let (Ok(facts), Some(connection)) = (&held.keyring, keyring.labels().get(labels::CONNECTION)) else {
+        return Ok(());
+    };
+    let id = &facts.id;
     let seen = wanted(context, keyring, Some(id));
     let Some(reach) = seen.reach.filter(|_| seen.agreed && !has_begun(id.as_str(), context)) else {
         return Ok(());

@@ -12,7 +12,7 @@ use marketrelay_keyring::{ConnectionId, KeyringError};
 use super::{Metadata, facts::connection, keyrings::retention, kind::Kind, report};
 use crate::{controllers::connection::Context, secrets::Judged};
 use decide::{Seen, Step};
-pub use ensure::ensure;
+pub use ensure::{look, make};
 use facts::{Held, Reach};
 
 /// Secrets of identities.
