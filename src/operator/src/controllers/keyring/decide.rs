@@ -160,7 +160,9 @@ pub fn idle(held: &Held, seen: &Seen) -> Duration {
         return Duration::ZERO;
     }
     let facts = held.keyring.as_ref().ok();
-    let waits = !seen.agreed || facts.is_some_and(|facts| facts.generations.len() > 1);
+    let waits_for_relay =
+        |facts: &KeyringFacts| facts.generations.len() > 1 || facts.recipients.len() < seen.recipients.len();
+    let waits = !seen.agreed || facts.is_some_and(waits_for_relay);
     let recipient = facts.and_then(|facts| facts.recipients.keys().next()).map(|name| name.destroy_at());
     let replacement = facts.and_then(|facts| facts.volume_key_since?.checked_add(epoch(facts, seen)).ok());
     let destruction = [held.first(), recipient].into_iter().flatten().map(DestroyAt::as_second);

@@ -29,6 +29,7 @@ use crate::clock;
 pub use heard::Heard;
 use identities::{Identities, facts::is_identities};
 use keyrings::{Keyrings, seen};
+use kind::Kind;
 pub use report::LATE;
 
 /// A key Secret as it is watched.
