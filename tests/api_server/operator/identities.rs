@@ -19,7 +19,7 @@ use kube::{
     Client,
     api::{ListParams, PostParams},
 };
-use marketrelay_api::{MarketplaceConnection, record::RecordPhase};
+use marketrelay_api::{MarketplaceConnection, RetentionPolicy, record::RecordPhase};
 use marketrelay_keyring::{BackupIdentities, BackupKey, DestroyAt, Grid, Keyring, Recipient};
 use serde_json::json;
 
@@ -104,6 +104,56 @@ async fn dies(space: &Space, before: &Secret, connection: &str, at: Timestamp) {
     let mut expected = before.data.clone().unwrap_or_default();
     expected.remove(&name(at));
     assert_eq!(identities(space, connection).await.expect("the Secret").data, Some(expected));
+}
+
+/// A policy under which backups are kept so long.
+async fn policy(space: &Space, backup_retention: &str) {
+    let spec = json!({"backupRetention": backup_retention});
+    apply::<RetentionPolicy>(space.api(), json!({"metadata": {"name": "standard"}, "spec": spec})).await;
+}
+
+#[tokio::test]
+async fn identities_are_made_for_a_connection_with_backups_alone_and_reach_as_far_as_those_are_kept() {
+    with_namespace(|space| async move {
+        furnish(&space).await;
+        let _operator = Operator::start(&space, CONFIG).await;
+        policy(&space, "10d").await;
+        connected(&space, "other").await;
+        connected(&space, "bol").await;
+        assert!(identities(&space, "bol").await.is_none(), "there are no backups");
+        change::<MarketplaceConnection>(
+            &space,
+            "bol",
+            "{spec: {retentionPolicyRef: {name: standard}, backup: {onSite: {s3: {credentialsSecretRef: {name: store}}}}}}",
+        )
+        .await;
+        let made = wait_for(&space, "identities", async || identities(&space, "bol").await).await;
+        let (id, labels) = (identity(&space, "bol").await, made.metadata.labels.clone().unwrap_or_default());
+        assert_eq!(labels["marketrelay.dev/connection-id"], id);
+        assert_eq!(labels["velero.io/exclude-from-backup"], "true");
+        assert_eq!(made.metadata.owner_references, None, "they outlive their connection");
+        let names = |secret: &Secret| opened(secret).into_keys().collect::<Vec<_>>();
+        let seconds: Vec<_> = names(&made).iter().map(|name| name.destroy_at().as_second()).collect();
+        assert!(seconds.windows(2).all(|pair| pair[1] - pair[0] == 86_400), "{seconds:?}");
+        let reach = seconds.last().expect("one") - Timestamp::now().as_second();
+        assert!((11 * 86_400..=13 * 86_400).contains(&reach), "{reach}");
+
+        policy(&space, "20d").await;
+        let longer = wait_for(&space, "more of them", async || {
+            identities(&space, "bol").await.filter(|secret| opened(secret).len() > seconds.len())
+        })
+        .await;
+        assert_eq!(names(&longer).len(), seconds.len() + 10);
+        let kept = made.data.iter().flatten().all(|(name, bytes)| longer.data.as_ref().and_then(|data| data.get(name)) == Some(bytes));
+        assert!(kept, "those that there were are the same");
+        assert!(identities(&space, "other").await.is_none());
+
+        change::<MarketplaceConnection>(&space, "bol", "{spec: {backup: null}}").await;
+        let settle = audit::looks(&space) + 3;
+        wait_for(&space, "looks", async || (audit::looks(&space) >= settle).then_some(())).await;
+        assert_eq!(identities(&space, "bol").await.expect("the Secret").data, longer.data, "they live out their time");
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ pub struct Retention {
     pub delete_after_shipment_seconds: i64,
     /// How finely keys die.
     pub key_epoch_seconds: i64,
-    /// How long backups are kept; absent: there are none.
+    /// Of a backup, after it was taken; absent: the connection has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_retention_seconds: Option<i64>,
 }
