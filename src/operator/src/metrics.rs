@@ -14,7 +14,13 @@ use prometheus::{
 mod keyrings;
 mod records;
 
-use crate::{audit, clock::Clock, controllers::keyring::facts::Held, secrets::Judged, stores::Stores};
+use crate::{
+    audit,
+    clock::Clock,
+    controllers::keyring::{facts::Held, identities},
+    secrets::Judged,
+    stores::Stores,
+};
 pub use keyrings::Keyrings;
 use records::Records;
 
@@ -25,6 +31,8 @@ pub struct Led {
     pub stores: Arc<Stores>,
     /// Judgements of keyrings.
     pub keyrings: Arc<Judged<Held>>,
+    /// Judgements of backups' identities.
+    pub identities: Arc<Judged<identities::facts::Held>>,
 }
 
 /// Everything that is counted; what connections say of themselves is read from the stores at each scrape.

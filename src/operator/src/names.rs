@@ -49,6 +49,11 @@ impl Names<'_> {
         format!("{}-keyring", self.0)
     }
 
+    /// The identities that open backups.
+    pub fn backup_identities(self) -> String {
+        format!("{}-backup-identities", self.0)
+    }
+
     /// The database key.
     pub fn database_key(self) -> String {
         format!("{}-database-key", self.0)

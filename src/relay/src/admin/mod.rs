@@ -176,6 +176,7 @@ impl Admin {
             oldest_generation: counts.oldest_generation?,
             first_mounted: mounted.first,
             audit_key_missing: mounted.signer.is_none(),
+            knows_recipients: true,
         })
     }
 

@@ -178,6 +178,7 @@ mod tests {
             holds,
             generations: vec![1],
             has_audit_key: true,
+            recipients: std::collections::BTreeMap::new(),
             volume_key_since: None,
             key_epoch: jiff::SignedDuration::from_hours(24),
         }

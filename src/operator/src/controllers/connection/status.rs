@@ -17,7 +17,10 @@ use super::{
 use crate::{
     clock::unreached,
     conditions::{Status, Verdict, condition, find, seconds},
-    controllers::{holds::Asked, keyring::facts::KeyringFacts},
+    controllers::{
+        holds::Asked,
+        keyring::{facts::KeyringFacts, identities::facts as identities},
+    },
     problem::Problem,
 };
 
@@ -54,6 +57,8 @@ pub struct Found<'a> {
     pub config_digest: Option<String>,
     /// The keyring.
     pub keyring: Option<KeyringFacts>,
+    /// The identities of its backups.
+    pub identities: Option<identities::Held>,
     /// The retention in force; `None`: none ever was.
     pub in_force: Option<InForce>,
     /// What the policy asks of holds.
@@ -86,7 +91,8 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         Err(problem) => Verdict::new(Status::False, problem.reason, &problem.message),
     };
     let keyring = found.keyring.as_ref();
-    let enforced = enforced(keyring, &found.relay, found.clocks, &before.conditions, now);
+    let enforced =
+        enforced(keyring, found.identities.as_ref(), &found.relay, found.clocks, &before.conditions, now);
     let verdict = steady(enforced.verdict, &before.conditions, ConditionType::RetentionEnforced);
     let enforced = Enforced { verdict, ..enforced };
     let ready = ready(&found, &collecting, &delivering, &enforced, &before.conditions);
