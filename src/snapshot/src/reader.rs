@@ -88,9 +88,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// After the end: whether the manifest is of this data.
-    pub fn check(&self, manifest: &Manifest) -> Result<()> {
-        ensure!(self.ended, CutShortSnafu);
+    /// Whether the manifest is of this backup.
+    pub fn check_begin(&self, manifest: &Manifest) -> Result<()> {
         let Begin { backup, connection_id, schema } = &self.begin;
         for (what, said, found) in [
             ("the backup's id", &manifest.backup, backup),
@@ -102,6 +101,13 @@ impl<R: Read> Reader<R> {
                 ContradictionSnafu { what: format!("{what} is {found}, it says {said}") }
             );
         }
+        Ok(())
+    }
+
+    /// After the end: whether the manifest is of this data.
+    pub fn check(&self, manifest: &Manifest) -> Result<()> {
+        ensure!(self.ended, CutShortSnafu);
+        self.check_begin(manifest)?;
         for (said, found) in manifest.tables.iter().zip(&self.tables) {
             let what = || format!("table {} has {} rows, it says {}", found.name, found.rows, said.rows);
             ensure!(said == found, ContradictionSnafu { what: what() });

@@ -39,11 +39,14 @@ pub struct Request {
 impl Store {
     /// Erases in one transaction, and makes sure that the write-ahead log holds nothing of it any more.
     pub async fn erase(&self, request: Request) -> Result<ErasureAnswer> {
+        let room = self.room.clone();
         self.writer
             .run(move |connection| {
                 let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 let answer = erase(&transaction, &request)?;
                 transaction.commit()?;
+                // Waiting for the end of a snapshot would keep everybody else from writing.
+                ensure!(!room.is_taken(), LogInUseSnafu);
                 empty_log(connection)?;
                 Ok(answer)
             })
@@ -170,18 +173,62 @@ struct Row {
 /// Takes an order away, keeps it away, and puts the event for the destination into the outbox. What holds keep of it
 /// stays.
 fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<Row> {
-    let row = row(connection, id)?;
-    let number = number(connection, id, request)?;
-    take_away(connection, id)?;
+    let row = again(connection, id, &request.keyring, request.now)?;
     let until = natural_end(row.placed_at, request.limits);
     keep_away(connection, &row.number_digest, until)?;
+    Ok(row)
+}
+
+/// Takes an order away, and tells the destination.
+fn again(connection: &Connection, id: i64, keyring: &Keyring, now: Timestamp) -> Result<Row> {
+    let row = row(connection, id)?;
+    let number = number(connection, id, keyring, now)?;
+    take_away(connection, id)?;
     match number {
-        Some(order) => tell(connection, &row, &order.pii.expose().number, request)?,
+        Some(order) => tell(connection, &row, &order.pii.expose().number, keyring, now)?,
         None => {
             connection.execute("UPDATE relay SET given_up = given_up + 1", [])?;
         }
     }
     Ok(row)
+}
+
+/// An order that was erased: the keyed digest of its number, and until when it is kept away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erased {
+    /// Of its number.
+    pub number: Digest,
+    /// Its entry in the journal ends then.
+    pub until: Timestamp,
+}
+
+/// The journal.
+pub fn journal(connection: &Connection) -> Result<Vec<Erased>> {
+    let mut statement = connection.prepare("SELECT number_digest, until FROM erasure_journal")?;
+    let entries = statement.query_map([], |row| {
+        let until = Timestamp::from_millisecond(row.get(1)?).unwrap_or(Timestamp::MAX);
+        Ok(Erased { number: Digest::from(row.get::<_, [u8; 32]>(0)?), until })
+    })?;
+    Ok(entries.collect::<Result<_, _>>()?)
+}
+
+/// Erases once more, in a database that is older than the journal; says how many orders.
+pub(super) fn replay(
+    connection: &Connection,
+    journal: &[Erased],
+    keyring: &Keyring,
+    now: Timestamp,
+) -> Result<u64> {
+    for entry in journal {
+        keep_away(connection, entry.number.as_bytes(), entry.until.as_millisecond())?;
+    }
+    let mut statement =
+        connection.prepare("SELECT id FROM orders JOIN erasure_journal USING (number_digest)")?;
+    let known = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    for id in &known {
+        again(connection, *id, keyring, now)?;
+    }
+    Ok(known.len() as u64)
 }
 
 /// Reduces the order to what identifies nobody; its waiting event isn't given up but replaced.
@@ -208,19 +255,25 @@ fn row(connection: &Connection, id: i64) -> Result<Row> {
 }
 
 /// The order with its number, to tell the destination of it; nothing once its key has died on time.
-fn number(connection: &Connection, id: i64, request: &Request) -> Result<Option<Order>> {
-    match read_order::read(connection, id, &request.keyring)?.1 {
+fn number(connection: &Connection, id: i64, keyring: &Keyring, now: Timestamp) -> Result<Option<Order>> {
+    match read_order::read(connection, id, keyring)?.1 {
         Ok(order) => Ok(Some(order)),
-        Err(OpenError::KeyGone { name }) if name.is_due(request.now) => Ok(None),
+        Err(OpenError::KeyGone { name }) if name.is_due(now) => Ok(None),
         Err(error) => UnreadableSnafu { reason: error.to_string() }.fail(),
     }
 }
 
-fn tell(connection: &Connection, row: &Row, number: &str, request: &Request) -> Result<()> {
+fn tell(
+    connection: &Connection,
+    row: &Row,
+    number: &str,
+    keyring: &Keyring,
+    now: Timestamp,
+) -> Result<()> {
     let revision = row.revision + 1;
     let record = RecordRef { kind: RecordKind::ErasedOrder, revision, destroy_at: row.destroy_at };
     let Sealed { body, wrapped_key, volume_generation } =
-        request.keyring.seal(record, number.as_bytes()).context(SealSnafu)?;
+        keyring.seal(record, number.as_bytes()).context(SealSnafu)?;
     connection.execute(
         "INSERT INTO erased_orders (number_digest, revision, destroy_at, pii, pii_key, volume_generation)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -233,7 +286,7 @@ fn tell(connection: &Connection, row: &Row, number: &str, request: &Request) -> 
             volume_generation
         ],
     )?;
-    outbox::put_erased(connection, connection.last_insert_rowid(), revision, request.now)
+    outbox::put_erased(connection, connection.last_insert_rowid(), revision, now)
 }
 
 /// When the marketplace's telling the order again can't matter any more: at its age limit, which is never before its
