@@ -22,7 +22,7 @@ impl Unfinished {
     pub(super) fn begin(target: &Path) -> Result<Self> {
         ensure!(!target.exists(), ExistsSnafu { path: target });
         let mut name = target.as_os_str().to_owned();
-        name.push(".unfinished");
+        name.push(".restoring");
         let unfinished = Self { path: name.into(), target: target.to_owned() };
         unfinished.remove()?;
         Ok(unfinished)
