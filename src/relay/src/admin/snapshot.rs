@@ -26,7 +26,7 @@ use crate::{
     mounts::Mounted,
     store::{
         StoreError, known,
-        snapshot::{About, Request, Snapshot, SnapshotError},
+        snapshot::{About, LONGEST, Request, Snapshot, SnapshotError},
     },
 };
 
@@ -132,7 +132,8 @@ async fn begin(admin: &Admin, asked: SnapshotRequest) -> Result<(Vec<u8>, Duplex
     let Snapshots { keyring, connection, .. } = admin.snapshots.clone();
     let SnapshotRequest { backup, site } = asked;
     let clock = admin.clock.clone();
-    let request = Request { backup, site, connection, key, recipient, keyring, signer, clock };
+    let request =
+        Request { backup, site, connection, key, recipient, keyring, signer, clock, longest: LONGEST };
     let Snapshot { mut bytes, outcome } = admin.store.snapshot(request).await?;
     let mut first = Vec::with_capacity(FIRST);
     // The other end is a thread of ours: reading from it can't fail.

@@ -38,7 +38,7 @@ use rows::Rows;
 
 /// A snapshot that takes longer is given up, as the write-ahead log can't be emptied meanwhile. A connection to the admin
 /// API lives a minute longer.
-const LONGEST: Duration = Duration::from_mins(9);
+pub const LONGEST: Duration = Duration::from_mins(9);
 /// Bytes that wait for who reads.
 const BUFFER: usize = 128 * 1024;
 
@@ -60,6 +60,8 @@ pub struct Request {
     pub signer: Arc<Signer>,
     /// The time.
     pub clock: Clock,
+    /// It is given up after this.
+    pub longest: Duration,
 }
 
 /// A connection, as a manifest names it.
@@ -143,7 +145,7 @@ pub struct Snapshot {
 
 impl Store {
     /// Begins a snapshot, unless there is one already, in a thread of its own with a connection of its own. It ends when the
-    /// bytes aren't read any more, and after nine minutes at the latest.
+    /// bytes aren't read any more, and when its time is over.
     pub async fn snapshot(&self, request: Request) -> Result<Snapshot> {
         let room = self.room.clone();
         let permit = room.free.clone().try_acquire_owned().map_err(|_| SnapshotError::Running)?;
@@ -151,7 +153,7 @@ impl Store {
         let object = format!("{} {}", request.backup, request.site);
         let sequence = self.write(move |connection| begin(connection, object, now)).await?;
         let (to, bytes) = tokio::io::duplex(BUFFER);
-        let pieces = Pieces::new(to, Handle::current(), Instant::now() + LONGEST);
+        let pieces = Pieces::new(to, Handle::current(), Instant::now() + request.longest);
         let (report, outcome) = oneshot::channel();
         let run = move || {
             let taken = take(&room, &request, sequence, now, pieces);
