@@ -191,7 +191,11 @@ impl Keyring {
         encrypt(new.as_ref(), &bound.aad(newest), &record_key).ok().context(InvalidSnafu)
     }
 
-    pub(crate) fn wrapping(&self, bound: &Bound<'_>, generation: u32) -> Result<Zeroizing<[u8; 32]>, OpenError> {
+    pub(crate) fn wrapping(
+        &self,
+        bound: &Bound<'_>,
+        generation: u32,
+    ) -> Result<Zeroizing<[u8; 32]>, OpenError> {
         let volume = self.volumes.get(&generation).context(VolumeKeyGoneSnafu { generation })?;
         wrapping_key(bound.key, volume).context(InvalidSnafu)
     }

@@ -18,6 +18,7 @@ use marketrelay_relay::{
     store::{
         Store, erase,
         import::{Backup, ImportError, Imported, Keys, import},
+        journal,
         snapshot::Request,
     },
 };
@@ -80,7 +81,7 @@ pub(crate) fn restore_to(
     taken: &Taken,
     delivery: &Delivery,
     identities: &BackupIdentities,
-    journal: &[erase::Erased],
+    journal: &[journal::Erased],
 ) -> Result<Imported, ImportError> {
     let identity = identities.identity(taken.manifest.identity.parse().expect("a name")).expect("alive");
     let backup = Backup { manifest: &taken.signed, data: &taken.data[..], identity };
@@ -93,12 +94,13 @@ fn restore(
     taken: &Taken,
     delivery: &Delivery,
     identities: &BackupIdentities,
-    journal: &[erase::Erased],
+    journal: &[journal::Erased],
 ) -> Restored {
     let folder = TempDir::new().expect("a folder");
     let path: PathBuf = folder.path().join("marketrelay.db");
     let imported = restore_to(&path, taken, delivery, identities, journal).expect("imported");
-    let names: Vec<_> = folder.path().read_dir().expect("a folder").map(|entry| entry.expect("one").file_name()).collect();
+    let names: Vec<_> =
+        folder.path().read_dir().expect("a folder").map(|entry| entry.expect("one").file_name()).collect();
     assert_eq!(names, ["marketrelay.db"]);
     let store = Store::open(folder.path(), &SecretKey::from(DATABASE_KEY), &ID.parse().expect("an id"));
     Restored { store: store.expect("a database"), imported, _folder: folder }
@@ -286,7 +288,10 @@ async fn the_audit_log_goes_on_with_the_record_of_the_restore() {
     let next = backup.manifest.audit.sequence + 1;
     let record = lines.iter().find(|line| line.contains(&format!("\"sequence\":{next}"))).expect("a record");
     assert!(record.contains("\"action\":\"Restored\"") && record.contains(BACKUP), "{record}");
-    assert!(record.contains(&backup.manifest.audit.hash), "it follows the head that the manifest signed: {record}");
+    assert!(
+        record.contains(&backup.manifest.audit.hash),
+        "it follows the head that the manifest signed: {record}"
+    );
     let counts = "SELECT records FROM audit_counts WHERE action = 'SnapshotTaken'";
     assert_eq!(count(&restored.store, counts).await, 1);
 }
@@ -335,7 +340,10 @@ async fn what_a_hold_keeps_comes_back_though_its_order_has_died_and_goes_with_th
         let restored = restore(&backup, &delivery, &identities, &[]);
         assert_eq!((restored.imported.orders, restored.imported.held), (0, held), "after {days} days");
         let people = count(&restored.store, "SELECT count(*) FROM held_people").await;
-        assert_eq!((people > 0, count(&restored.store, "SELECT count(*) FROM holds").await), (held > 0, i64::try_from(held).expect("few")));
+        assert_eq!(
+            (people > 0, count(&restored.store, "SELECT count(*) FROM holds").await),
+            (held > 0, i64::try_from(held).expect("few"))
+        );
     }
 }
 
@@ -346,7 +354,7 @@ async fn who_was_erased_after_the_backup_stays_erased() {
     let identities = delivery.begin_backups();
     let backup = taken(&delivery, Marketplace::Bol).await;
     erase(&delivery, Marketplace::Bol, "A1").await;
-    let journal = delivery.store.read(erase::journal).await.expect("a journal");
+    let journal = delivery.store.read(journal::journal).await.expect("a journal");
     let restored = restore(&backup, &delivery, &identities, &journal);
     assert_eq!((restored.imported.orders, restored.imported.erased), (1, 1));
     assert_eq!(count(&restored.store, "SELECT count(*) FROM outbox WHERE erased_id IS NOT NULL").await, 1);

@@ -80,7 +80,10 @@ async fn data_that_was_cut_short_is_refused_wherever_it_ends() {
     let data = &case.taken.data;
     for kept in [0, 10, 100, 300, data.len() / 2, data.len() - 1] {
         let error = case.refused(&case.taken.signed, &data[..kept]);
-        assert!(matches!(error, ImportError::Encryption { .. } | ImportError::Data { .. }), "{kept}: {error}");
+        assert!(
+            matches!(error, ImportError::Encryption { .. } | ImportError::Data { .. }),
+            "{kept}: {error}"
+        );
     }
 }
 
@@ -147,7 +150,9 @@ async fn a_manifest_that_somebody_else_has_signed_or_that_lies_is_refused() {
         let fits = match what {
             "the data" => matches!(error, ImportError::OtherData { .. }),
             "the audit log" => matches!(error, ImportError::AuditLog),
-            "a newer schema" => matches!(error, ImportError::Store { source: StoreError::NewerSchema { .. } }),
+            "a newer schema" => {
+                matches!(error, ImportError::Store { source: StoreError::NewerSchema { .. } })
+            }
             _ => matches!(error, ImportError::Data { source: FrameError::Contradiction { .. } }),
         };
         assert!(fits, "{what}: {error}");
@@ -160,13 +165,17 @@ async fn with_wrong_keys_a_backup_is_refused_by_the_name_of_what_is_wrong() {
     let alive = keyring(&case.delivery);
     let (Taken { signed, data, .. }, wrong) = (case.taken.clone(), age::x25519::Identity::generate());
     let error = case.import_with(&signed, &data, &wrong, &alive).expect_err("refused");
-    assert!(matches!(&error, ImportError::Identity { name } if *name == case.taken.manifest.identity), "{error}");
+    assert!(
+        matches!(&error, ImportError::Identity { name } if *name == case.taken.manifest.identity),
+        "{error}"
+    );
     case.left_nothing();
 
     let entries = alive.entries();
     let kept = |prefix: &'static str| {
         let entries = entries.iter().filter(move |(name, _)| !name.starts_with(prefix));
-        Keyring::from_entries(entries.map(|(name, bytes)| (name.as_str(), bytes.as_slice()))).expect("a keyring")
+        Keyring::from_entries(entries.map(|(name, bytes)| (name.as_str(), bytes.as_slice())))
+            .expect("a keyring")
     };
     let error = case.import_with(&signed, &data, case.identity(), &kept("epoch.")).expect_err("refused");
     assert!(matches!(error, ImportError::KeyMissing { .. }), "{error}");

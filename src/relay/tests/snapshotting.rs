@@ -41,7 +41,10 @@ async fn many(delivery: &Delivery) {
     delivery.ingest((0..600).map(|number| order(&format!("A{number}"))).collect()).await;
 }
 
-async fn query<T: rusqlite::types::FromSql + Send + 'static>(delivery: &Delivery, sql: &'static str) -> Vec<T> {
+async fn query<T: rusqlite::types::FromSql + Send + 'static>(
+    delivery: &Delivery,
+    sql: &'static str,
+) -> Vec<T> {
     let query = |connection: &rusqlite::Connection| {
         let mut statement = connection.prepare(sql)?;
         let rows = statement.query_map([], |row| row.get(0))?;
@@ -133,7 +136,8 @@ async fn the_manifest_tells_what_is_in_a_snapshot_and_when_it_is_to_go() {
     assert_eq!((rows("orders"), rows("order_lines"), rows("erased_orders"), rows("outbox")), (1, 2, 1, 2));
     assert_eq!((rows("held_orders"), rows("anonymised_orders"), rows("erasure_journal")), (2, 2, 1));
     assert!(manifest.tables.iter().all(|table| table.name != "held_people"));
-    let sealed = query::<i64>(&delivery, "SELECT destroy_at FROM orders UNION SELECT destroy_at FROM erased_orders");
+    let sealed =
+        query::<i64>(&delivery, "SELECT destroy_at FROM orders UNION SELECT destroy_at FROM erased_orders");
     assert_eq!(manifest.keys.len(), sealed.await.len());
     let latest = delivery.now() + DAY * 30;
     assert!(manifest.expires_at <= latest && manifest.expires_at > latest - DAY);
@@ -199,7 +203,10 @@ async fn there_is_one_snapshot_at_a_time_and_nobody_waits_for_it() {
     // Whoever read it has gone.
     drop(stalled.bytes);
     let outcome = stalled.outcome.await.expect("an outcome");
-    assert!(matches!(outcome, Err(SnapshotError::Frame { .. } | SnapshotError::Sending { .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(SnapshotError::Frame { .. } | SnapshotError::Sending { .. })),
+        "{outcome:?}"
+    );
     keeper.look().await.expect("a look");
     assert_eq!(delivery.counts().await.oldest_generation, Some(2));
     assert_eq!(std::fs::metadata(delivery.folder().join("marketrelay.db-wal")).expect("a log").len(), 0);
@@ -213,7 +220,8 @@ async fn a_snapshot_that_takes_too_long_is_given_up() {
     many(&delivery).await;
     delivery.begin_backups();
     let request = delivery.snapshot_request(BACKUP);
-    let request = marketrelay_relay::store::snapshot::Request { longest: Duration::from_millis(300), ..request };
+    let request =
+        marketrelay_relay::store::snapshot::Request { longest: Duration::from_millis(300), ..request };
     let stalled = delivery.store.snapshot(request).await.expect("a snapshot");
     let outcome = tokio::time::timeout(SOON, stalled.outcome).await.expect("its end").expect("an outcome");
     assert!(outcome.expect_err("given up").to_string().contains("timed out"));
@@ -283,9 +291,14 @@ async fn a_job_gets_a_snapshot_from_the_admin_api_and_nobody_without_its_role() 
     assert_eq!(ask(&asked, &job, "Zoë Müller").await.status(), 400);
     let taken = eventually("the orders", SOON, || async {
         let answer = ask(&asked, &job, BACKUP).await;
-        assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].to_str()), (200, Ok(CONTENT_TYPE)));
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers()["content-type"].to_str()),
+            (200, Ok(CONTENT_TYPE))
+        );
         let taken = take_apart(&answer.bytes().await.expect("bytes"));
-        let rows = |name: &str| taken.manifest.tables.iter().find(|table| table.name == name).map(|table| table.rows);
+        let rows = |name: &str| {
+            taken.manifest.tables.iter().find(|table| table.name == name).map(|table| table.rows)
+        };
         (rows("orders") == Some(3)).then_some(taken)
     })
     .await;

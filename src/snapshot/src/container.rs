@@ -141,7 +141,10 @@ mod tests {
     #[test]
     fn long_data_is_cut_into_pieces_that_are_short_enough() {
         let data = vec![7; 2 * LONGEST_PIECE + 1];
-        assert_eq!(unpack(&container(std::slice::from_ref(&data), b"{}"), 65_536), Ok((data, b"{}".to_vec())));
+        assert_eq!(
+            unpack(&container(std::slice::from_ref(&data), b"{}"), 65_536),
+            Ok((data, b"{}".to_vec()))
+        );
     }
 
     proptest! {

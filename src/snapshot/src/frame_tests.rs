@@ -138,7 +138,8 @@ fn a_newer_format_is_refused() {
 
 #[test]
 fn compressed_data_that_was_altered_or_cut_is_refused() {
-    let rows: Rows = (0..500).map(|n| [Owned::Integer(n), Owned::Text("a".repeat(50)), Owned::Null]).collect();
+    let rows: Rows =
+        (0..500).map(|n| [Owned::Integer(n), Owned::Text("a".repeat(50)), Owned::Null]).collect();
     let (data, _) = written(std::slice::from_ref(&rows));
     let mut encoder = compress(Vec::new()).expect("an encoder");
     encoder.write_all(&data).expect("written");

@@ -96,10 +96,7 @@ impl<R: Read> Reader<R> {
             ("the connection", &manifest.connection_id, connection_id),
             ("the schema's version", &manifest.schema.to_string(), &schema.to_string()),
         ] {
-            ensure!(
-                said == found,
-                ContradictionSnafu { what: format!("{what} is {found}, it says {said}") }
-            );
+            ensure!(said == found, ContradictionSnafu { what: format!("{what} is {found}, it says {said}") });
         }
         Ok(())
     }

@@ -148,7 +148,8 @@ async fn begin(admin: &Admin, asked: SnapshotRequest) -> Result<(Vec<u8>, Duplex
 async fn recipient(admin: &Admin, now: Timestamp) -> Result<(BackupKey, Recipient), Refusal> {
     let Snapshots { keyring, delete_after_shipment, retention, .. } = &admin.snapshots;
     let retention = retention.ok_or_else(|| {
-        let message = "the relay's configuration has no retention for backups: the connection has no spec.backup";
+        let message =
+            "the relay's configuration has no retention for backups: the connection has no spec.backup";
         Refusal::Conflict("BackupNotConfigured", message.to_owned())
     })?;
     let known_until = admin.store.read(move |connection| known::until(connection, now)).await?;
@@ -176,9 +177,13 @@ mod tests {
     #[test]
     fn only_what_has_the_shape_of_an_id_gets_into_the_audit_log() {
         assert!(is_id("20261129T003250Z-5f0c1a2b"));
-        for text in
-            ["", "20261129T003250Z-5F0C1A2B", "20261129T003250Z-5f0c1a2", "Zoë", "../../20261129T0032-5f0c1a2"]
-        {
+        for text in [
+            "",
+            "20261129T003250Z-5F0C1A2B",
+            "20261129T003250Z-5f0c1a2",
+            "Zoë",
+            "../../20261129T0032-5f0c1a2",
+        ] {
             assert!(!is_id(text), "{text}");
         }
     }

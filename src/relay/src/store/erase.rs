@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use snafu::{ResultExt, ensure};
 
 use super::{
-    LogInUseSnafu, Prepared, Result, SealSnafu, Store, UnreadableSnafu, generation, hold, outbox, read_order,
+    LogInUseSnafu, Result, SealSnafu, Store, UnreadableSnafu, generation, hold, journal, outbox, read_order,
     reduce,
 };
 use crate::audit::{self, Action, Actor, Deed, Tally};
@@ -163,7 +163,7 @@ fn held(
     Ok(held)
 }
 
-struct Row {
+pub(super) struct Row {
     number_digest: [u8; 32],
     revision: u64,
     placed_at: i64,
@@ -174,13 +174,13 @@ struct Row {
 /// stays.
 fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<Row> {
     let row = again(connection, id, &request.keyring, request.now)?;
-    let until = natural_end(row.placed_at, request.limits);
-    keep_away(connection, &row.number_digest, until)?;
+    let until = journal::natural_end(row.placed_at, request.limits);
+    journal::keep_away(connection, &row.number_digest, until)?;
     Ok(row)
 }
 
 /// Takes an order away, and tells the destination.
-fn again(connection: &Connection, id: i64, keyring: &Keyring, now: Timestamp) -> Result<Row> {
+pub(super) fn again(connection: &Connection, id: i64, keyring: &Keyring, now: Timestamp) -> Result<Row> {
     let row = row(connection, id)?;
     let number = number(connection, id, keyring, now)?;
     take_away(connection, id)?;
@@ -191,44 +191,6 @@ fn again(connection: &Connection, id: i64, keyring: &Keyring, now: Timestamp) ->
         }
     }
     Ok(row)
-}
-
-/// An order that was erased: the keyed digest of its number, and until when it is kept away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Erased {
-    /// Of its number.
-    pub number: Digest,
-    /// Its entry in the journal ends then.
-    pub until: Timestamp,
-}
-
-/// The journal.
-pub fn journal(connection: &Connection) -> Result<Vec<Erased>> {
-    let mut statement = connection.prepare("SELECT number_digest, until FROM erasure_journal")?;
-    let entries = statement.query_map([], |row| {
-        let until = Timestamp::from_millisecond(row.get(1)?).unwrap_or(Timestamp::MAX);
-        Ok(Erased { number: Digest::from(row.get::<_, [u8; 32]>(0)?), until })
-    })?;
-    Ok(entries.collect::<Result<_, _>>()?)
-}
-
-/// Erases once more, in a database that is older than the journal; says how many orders.
-pub(super) fn replay(
-    connection: &Connection,
-    journal: &[Erased],
-    keyring: &Keyring,
-    now: Timestamp,
-) -> Result<u64> {
-    for entry in journal {
-        keep_away(connection, entry.number.as_bytes(), entry.until.as_millisecond())?;
-    }
-    let mut statement =
-        connection.prepare("SELECT id FROM orders JOIN erasure_journal USING (number_digest)")?;
-    let known = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
-    for id in &known {
-        again(connection, *id, keyring, now)?;
-    }
-    Ok(known.len() as u64)
 }
 
 /// Reduces the order to what identifies nobody; its waiting event isn't given up but replaced.
@@ -263,13 +225,7 @@ fn number(connection: &Connection, id: i64, keyring: &Keyring, now: Timestamp) -
     }
 }
 
-fn tell(
-    connection: &Connection,
-    row: &Row,
-    number: &str,
-    keyring: &Keyring,
-    now: Timestamp,
-) -> Result<()> {
+fn tell(connection: &Connection, row: &Row, number: &str, keyring: &Keyring, now: Timestamp) -> Result<()> {
     let revision = row.revision + 1;
     let record = RecordRef { kind: RecordKind::ErasedOrder, revision, destroy_at: row.destroy_at };
     let Sealed { body, wrapped_key, volume_generation } =
@@ -287,35 +243,6 @@ fn tell(
         ],
     )?;
     outbox::put_erased(connection, connection.last_insert_rowid(), revision, now)
-}
-
-/// When the marketplace's telling the order again can't matter any more: at its age limit, which is never before its
-/// deadline. Its deadline itself could move later yet, as more is known of shipments, or with a longer
-/// `deleteAfterShipment`.
-fn natural_end(placed_at: i64, limits: Limits) -> i64 {
-    placed_at.saturating_add(i64::try_from(limits.anonymize_after.as_millis()).unwrap_or(i64::MAX))
-}
-
-fn keep_away(connection: &Connection, number_digest: &[u8; 32], until: i64) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO erasure_journal (number_digest, until) VALUES (?1, ?2)
-             ON CONFLICT (number_digest) DO UPDATE SET until = max(until, excluded.until)",
-        )?
-        .execute(params![number_digest, until])?;
-    Ok(())
-}
-
-/// Whether an order that the marketplace tells was erased. Its entry then lasts as long as what is told now says.
-pub(super) fn is_erased(connection: &Connection, order: &Prepared, limits: Limits) -> Result<bool> {
-    let digest = order.number_digest.as_bytes();
-    let known = connection
-        .prepare_cached("SELECT 1 FROM erasure_journal WHERE number_digest = ?1")?
-        .exists([digest])?;
-    if known {
-        keep_away(connection, digest, natural_end(order.columns.placed_at.as_millisecond(), limits))?;
-    }
-    Ok(known)
 }
 
 /// Who else is in an order, in place of who was.

@@ -7,6 +7,7 @@ pub mod generation;
 pub mod hold;
 pub mod import;
 pub mod ingest;
+pub mod journal;
 pub mod known;
 pub(crate) mod open;
 pub mod outbox;

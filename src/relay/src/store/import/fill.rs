@@ -81,9 +81,12 @@ impl Filling {
 
     fn row(&self, values: &[Value<'_>], sealing: &Sealing<'_>) -> Result<()> {
         let row = Row { table: self.table.name, columns: &self.columns, values };
-        let Some(envelopes) = self.table.envelopes else { return self.insert(sealing.connection, values, &[]) };
+        let Some(envelopes) = self.table.envelopes else {
+            return self.insert(sealing.connection, values, &[]);
+        };
         let Some(record) = sealing.record(envelopes, &row)? else { return Ok(()) };
-        let values: Vec<_> = self.columns.iter().zip(values).map(|(column, value)| record.value(column, *value)).collect();
+        let values: Vec<_> =
+            self.columns.iter().zip(values).map(|(column, value)| record.value(column, *value)).collect();
         self.insert(sealing.connection, &values, &record.more())?;
         sealing.write_people(&record)
     }

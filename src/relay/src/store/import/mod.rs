@@ -19,7 +19,7 @@ use marketrelay_snapshot::{FrameError, Manifest, ManifestError, Reader, SignedMa
 use rusqlite::Connection;
 use snafu::{OptionExt, ResultExt, Snafu, ensure};
 
-use super::{StoreError, erase::Erased, open, schema};
+use super::{StoreError, journal::Erased, open, schema};
 use crate::audit;
 use source::Source;
 use unfinished::Unfinished;

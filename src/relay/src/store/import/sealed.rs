@@ -112,7 +112,9 @@ impl Sealing<'_> {
             wrap => wrap.map_err(refuse)?,
         };
         let json = keyring.open_held(record, &self.sealed(body, &into.wrap)).map_err(refuse)?;
-        let Ok(pii) = serde_json::from_slice::<OrderPii>(&json).map(Pii::new) else { return row.wrong("pii") };
+        let Ok(pii) = serde_json::from_slice::<OrderPii>(&json).map(Pii::new) else {
+            return row.wrong("pii");
+        };
         let (digest, pii) = (self.keys.digest, pii.expose());
         into.number = *digest.order(self.marketplace, &pii.number).as_bytes();
         into.people = people(pii).map(|text| digest.buyer(self.marketplace, text)).collect();

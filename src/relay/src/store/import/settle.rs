@@ -9,8 +9,8 @@ use super::{ImportError, Imported, Keys, Result};
 use crate::{
     audit::{self, Action, Actor, Deed, Tally},
     store::{
-        Prepared,
-        erase::{self, Erased},
+        Prepared, erase,
+        journal::{self, Erased},
         outbox, read_order, reduce,
     },
 };
@@ -36,16 +36,14 @@ pub(super) fn settle(
     let transaction = connection.unchecked_transaction()?;
     give_up_erased(connection, now)?;
     end_holds(connection, keys.keyring, now)?;
-    let erased = erase::replay(connection, erased, keys.keyring, now)?;
+    let erased = journal::replay(connection, erased, keys.keyring, now)?;
     if erased > 0 {
         let deed = Deed::new(Action::OrdersErased, Actor::Relay, RESTORED).of(erased);
         audit::append(connection, &deed, now)?;
     }
-    connection
-        .execute("UPDATE relay SET sealing_generation = ?1", [keys.keyring.volume_generation()])?;
-    let count = |table: &str| {
-        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
-    };
+    connection.execute("UPDATE relay SET sealing_generation = ?1", [keys.keyring.volume_generation()])?;
+    let count =
+        |table: &str| connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
     let (orders, held) = (count("orders")?, count("held_orders")?);
     transaction.commit()?;
     Ok(Imported { manifest, orders, anonymised, erased, held })

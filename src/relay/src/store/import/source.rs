@@ -40,7 +40,9 @@ impl<R: Read> Source<R> {
 
     /// Whether that was all, and as the manifest says.
     pub(super) fn check(mut self, said: &Data) -> Result<()> {
-        io::copy(&mut self, &mut io::sink()).map_err(|source| FrameError::Read { source }).context(DataSnafu)?;
+        io::copy(&mut self, &mut io::sink())
+            .map_err(|source| FrameError::Read { source })
+            .context(DataSnafu)?;
         let found = Data { bytes: self.bytes, sha256: hex(self.sha256.finish().as_ref()) };
         let text = |data: &Data| format!("{} bytes, SHA-256 {}", data.bytes, data.sha256);
         ensure!(found == *said, OtherDataSnafu { found: text(&found), said: text(said) });

@@ -4,12 +4,7 @@ mod pieces;
 mod rows;
 pub(super) mod tables;
 
-use std::{
-    io,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use marketrelay_api::backup::Site;
@@ -171,8 +166,11 @@ impl Store {
 
 /// Counts and records the snapshot; its number.
 fn begin(connection: &Connection, object: String, now: Timestamp) -> super::Result<u64> {
-    let sequence = connection
-        .query_row("UPDATE relay SET snapshots = snapshots + 1 RETURNING snapshots", [], |row| row.get(0))?;
+    let sequence = connection.query_row(
+        "UPDATE relay SET snapshots = snapshots + 1 RETURNING snapshots",
+        [],
+        |row| row.get(0),
+    )?;
     audit::append(connection, &Deed::new(Action::SnapshotTaken, Actor::Operator, object), now)?;
     Ok(sequence)
 }

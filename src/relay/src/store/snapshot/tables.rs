@@ -160,10 +160,7 @@ pub(in crate::store) const TABLES: [Table; 15] = [
         generation::Table::HeldOrders,
     ),
     Table::plain("audit_chain", &["id", "chain", "pruned", "checkpoint"]),
-    Table::plain(
-        "audit",
-        &["sequence", "at", "action", "actor", "object", "count", "previous", "hash"],
-    ),
+    Table::plain("audit", &["sequence", "at", "action", "actor", "object", "count", "previous", "hash"]),
     Table::plain("audit_counts", &["action", "records", "deeds"]),
 ];
 
@@ -213,7 +210,9 @@ mod tests {
         let all = store.read(columns).await.expect("columns");
         let listed: BTreeSet<_> = TABLES
             .iter()
-            .flat_map(|table| table.columns.iter().map(|column| (table.name.to_owned(), (*column).to_owned())))
+            .flat_map(|table| {
+                table.columns.iter().map(|column| (table.name.to_owned(), (*column).to_owned()))
+            })
             .collect();
         assert!(listed.is_subset(&all), "{:?}", listed.difference(&all));
         for (table, column) in all.difference(&listed) {
