@@ -11,7 +11,7 @@ use marketrelay_api::{
     SubjectDigest,
     relay::{HeldSelection, Placed},
 };
-use marketrelay_keyring::{BackupIdentities, Keyring, SecretKey};
+use marketrelay_keyring::{BackupIdentities, DestroyAt, Keyring, SecretKey};
 use marketrelay_marketplace::{Marketplace, Order};
 use marketrelay_relay::{
     privacy::Keeper,
@@ -345,6 +345,24 @@ async fn what_a_hold_keeps_comes_back_though_its_order_has_died_and_goes_with_th
             (held > 0, i64::try_from(held).expect("few"))
         );
     }
+}
+
+#[tokio::test]
+async fn a_hold_that_was_prolonged_after_the_backup_keeps_what_is_in_it() {
+    let mut delivery = Delivery::to(&Destination::start().await);
+    live(&mut delivery, Marketplace::Bol, vec![(told(order("H1")), 1, Some(1))]).await;
+    let identities = delivery.begin_backups();
+    let backup = taken(&delivery, Marketplace::Bol).await;
+    let mut later = keyring(&delivery);
+    let hold = later.holds().next().expect("a hold").0.clone();
+    let until = DestroyAt::from_second((delivery.now() + DAY * 90).as_second());
+    later.move_hold(&hold, until);
+    delivery.pass(DAY * 70);
+    later.drop_due(delivery.now());
+    mount(&delivery, later);
+    let restored = restore(&backup, &delivery, &identities, &[]);
+    assert_eq!(restored.imported.held, 1);
+    assert_eq!(count(&restored.store, "SELECT until FROM holds").await, until.as_second());
 }
 
 #[tokio::test]

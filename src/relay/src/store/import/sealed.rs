@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use marketrelay_keyring::{
-    DestroyAt, Digest, HeldRef, HoldId, OpenError, Pii, RecordKind, RecordRef, Sealed,
+    DestroyAt, Digest, HeldRef, HoldId, Keyring, OpenError, Pii, RecordKind, RecordRef, Sealed,
 };
 use marketrelay_marketplace::OrderPii;
 use marketrelay_snapshot::Value;
@@ -100,17 +100,16 @@ impl Sealing<'_> {
 
     /// Nothing is kept of a hold that has ended.
     fn held(&self, mut into: Record, row: &Row<'_>, body: &[u8], key: &[u8]) -> Result<Option<Record>> {
-        let sql = "SELECT key_id FROM holds WHERE id = ?1 AND until > ?2";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let hold = params![row.integer("hold_id")?, self.now.as_second()];
-        let hold: Option<[u8; 32]> = statement.query_row(hold, |row| row.get(0)).optional()?;
-        let Some(hold) = hold else { return Ok(None) };
+        let mut statement = self.connection.prepare_cached("SELECT key_id FROM holds WHERE id = ?1")?;
+        let hold: Option<[u8; 32]> =
+            statement.query_row([row.integer("hold_id")?], |row| row.get(0)).optional()?;
+        let Some(hold) = hold else { return row.wrong("hold_id") };
+        if end(self.keys.keyring, HoldId::from(hold), self.now).is_none() {
+            return Ok(None);
+        }
         let record = HeldRef { hold: HoldId::from(hold), revision: revision(row)? };
         let keyring = self.keys.keyring;
-        into.wrap = match keyring.wrap_held_from_backup(record, key) {
-            Err(OpenError::HoldKeyGone) => return Ok(None),
-            wrap => wrap.map_err(refuse)?,
-        };
+        into.wrap = keyring.wrap_held_from_backup(record, key).map_err(refuse)?;
         let json = keyring.open_held(record, &self.sealed(body, &into.wrap)).map_err(refuse)?;
         let Ok(pii) = serde_json::from_slice::<OrderPii>(&json).map(Pii::new) else {
             return row.wrong("pii");
@@ -140,6 +139,12 @@ impl Sealing<'_> {
             volume_generation: self.keys.keyring.volume_generation(),
         }
     }
+}
+
+/// When a hold ends, by its key of now: that may have moved since the backup. `None`: it has ended.
+pub(super) fn end(keyring: &Keyring, hold: HoldId, now: Timestamp) -> Option<DestroyAt> {
+    let (key, _) = keyring.holds().find(|(_, id)| *id == hold)?;
+    Some(key.destroy_at()).filter(|end| !end.is_due(now))
 }
 
 fn revision(row: &Row<'_>) -> Result<u64> {

@@ -1,11 +1,11 @@
 //! What follows when all rows are there: digests, and what of them has ended since the backup.
 
 use jiff::Timestamp;
-use marketrelay_keyring::{Digest, Keyring};
+use marketrelay_keyring::{Digest, HoldId, Keyring};
 use marketrelay_snapshot::Manifest;
 use rusqlite::{Connection, params};
 
-use super::{ImportError, Imported, Keys, Result};
+use super::{ImportError, Imported, Keys, Result, sealed::end};
 use crate::{
     audit::{self, Action, Actor, Deed, Tally},
     store::{
@@ -107,17 +107,16 @@ fn give_up_erased(connection: &Connection, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// Holds whose end has come, or whose key is gone.
+/// Forgets holds that have ended; the others end when their keys of now do.
 fn end_holds(connection: &Connection, keyring: &Keyring, now: Timestamp) -> Result<()> {
-    let mut statement = connection.prepare("SELECT id, key_id, until FROM holds")?;
-    let holds = statement.query_map([], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, [u8; 32]>(1)?, row.get::<_, i64>(2)?))
-    })?;
-    for (id, key, until) in holds.collect::<rusqlite::Result<Vec<_>>>()? {
-        let has_key = keyring.holds().any(|(_, known)| *known.as_bytes() == key);
-        if until <= now.as_second() || !has_key {
-            connection.execute("DELETE FROM holds WHERE id = ?1", [id])?;
-        }
+    let mut statement = connection.prepare("SELECT id, key_id FROM holds")?;
+    let holds = statement.query_map([], |row| Ok((row.get(0)?, HoldId::from(row.get::<_, [u8; 32]>(1)?))))?;
+    for (row, hold) in holds.collect::<rusqlite::Result<Vec<(i64, HoldId)>>>()? {
+        match end(keyring, hold, now) {
+            Some(end) => connection
+                .execute("UPDATE holds SET until = ?2 WHERE id = ?1", params![row, end.as_second()])?,
+            None => connection.execute("DELETE FROM holds WHERE id = ?1", [row])?,
+        };
     }
     Ok(())
 }
