@@ -74,6 +74,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// What comes next; `None` after the end, once everything was as it was written.
+    #[expect(clippy::should_implement_trait, reason = "an item borrows what was read")]
     pub fn next(&mut self) -> Result<Option<Item<'_>>> {
         if self.ended {
             return Ok(None);

@@ -74,6 +74,7 @@ impl From<&Terms> for Retention {
             anonymize_after_seconds: terms.anonymize_after.as_secs(),
             delete_after_shipment_seconds: terms.delete_after_shipment.as_secs(),
             key_epoch_seconds: terms.key_epoch.as_secs(),
+            backup_retention_seconds: None,
         }
     }
 }
