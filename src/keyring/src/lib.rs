@@ -8,6 +8,7 @@
 
 mod backup_identities;
 mod backup_key;
+mod backup_wrap;
 mod connection_id;
 mod deadline;
 mod digest;
