@@ -5,6 +5,7 @@
 //! keys (the entries of one Secret), [`Keyring::seal`] and [`Keyring::open`] are the envelope, [`deadline`] says
 //! when a record's key must die and [`DigestKey`] finds records without opening them.
 
+mod backup_wrap;
 mod connection_id;
 mod deadline;
 mod digest;
