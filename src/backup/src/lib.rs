@@ -2,6 +2,7 @@
 //! outside the cluster they are listed, checked and read.
 
 pub mod catalog;
+pub mod cli;
 mod id;
 pub mod inventory;
 pub mod job;

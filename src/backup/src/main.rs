@@ -9,7 +9,10 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use marketrelay_api::backup::{JobReport, paths};
-use marketrelay_backup::job::{Task, execute};
+use marketrelay_backup::{
+    cli,
+    job::{Task, execute},
+};
 use marketrelay_pod::{logging, mounts::at, termination};
 use snafu::{ResultExt, Whatever};
 
@@ -27,6 +30,8 @@ enum Command {
     Run(JobArguments),
     /// Prune, and report what is in the store. Started by the operator.
     Prune(JobArguments),
+    #[command(flatten)]
+    ByHand(cli::Command),
 }
 
 #[derive(clap::Args)]
@@ -39,13 +44,13 @@ struct JobArguments {
     patience: u64,
 }
 
-async fn job(task: Task, arguments: &JobArguments) -> Result<JobReport, Whatever> {
+async fn job(task: Task, arguments: &JobArguments) -> Result<ExitCode, Whatever> {
     logging::start();
     let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
     let patience = Duration::from_secs(arguments.patience);
     let report = execute(task, &arguments.root, patience, &stop).await;
     tell(&arguments.root, &report)?;
-    Ok(report)
+    Ok(if report.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// For the operator, which reads it from the pod's status.
@@ -61,13 +66,10 @@ async fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run(arguments) => job(Task::Run, &arguments).await,
         Command::Prune(arguments) => job(Task::Prune, &arguments).await,
+        Command::ByHand(command) => command.run().await.map(|()| ExitCode::SUCCESS),
     };
-    match ended {
-        Ok(report) if report.failure.is_none() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    ended.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
 }
