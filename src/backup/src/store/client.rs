@@ -48,7 +48,8 @@ impl HttpConnector for Client {
 impl HttpService for Client {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let answer = timeout(ANSWER, self.0.call(request)).await;
-        let answer = answer.map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))??;
+        let answer = answer.unwrap_or_else(|late| Err(HttpError::new(HttpErrorKind::Timeout, late)));
+        let answer = answer.inspect_err(|error| tracing::debug!(%error, "the store doesn't answer"))?;
         if answer.status().is_success() {
             return Ok(answer);
         }

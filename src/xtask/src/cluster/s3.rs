@@ -65,10 +65,11 @@ pub fn start(cluster: &Cluster, bin: &Path) -> Result<()> {
         let settings = format!("ROOT_ACCESS_KEY={}\nROOT_SECRET_KEY={}\n", account(cluster, site), read(&secret)?);
         write(&dir.join(format!("{site}.env")), settings)?;
         let listen = format!("{}:{}", cluster.host_ip(), port(site));
+        let (bin, dir) = (bin.display(), dir.display());
+        // It changes its folder before it reads the others.
         let script = format!(
-            "set -a; . ./s3/{site}.env; exec {}/versitygw --port {listen} --cert s3/server.crt --key s3/server.key \
-             posix --versioning-dir s3/{site}.versions s3/{site}",
-            bin.display()
+            "set -a; . {dir}/{site}.env; exec {bin}/versitygw --port {listen} --cert {dir}/server.crt \
+             --key {dir}/server.key posix --versioning-dir {dir}/{site}.versions {dir}/{site}"
         );
         Processes::new(&cluster.dir(), Vec::new()).start(&process(site), &["sh", "-c", &script])?;
     }
@@ -138,6 +139,7 @@ impl S3 {
         let mut curl = command(&["curl", "--silent", "--show-error", "--config", "-", "--request", method]);
         curl.args(["--output", "/dev/null", "--write-out", "%{http_code}", "--max-time", "10"]);
         curl.args(["--aws-sigv4", &format!("aws:amz:{}:s3", self.region), "--data-binary", body]);
+        curl.args(["--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
         curl.arg("--cacert").arg(&self.authority).arg(format!("{}/{path}", self.endpoint));
         // Not among the words that every process of the machine can read.
         let user = format!("user = \"{}:{}\"\n", self.access_key, self.secret_key);
