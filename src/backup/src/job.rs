@@ -6,7 +6,7 @@ use backon::{ExponentialBuilder, Retryable};
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::backup::{Failure, JobConfig, JobReport, Listing, paths};
 use snafu::{ResultExt, Snafu};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -113,7 +113,7 @@ impl<'a> Job<'a> {
     }
 
     async fn execute(&self, task: Task, report: &mut JobReport) -> Result<(), JobError> {
-        let (mut pruned, not_removed) = self.until_stopped(self.prune()).await?;
+        let (pruned, not_removed) = self.until_stopped(self.prune()).await?;
         let backup = match task {
             Task::Run => self.backup().await.map(Some),
             Task::Prune => Ok(None),
@@ -121,12 +121,15 @@ impl<'a> Job<'a> {
         if matches!(backup, Err(JobError::Interrupted)) {
             return backup.map(drop);
         }
-        let public_key = backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.public_key.as_str());
-        let listed = self.until_stopped(self.list(&mut pruned, public_key)).await;
+        let public_key =
+            backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.public_key.as_str());
+        let listed = self.until_stopped(self.list(pruned, public_key)).await;
         report.written = backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.written.clone());
         report.listing = listed.as_ref().ok().cloned();
         backup?;
-        if listed?.overdue > 0 && let Some((backup, source)) = not_removed {
+        if listed?.overdue > 0
+            && let Some((backup, source)) = not_removed
+        {
             return Err(JobError::Overdue { backup, source });
         }
         Ok(())
@@ -143,9 +146,9 @@ impl<'a> Job<'a> {
         Ok((pruned.backups, pruned.failures.into_iter().next()))
     }
 
-    async fn list(&self, pruned: &mut u64, public_key: Option<&str>) -> Result<Listing, JobError> {
+    async fn list(&self, pruned: u64, public_key: Option<&str>) -> Result<Listing, JobError> {
         let catalog = Catalog::load(&self.store, &self.config.connection_id, public_key).await?;
-        let listing = catalog.listing(self.retention(), *pruned, Timestamp::now());
+        let listing = catalog.listing(self.retention(), pruned, Timestamp::now());
         for name in &catalog.inventory.foreign {
             tracing::warn!(name, "not a backup's object; it is left alone");
         }
@@ -154,7 +157,9 @@ impl<'a> Job<'a> {
 
     /// A backup that is written and read back. A snapshot that was cut, or that the relay can't take now, is asked for again.
     async fn backup(&self) -> Result<Backup, JobError> {
-        self.until_stopped(self.refuse_lock()).await?;
+        let lock = self.until_stopped(self.lock()).await?;
+        let checking = lock.is_some().then(|| self.store.with_checksums()).transpose()?;
+        let store = checking.as_ref().unwrap_or(&self.store);
         let entries = settings::entries(self.root, paths::TLS)?;
         let relay = Relay::new(&entries, &self.config.relay).map_err(WriteError::from)?;
         let again = ExponentialBuilder::new()
@@ -163,24 +168,30 @@ impl<'a> Job<'a> {
             .with_max_delay(Duration::from_mins(1))
             .with_max_times(SNAPSHOTS)
             .with_total_delay(Some(self.patience));
-        let attempts = (|| self.attempt(&relay)).retry(again);
+        let pause = |after| async move { drop(self.stop.run_until_cancelled(sleep(after)).await) };
+        let attempts = (|| self.attempt(&relay, store)).retry(again).sleep(pause);
         let is_passing =
             |error: &JobError| matches!(error, JobError::Write { source } if source.is_passing());
         let told = |error: &JobError, after: Duration| tracing::warn!(%error, ?after, "asking again");
-        self.until_stopped(attempts.when(is_passing).notify(told)).await
+        attempts.when(is_passing).notify(told).await
     }
 
-    async fn refuse_lock(&self) -> Result<(), JobError> {
-        let Some(lock) = self.store.lock().await? else { return Ok(()) };
-        let lock = SignedDuration::try_from(lock).unwrap_or(SignedDuration::MAX);
+    /// How long the bucket keeps every object; an error if that is too long.
+    async fn lock(&self) -> Result<Option<SignedDuration>, JobError> {
+        let lock = self.store.lock().await?;
+        let lock = lock.map(|lock| SignedDuration::try_from(lock).unwrap_or(SignedDuration::MAX));
         let retention = self.retention();
-        if lock > retention { LockedSnafu { lock, retention }.fail() } else { Ok(()) }
+        match lock {
+            Some(lock) if lock > retention => LockedSnafu { lock, retention }.fail(),
+            lock => Ok(lock),
+        }
     }
 
-    async fn attempt(&self, relay: &Relay) -> Result<Backup, JobError> {
+    /// Asked to end, it still tidies up.
+    async fn attempt(&self, relay: &Relay, store: &Store) -> Result<Backup, JobError> {
         let id = BackupId::mint(Timestamp::now());
         tracing::info!(backup = %id, "begins");
-        let writing = async { Ok(write::write(&self.config, relay, &self.store, &id).await?) };
+        let writing = async { Ok(write::write(&self.config, relay, store, &id).await?) };
         let written = self.until_stopped(writing).await;
         match &written {
             Ok(backup) => tracing::info!(backup = %id, bytes = backup.written.bytes, "written and read back"),

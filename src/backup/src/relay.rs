@@ -44,7 +44,9 @@ impl RelayError {
     /// As a Job reports it.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Unreachable { .. } | Self::Status { .. } | Self::Identity { .. } => Reason::RelayUnreachable,
+            Self::Unreachable { .. } | Self::Status { .. } | Self::Identity { .. } => {
+                Reason::RelayUnreachable
+            }
             Self::Refused { reason, .. } if reason == "NoBackupKey" => Reason::NoBackupKey,
             Self::Refused { .. } | Self::Cut { .. } | Self::Container { .. } | Self::Snapshot { .. } => {
                 Reason::SnapshotFailed
@@ -75,7 +77,8 @@ impl Relay {
     pub fn new(entries: &Entries, base: &Url) -> Result<Self, RelayError> {
         let mut url = base.clone();
         url.set_path(PATH);
-        let tls = tls::mutual(entries).map_err(|error| RelayError::Identity { problem: error.to_string() })?;
+        let tls =
+            tls::mutual(entries).map_err(|error| RelayError::Identity { problem: error.to_string() })?;
         let http = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())

@@ -112,7 +112,8 @@ async fn receive(
 
 /// Whether the manifest is what was asked for and what has come.
 fn check(config: &JobConfig, id: &BackupId, received: &Received) -> Result<Backup, RelayError> {
-    let unusable = |error: marketrelay_snapshot::ManifestError| RelayError::Snapshot { problem: error.to_string() };
+    let unusable =
+        |error: marketrelay_snapshot::ManifestError| RelayError::Snapshot { problem: error.to_string() };
     let signed = SignedManifest::parse(&received.manifest).map_err(unusable)?;
     let manifest = signed.manifest(None).map_err(unusable)?;
     let is_ours = manifest.backup == id.as_str() && manifest.connection_id == config.connection_id;

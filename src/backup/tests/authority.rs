@@ -42,11 +42,8 @@ impl Authority {
     /// For a server that knows its clients by this authority.
     pub fn server(&self) -> marketrelay_mtls::Current {
         let Issued { certificate, key } = self.issue(None);
-        let pem = Pem {
-            certificate: certificate.as_bytes(),
-            key: key.as_bytes(),
-            authority: self.pem.as_bytes(),
-        };
+        let pem =
+            Pem { certificate: certificate.as_bytes(), key: key.as_bytes(), authority: self.pem.as_bytes() };
         let config: Arc<ServerConfig> = Arc::new(marketrelay_mtls::server_config(pem).expect("TLS"));
         watch::channel(Ok(config)).1
     }

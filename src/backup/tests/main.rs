@@ -2,8 +2,8 @@
 
 mod authority;
 mod by_hand;
-mod pruning;
 mod proxy;
+mod pruning;
 mod relay;
 mod s3;
 mod stores;

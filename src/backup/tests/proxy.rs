@@ -76,7 +76,6 @@ impl Proxy {
     }
 }
 
-
 async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
     let fault = proxy.fault(&format!("{} {}", request.method(), request.uri()));
     let (parts, body) = request.into_parts();

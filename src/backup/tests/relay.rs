@@ -122,9 +122,8 @@ async fn answer(
         act => {
             let (sender, receiver) = mpsc::channel(4);
             tokio::spawn(snapshot(relay, request, act, sender));
-            let next = |mut from: mpsc::Receiver<io::Result<Bytes>>| async {
-                Some((from.recv().await?, from))
-            };
+            let next =
+                |mut from: mpsc::Receiver<io::Result<Bytes>>| async { Some((from.recv().await?, from)) };
             Body::from_stream(stream::unfold(receiver, next)).into_response()
         }
     }

@@ -105,7 +105,13 @@ impl S3 {
     }
 
     /// A signed request; gives status and body.
-    pub async fn ask(&self, method: Method, path: &str, body: &[u8], headers: &[(&str, &str)]) -> (u16, String) {
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: &[u8],
+        headers: &[(&str, &str)],
+    ) -> (u16, String) {
         let credential =
             AwsCredential { key_id: ACCESS_KEY.to_owned(), secret_key: SECRET_KEY.to_owned(), token: None };
         let mut request = HttpRequest::new(Bytes::copy_from_slice(body).into());
@@ -175,7 +181,10 @@ impl S3 {
     /// How many uploads are unfinished, by what is on the disk.
     pub fn unfinished(&self) -> usize {
         let of = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-        of(&self.uploads()).flat_map(|object| of(&object).collect::<Vec<_>>()).filter(|path| path.is_dir()).count()
+        of(&self.uploads())
+            .flat_map(|object| of(&object).collect::<Vec<_>>())
+            .filter(|path| path.is_dir())
+            .count()
     }
 
     /// The objects by what is on the disk, and their bytes; one that a delete marker hides is there too.

@@ -47,7 +47,10 @@ async fn a_second_backup_leaves_the_first_as_it_is() {
     let second = ended.report.written.as_ref().expect("written");
     assert!(world.has(&first.backup) && world.has(&second.backup));
     assert_eq!(ended.listing().backups, 2);
-    assert_eq!((ended.listing().oldest, ended.listing().newest), (Some(first.created_at), Some(second.created_at)));
+    assert_eq!(
+        (ended.listing().oldest, ended.listing().newest),
+        (Some(first.created_at), Some(second.created_at))
+    );
 }
 
 #[tokio::test]

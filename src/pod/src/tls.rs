@@ -64,7 +64,9 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Whatever> {
 fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), Whatever> {
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.whatever_context("the certificates aren't PEM")?;
-        roots.add(certificate).with_whatever_context(|error| format!("not a certificate of an authority: {error}"))?;
+        roots
+            .add(certificate)
+            .with_whatever_context(|error| format!("not a certificate of an authority: {error}"))?;
     }
     Ok(())
 }

@@ -4,10 +4,7 @@ use jiff::Timestamp;
 use snafu::Whatever;
 
 use super::{Place, size};
-use crate::{
-    catalog::Catalog,
-    inventory::Stored,
-};
+use crate::{catalog::Catalog, inventory::Stored};
 
 /// Writes a line for each backup, and what else there is.
 pub async fn run(place: &Place) -> Result<(), Whatever> {

@@ -149,7 +149,8 @@ impl Place {
 fn credentials() -> Result<Credentials, Whatever> {
     let get = |name| env::var(name).ok().filter(|text| !text.is_empty()).map(Zeroizing::new);
     let required = |name| {
-        get(name).with_whatever_context(|| format!("{name} isn't set: the store's credentials are read from it"))
+        get(name)
+            .with_whatever_context(|| format!("{name} isn't set: the store's credentials are read from it"))
     };
     Ok(Credentials {
         access_key_id: required("AWS_ACCESS_KEY_ID")?,

@@ -45,7 +45,12 @@ pub async fn download<T: Send + 'static>(
     let data = store.data(id).await.with_whatever_context(|error| error.to_string())?;
     let data = StreamReader::new(data.map_err(io::Error::other).boxed());
     let bridge = SyncIoBridge::new(data);
-    let mut from = Hashed { from: bridge, sha256: Context::new(&SHA256), bytes: 0, progress: Progress::new(manifest.data.bytes) };
+    let mut from = Hashed {
+        from: bridge,
+        sha256: Context::new(&SHA256),
+        bytes: 0,
+        progress: Progress::new(manifest.data.bytes),
+    };
     let expected = manifest.data.clone();
     let done = tokio::task::spawn_blocking(move || {
         let done = read(&mut from);
@@ -89,7 +94,8 @@ pub fn rows(
     mut visit: impl FnMut(Item<'_>) -> Result<(), Whatever>,
 ) -> Result<(), Whatever> {
     let decryptor = Decryptor::new_buffered(BufReader::with_capacity(BUFFER, from));
-    let decryptor = decryptor.with_whatever_context(|error| format!("the data isn't encrypted by age: {error}"))?;
+    let decryptor =
+        decryptor.with_whatever_context(|error| format!("the data isn't encrypted by age: {error}"))?;
     let identities = identities.iter().map(|identity| &**identity as &dyn Identity);
     let plain = decryptor.decrypt(identities).with_whatever_context(|error| {
         format!("this identity doesn't open it, the one named {} does: {error}", manifest.identity)

@@ -41,7 +41,8 @@ fn write(
         match item {
             Item::Table { name, columns } => (table, names) = (name.to_owned(), columns.to_vec()),
             Item::Row(values) => {
-                let row: serde_json::Map<_, _> = names.iter().cloned().zip(values.iter().map(value)).collect();
+                let row: serde_json::Map<_, _> =
+                    names.iter().cloned().zip(values.iter().map(value)).collect();
                 writeln!(out, "{}", json!({"table": table, "row": row})).whatever_context("can't write")?;
             }
             Item::TableEnd => {}

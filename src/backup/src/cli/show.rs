@@ -31,7 +31,8 @@ fn text(manifest: &Manifest) -> String {
         ("format, schema", format!("{}, {}", manifest.format, manifest.schema)),
         ("epoch keys", manifest.keys.join(" ")),
     ];
-    let fields = fields.iter().map(|(name, value)| format!("{name:<19} {value}").trim_end().to_owned() + "\n");
+    let fields =
+        fields.iter().map(|(name, value)| format!("{name:<19} {value}").trim_end().to_owned() + "\n");
     let tables = manifest.tables.iter().map(|table| format!("  {:<24} {:>10}\n", table.name, table.rows));
     fields.chain(["rows\n".to_owned()]).chain(tables).collect()
 }

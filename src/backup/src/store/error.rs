@@ -44,7 +44,9 @@ impl StoreError {
     /// As a Job reports it.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Unreachable { .. } | Self::NotFound { .. } | Self::Exists { .. } => Reason::StoreUnreachable,
+            Self::Unreachable { .. } | Self::NotFound { .. } | Self::Exists { .. } => {
+                Reason::StoreUnreachable
+            }
             Self::Refused { .. } => Reason::StoreRefused,
             Self::BucketNotFound { .. } => Reason::BucketNotFound,
             Self::Full { .. } => Reason::StoreFull,
@@ -115,7 +117,10 @@ impl Refusal {
             ("RequestTimeTooSkewed" | "RequestExpired", _) => StoreError::ClockSkew { refusal },
             ("NoSuchBucket", _) => StoreError::BucketNotFound { refusal },
             ("InvalidBucketName", _) => StoreError::Invalid { problem: refusal.to_string() },
-            ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _) => {
+            (
+                "AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException",
+                _,
+            ) => {
                 let problem = format!("is the bucket in another region? {refusal}");
                 StoreError::Invalid { problem }
             }
@@ -187,7 +192,9 @@ mod tests {
     use super::*;
 
     fn reason(status: u16, code: &str, message: &str) -> Reason {
-        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message><RequestId>1</RequestId></Error>");
+        let body = format!(
+            "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>{message}</Message><RequestId>1</RequestId></Error>"
+        );
         let status = StatusCode::from_u16(status).expect("a status");
         Refusal::new(status, body.as_bytes()).into_error().reason()
     }
@@ -213,7 +220,12 @@ mod tests {
                 "Access Denied because object protected by object lock.",
                 Reason::ObjectLocked,
             ),
-            (400, "InvalidRequest", "Object is WORM protected and cannot be overwritten", Reason::ObjectLocked),
+            (
+                400,
+                "InvalidRequest",
+                "Object is WORM protected and cannot be overwritten",
+                Reason::ObjectLocked,
+            ),
             (400, "AuthorizationHeaderMalformed", "the region 'a' is wrong", Reason::StoreInvalid),
             (501, "NotImplemented", "", Reason::StoreInvalid),
         ] {

@@ -4,16 +4,16 @@ mod client;
 mod error;
 mod s3;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use client::Client;
 pub use error::{Refusal, StoreError};
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
-use client::Client;
 use marketrelay_api::backup::S3Store;
 use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, RetryConfig, WriteMultipart,
-    aws::{AmazonS3, AmazonS3Builder, AwsCredential},
+    aws::{AmazonS3, AmazonS3Builder, AwsCredential, Checksum},
     client::{HttpClient, HttpConnector},
     path::Path,
 };
@@ -72,8 +72,9 @@ impl Object {
 /// The bucket.
 #[derive(Debug)]
 pub struct Store {
+    builder: AmazonS3Builder,
     objects: AmazonS3,
-    s3: s3::S3,
+    s3: Arc<s3::S3>,
     prefix: String,
 }
 
@@ -98,7 +99,16 @@ impl Store {
             bucket: bucket.clone(),
             patience,
         };
-        Ok(Self { objects: objects(store, credentials, patience, http, bucket)?, s3, prefix: store.prefix.clone() })
+        let builder = builder(store, credentials, patience, http, bucket);
+        let (objects, prefix) = (builder.clone().build()?, store.prefix.clone());
+        Ok(Self { builder, objects, s3: Arc::new(s3), prefix })
+    }
+
+    /// The same one, for writing into a bucket with object lock: S3 wants a checksum of everything there. Some stores know none.
+    pub fn with_checksums(&self) -> Result<Self, StoreError> {
+        let builder = self.builder.clone().with_checksum_algorithm(Checksum::SHA256);
+        let objects = builder.clone().build()?;
+        Ok(Self { builder, objects, s3: self.s3.clone(), prefix: self.prefix.clone() })
     }
 
     /// Everything of the connection is under this and a slash.
@@ -205,15 +215,15 @@ impl Store {
     }
 }
 
-fn objects(
+fn builder(
     store: &S3Store,
     credentials: &Credentials,
     patience: Duration,
     http: impl HttpConnector,
     bucket: String,
-) -> Result<AmazonS3, StoreError> {
+) -> AmazonS3Builder {
     let retry = RetryConfig { max_retries: usize::MAX, retry_timeout: patience, ..RetryConfig::default() };
-    let mut builder = AmazonS3Builder::new()
+    let builder = AmazonS3Builder::new()
         .with_http_connector(http)
         .with_retry(retry)
         .with_region(&store.region)
@@ -223,10 +233,10 @@ fn objects(
         .with_virtual_hosted_style_request(true)
         .with_access_key_id(credentials.access_key_id.as_str())
         .with_secret_access_key(credentials.secret_access_key.as_str());
-    if let Some(token) = &credentials.session_token {
-        builder = builder.with_token(token.as_str());
+    match &credentials.session_token {
+        Some(token) => builder.with_token(token.as_str()),
+        None => builder,
     }
-    Ok(builder.build()?)
 }
 
 /// Without a slash at its end.
@@ -250,7 +260,8 @@ fn bucket_url(store: &S3Store) -> Result<String, StoreError> {
         url.set_path(&format!("{path}/{bucket}"));
     } else {
         let host = format!("{bucket}.{}", url.host_str().unwrap_or_default());
-        url.set_host(Some(&host)).map_err(|_| invalid(format!("{host:?} is no host's name: use path style")))?;
+        url.set_host(Some(&host))
+            .map_err(|_| invalid(format!("{host:?} is no host's name: use path style")))?;
         url.set_path(&path);
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())

@@ -26,9 +26,9 @@ use std::{
 pub use binaries::{helm, versitygw};
 use clap::Subcommand;
 use control_plane::Addresses;
-use marketrelay_api::backup::Site;
 pub use control_plane::ControlPlane;
 pub use left::left_behind;
+use marketrelay_api::backup::Site;
 use name::Cluster;
 pub use pki::{Authority, Identity};
 use processes::Processes;

@@ -62,7 +62,8 @@ pub fn start(cluster: &Cluster, bin: &Path) -> Result<()> {
         if fs::read_to_string(&secret).unwrap_or_default().is_empty() {
             write(&secret, random_hex()?)?;
         }
-        let settings = format!("ROOT_ACCESS_KEY={}\nROOT_SECRET_KEY={}\n", account(cluster, site), read(&secret)?);
+        let settings =
+            format!("ROOT_ACCESS_KEY={}\nROOT_SECRET_KEY={}\n", account(cluster, site), read(&secret)?);
         write(&dir.join(format!("{site}.env")), settings)?;
         let listen = format!("{}:{}", cluster.host_ip(), port(site));
         let (bin, dir) = (bin.display(), dir.display());
