@@ -28,25 +28,21 @@ const SNAPSHOTS: usize = 6;
 
 /// A Job failed.
 #[derive(Debug, Snafu)]
-#[snafu(context(false))]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum JobError {
-    #[snafu(display("{source}"))]
+    #[snafu(context(false), display("{source}"))]
     Settings { source: SettingsError },
-    #[snafu(display("{source}"))]
+    #[snafu(context(false), display("{source}"))]
     Store { source: StoreError },
-    #[snafu(display("{source}"))]
+    #[snafu(context(false), display("{source}"))]
     Write { source: WriteError },
     #[snafu(display(
         "the bucket keeps every object for {lock:?}, longer than backups may be kept ({retention:?}): use a bucket without object lock, or with a shorter one"
     ))]
-    #[snafu(context(true))]
     Locked { lock: SignedDuration, retention: SignedDuration },
     #[snafu(display("asked to end"))]
-    #[snafu(context(true))]
     Interrupted,
     #[snafu(display("what should be gone is still in the store: backup {backup}: {source}"))]
-    #[snafu(context(true))]
     Overdue { backup: BackupId, source: StoreError },
 }
 
@@ -168,7 +164,8 @@ impl<'a> Job<'a> {
             .with_max_delay(Duration::from_mins(1))
             .with_max_times(SNAPSHOTS)
             .with_total_delay(Some(self.patience));
-        let pause = |after| async move { drop(self.stop.run_until_cancelled(sleep(after)).await) };
+        let stop = self.stop.clone();
+        let pause = move |after| stop.clone().run_until_cancelled_owned(sleep(after));
         let attempts = (|| self.attempt(&relay, store)).retry(again).sleep(pause);
         let is_passing =
             |error: &JobError| matches!(error, JobError::Write { source } if source.is_passing());

@@ -9,7 +9,7 @@ use marketrelay_pod::{mounts::Entries, tls};
 use marketrelay_snapshot::ContainerError;
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
-use snafu::{ResultExt, Snafu, ensure};
+use snafu::Snafu;
 use url::Url;
 
 use crate::Reason;
@@ -28,8 +28,8 @@ pub enum RelayError {
     Identity { problem: String },
     #[snafu(display("the relay can't be reached: {problem}"))]
     Unreachable { problem: String },
-    #[snafu(display("the relay answers HTTP {status}"))]
-    Status { status: u16 },
+    #[snafu(display("the relay answers HTTP {status}: {message}"))]
+    Status { status: u16, message: String },
     #[snafu(display("the relay takes no snapshot: {message}"))]
     Refused { reason: String, message: String },
     #[snafu(display("the snapshot was cut: {problem}"))]
@@ -59,7 +59,7 @@ impl RelayError {
         match self {
             Self::Unreachable { .. } | Self::Cut { .. } => true,
             Self::Container { source } => *source == ContainerError::CutShort,
-            Self::Status { status } => *status >= 500,
+            Self::Status { status, .. } => *status >= 500,
             Self::Refused { reason, .. } => reason == "SnapshotRunning",
             Self::Identity { .. } | Self::Snapshot { .. } => false,
         }
@@ -104,7 +104,10 @@ impl Relay {
         if status == StatusCode::CONFLICT {
             return Err(refusal(answer).await);
         }
-        ensure!(status == StatusCode::OK, StatusSnafu { status: status.as_u16() });
+        if status != StatusCode::OK {
+            let message = answer.text().await.unwrap_or_default().trim().to_owned();
+            return StatusSnafu { status: status.as_u16(), message }.fail();
+        }
         let stream = answer.bytes_stream();
         Ok(stream.map_err(|error| RelayError::Cut { problem: innermost(&error) }))
     }

@@ -45,7 +45,7 @@ pub fn config(root: &Path) -> Result<JobConfig, SettingsError> {
 pub fn credentials(root: &Path) -> Result<Credentials, SettingsError> {
     let path = at(root, STORE);
     let entries = mounts::entries(&path).context(ReadSnafu { path })?;
-    let required = |entry| text(&entries, entry).ok_or(SettingsError::Credentials { entry });
+    let required = |entry: &'static str| text(&entries, entry).ok_or(SettingsError::Credentials { entry });
     Ok(Credentials {
         access_key_id: required("accessKeyId")?,
         secret_access_key: required("secretAccessKey")?,

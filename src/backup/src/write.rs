@@ -22,12 +22,11 @@ const IN_FLIGHT: usize = 2;
 
 /// A backup wasn't written.
 #[derive(Debug, Snafu)]
-#[snafu(context(false))]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum WriteError {
-    #[snafu(display("{source}"))]
+    #[snafu(context(false), display("{source}"))]
     Store { source: StoreError },
-    #[snafu(display("{source}"))]
+    #[snafu(context(false), display("{source}"))]
     Relay { source: RelayError },
 }
 

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{StatusCode, header::HOST},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use marketrelay_pod::tls;
@@ -83,10 +83,8 @@ async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
     if let Some(fault) = fault.as_ref().filter(|fault| !fault.after) {
         return refusal(fault);
     }
-    // The host's name is signed.
-    let host = parts.headers[HOST].clone();
     let url = format!("{}{}", proxy.upstream, parts.uri);
-    let sent = proxy.http.request(parts.method, url).headers(parts.headers).header(HOST, host).body(body);
+    let sent = proxy.http.request(parts.method, url).headers(parts.headers).body(body);
     let Ok(answer) = sent.send().await else { return StatusCode::BAD_GATEWAY.into_response() };
     match fault {
         Some(fault) => refusal(&fault),

@@ -85,12 +85,12 @@ pub struct Place {
     /// The store's https URL; without it AWS, by the region.
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     endpoint: Option<Url>,
-    #[expect(missing_docs, reason = "the help says it")]
-    #[arg(long, help = "The bucket's name")]
-    pub bucket: String,
-    #[expect(missing_docs, reason = "the help says it")]
-    #[arg(long, env = "AWS_REGION", default_value = "us-east-1", help = "The bucket's region")]
-    pub region: String,
+    /// The bucket's name.
+    #[arg(long)]
+    bucket: String,
+    /// The bucket's region.
+    #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
+    region: String,
     /// Where the connection's backups are in the bucket: the configured prefix, a slash, the connection's id
     /// (`status.connectionId`).
     #[arg(long)]

@@ -68,9 +68,9 @@ impl S3 {
         for _ in 0..MOST_PAGES {
             let query = [
                 ("encoding-type", "url"),
-                ("key-marker", &marker.key),
+                ("key-marker", marker.key.as_str()),
                 ("prefix", prefix),
-                ("version-id-marker", &marker.within),
+                ("version-id-marker", marker.within.as_str()),
                 ("versions", ""),
             ];
             let page: VersionsPage = parse(&self.send(Method::GET, "", &given(&query)).await?)?;
@@ -92,9 +92,9 @@ impl S3 {
         for _ in 0..MOST_PAGES {
             let query = [
                 ("encoding-type", "url"),
-                ("key-marker", &marker.key),
+                ("key-marker", marker.key.as_str()),
                 ("prefix", prefix),
-                ("upload-id-marker", &marker.within),
+                ("upload-id-marker", marker.within.as_str()),
                 ("uploads", ""),
             ];
             let page: UploadsPage = parse(&self.send(Method::GET, "", &given(&query)).await?)?;
@@ -117,7 +117,7 @@ impl S3 {
     pub async fn upload_bytes(&self, upload: &Upload) -> Result<u64, StoreError> {
         let (mut bytes, mut marker) = (0, String::new());
         for _ in 0..MOST_PAGES {
-            let query = [("part-number-marker", marker.as_str()), ("uploadId", &upload.id)];
+            let query = [("part-number-marker", marker.as_str()), ("uploadId", upload.id.as_str())];
             let page: PartsPage = parse(&self.send(Method::GET, &upload.key, &given(&query)).await?)?;
             bytes += page.part.iter().map(|part| part.size).sum::<u64>();
             if !page.is_truncated || page.next_part_number_marker == marker {
@@ -219,9 +219,9 @@ fn parse<T: DeserializeOwned>(xml: &[u8]) -> Result<T, StoreError> {
 /// Names come percent-encoded if the store does as it is asked.
 fn decoder(encoding: Option<&str>) -> fn(String) -> String {
     if encoding == Some("url") {
-        |name| percent_decode_str(&name.replace('+', " ")).decode_utf8_lossy().into_owned()
+        |name: String| percent_decode_str(&name.replace('+', " ")).decode_utf8_lossy().into_owned()
     } else {
-        |name| name
+        |name: String| name
     }
 }
 
