@@ -136,6 +136,9 @@ pub struct Retention {
     pub delete_after_shipment_seconds: i64,
     /// How finely keys die.
     pub key_epoch_seconds: i64,
+    /// Of a backup, after it was taken; absent: the connection has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_retention_seconds: Option<i64>,
 }
 
 /// What the relay may connect to. Addresses that aren't globally routable are refused unless listed.
