@@ -64,6 +64,7 @@ fn config(sandbox: &Sandbox, marketplace: MarketplaceSettings) -> RelayConfig {
             anonymize_after_seconds: 90 * 86_400,
             delete_after_shipment_seconds: 30 * 86_400,
             key_epoch_seconds: 86_400,
+            backup_retention_seconds: None,
         },
         audit_retention_seconds: 400 * 86_400,
         egress: Egress {

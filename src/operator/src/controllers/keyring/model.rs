@@ -102,6 +102,7 @@ fn retention(epoch: i64, epochs: i64) -> Retention {
         anonymize_after_seconds: longest,
         delete_after_shipment_seconds: longest,
         key_epoch_seconds: epoch,
+        backup_retention_seconds: None,
     }
 }
 

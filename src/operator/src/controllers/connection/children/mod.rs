@@ -1,5 +1,6 @@
 //! From what is wanted to objects. Pure: the same input gives the same objects.
 
+pub mod backup;
 mod config_map;
 mod network_policy;
 mod pod;
@@ -25,12 +26,12 @@ use kube::{
     api::{ObjectMeta, PartialObjectMeta},
     runtime::reflector::ObjectRef,
 };
-use marketrelay_api::{MarketplaceConnection, OperatorConfig, labels};
+use marketrelay_api::{Duration, MarketplaceConnection, OperatorConfig, labels};
 
-use super::{in_force::Terms, validate::Validated};
+use super::{backup::Wanted, in_force::Terms, validate::Validated};
 use crate::{
     names::Names,
-    pki::{Authority, PkiError},
+    pki::{Authority, PkiError, Subject},
     stores::Stores,
 };
 
@@ -45,6 +46,8 @@ pub struct Children {
     pub network_policy: Option<Arc<NetworkPolicy>>,
     pub stateful_set: Option<Arc<StatefulSet>>,
     pub pod: Option<Arc<Pod>>,
+    /// What takes its backups.
+    pub backup: backup::Existing,
 }
 
 impl Children {
@@ -60,6 +63,7 @@ impl Children {
             network_policy: stores.network_policies.get(&ObjectRef::new(&relay).within(namespace)),
             stateful_set: stores.stateful_sets.get(&ObjectRef::new(&relay).within(namespace)),
             pod: stores.pods.get(&ObjectRef::new(&names.pod()).within(namespace)),
+            backup: backup::Existing::load(stores, namespace, names),
         }
     }
 
@@ -79,6 +83,8 @@ pub struct Prepared {
     pub service: Service,
     pub network_policy: NetworkPolicy,
     pub stateful_set: StatefulSet,
+    /// What takes its backups.
+    pub backup: backup::Prepared,
     /// Hex SHA-256 of the relay's configuration file.
     pub config_digest: String,
 }
@@ -95,6 +101,8 @@ pub struct Plan<'a> {
     pub updating_since: Option<Timestamp>,
     /// In force.
     pub terms: &'a Terms,
+    /// `None`: no backups are wanted.
+    pub backups: Option<&'a Wanted>,
     /// The operator's configuration.
     pub config: &'a OperatorConfig,
     /// The operator's namespace.
@@ -110,14 +118,18 @@ pub fn prepare(
 ) -> Result<Prepared, PkiError> {
     let file = config_map::file(plan);
     let config_digest = crate::compare::hash(file.as_bytes());
+    let host = plan.names().host(&plan.validated.namespace);
+    let server = Subject::Server(&host);
+    let tls = plan.owned(plan.names().tls(), labels::RELAY);
     Ok(Prepared {
         service_account: service_account::build(plan),
         config_map: config_map::build(plan, file),
-        tls: tls_secret::build(plan, existing.tls.as_deref(), authority, now)?,
+        tls: tls_secret::build(tls, &server, existing.tls.as_deref(), authority, now)?,
         claim: volume_claim::build(plan),
         service: service::build(plan),
         network_policy: network_policy::build(plan),
         stateful_set: stateful_set::build(plan, &config_digest),
+        backup: backup::prepare(plan, &existing.backup, authority, now)?,
         config_digest,
     })
 }
@@ -127,28 +139,33 @@ impl<'a> Plan<'a> {
         Names(&self.validated.name)
     }
 
-    /// What selects the relay's pod.
-    fn selector(&self) -> BTreeMap<String, String> {
+    /// Of a connection that has backups.
+    fn backup_retention(&self) -> &Duration {
+        self.terms.backup_retention.as_ref().unwrap_or(&self.terms.delete_after_shipment)
+    }
+
+    /// What selects the pods of a part of the connection.
+    fn selector(&self, component: &str) -> BTreeMap<String, String> {
         strings(&[
             (labels::NAME, labels::APP),
             (labels::INSTANCE, &self.validated.name),
-            (labels::COMPONENT, labels::RELAY),
+            (labels::COMPONENT, component),
         ])
     }
 
-    fn labels(&self) -> BTreeMap<String, String> {
+    fn labels(&self, component: &str) -> BTreeMap<String, String> {
         let name = self.validated.name.as_str();
         strings(&[
             (labels::NAME, labels::APP),
             (labels::INSTANCE, name),
             (labels::MANAGED_BY, labels::OPERATOR),
-            (labels::COMPONENT, labels::RELAY),
+            (labels::COMPONENT, component),
             (labels::CONNECTION, name),
         ])
     }
 
     /// Of a child that goes with the connection.
-    fn owned(&self, name: String) -> ObjectMeta {
+    fn owned(&self, name: String, component: &str) -> ObjectMeta {
         let owner = OwnerReference {
             api_version: MarketplaceConnection::api_version(&()).into_owned(),
             kind: MarketplaceConnection::kind(&()).into_owned(),
@@ -157,15 +174,15 @@ impl<'a> Plan<'a> {
             controller: Some(true),
             block_owner_deletion: Some(true),
         };
-        ObjectMeta { owner_references: Some(vec![owner]), ..self.unowned(name) }
+        ObjectMeta { owner_references: Some(vec![owner]), ..self.unowned(name, component) }
     }
 
     /// Of a child that outlives the connection.
-    fn unowned(&self, name: String) -> ObjectMeta {
+    fn unowned(&self, name: String, component: &str) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),
             namespace: Some(self.validated.namespace.clone()),
-            labels: Some(self.labels()),
+            labels: Some(self.labels(component)),
             ..ObjectMeta::default()
         }
     }
