@@ -11,10 +11,12 @@ use prometheus::{
     TextEncoder,
 };
 
+mod backups;
 mod keyrings;
 mod records;
 
 use crate::{audit, clock::Clock, controllers::keyring::facts::Held, secrets::Judged, stores::Stores};
+pub use backups::Backups;
 pub use keyrings::Keyrings;
 use records::Records;
 
@@ -44,6 +46,8 @@ pub struct Metrics {
     audit: IntCounterVec,
     /// Of keys.
     pub keyrings: Keyrings,
+    /// Of backups.
+    pub backups: Backups,
     records: Records,
     /// Held while metrics are rendered: two at once would show each other's half.
     led: Mutex<Vec<Led>>,
@@ -59,6 +63,7 @@ impl Metrics {
         let registry = Registry::new();
         let metrics = Self {
             keyrings: Keyrings::new(&registry)?,
+            backups: Backups::new(&registry)?,
             records: Records::new(&registry)?,
             registry,
             reconciles: counters(
@@ -186,6 +191,7 @@ impl Metrics {
             self.audit.with_label_values(&[action, result]).inc_by(records);
         }
         self.records.read(&led);
+        self.backups.read(&led);
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics can't be written");

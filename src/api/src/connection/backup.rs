@@ -139,7 +139,10 @@ impl Backups {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SiteBackups {
-    /// Since when the connection has this site.
+    /// The bucket that this is about.
+    #[serde(default)]
+    pub store: String,
+    /// Since when the connection has it.
     pub since: Time,
     /// When the last backup was taken that was written and read back.
     #[serde(default, skip_serializing_if = "Option::is_none")]

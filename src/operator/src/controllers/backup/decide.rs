@@ -45,9 +45,9 @@ pub fn next(jobs: &[Seen], most: usize, now: Timestamp) -> Vec<Step<'_>> {
     steps
 }
 
-/// When a Job that waits will have waited for too long.
-pub fn soonest(jobs: &[Seen]) -> Option<Timestamp> {
-    jobs.iter().filter(|seen| waits(seen)).filter_map(|seen| seen.next).min()
+/// When the next of those that wait will have waited for too long.
+pub fn soonest(jobs: &[Seen], now: Timestamp) -> Option<Timestamp> {
+    jobs.iter().filter(|seen| waits(seen)).filter_map(|seen| seen.next).filter(|next| *next > now).min()
 }
 
 fn waits(seen: &Seen) -> bool {
@@ -117,7 +117,9 @@ mod tests {
 
     fn released(jobs: &[Seen], most: usize, now: i64) -> Vec<&str> {
         let steps = next(jobs, most, at(now)).into_iter();
-        steps.filter_map(|step| if let Step::Release(job) = step { Some(job.name.as_str()) } else { None }).collect()
+        steps
+            .filter_map(|step| if let Step::Release(job) = step { Some(job.name.as_str()) } else { None })
+            .collect()
     }
 
     #[test]
@@ -144,7 +146,11 @@ mod tests {
         jobs[0].job.stage = Stage::Ended(End { at: at(5), failure: None });
         assert_eq!(released(&jobs, 9, 10), ["a-2", "a-3"]);
         jobs[2].is_released = true;
-        assert_eq!(released(&jobs, 1, 10), Vec::<&str>::new(), "the place is taken before the stores show it");
+        assert_eq!(
+            released(&jobs, 1, 10),
+            Vec::<&str>::new(),
+            "the place is taken before the stores show it"
+        );
     }
 
     #[test]
@@ -157,7 +163,8 @@ mod tests {
         jobs[2].next = None;
         assert_eq!(next(&jobs, 1, at(3_601)), Vec::new());
         assert_eq!(next(&jobs, 1, at(3_602)), [Step::Drop(&jobs[1].job)]);
-        assert_eq!(soonest(&jobs), Some(at(3_602)));
+        assert_eq!(soonest(&jobs, at(3_601)), Some(at(3_602)));
+        assert_eq!(soonest(&jobs, at(3_602)), None, "what can't be deleted is no reason for haste");
     }
 
     fn any_job() -> impl Strategy<Value = (u8, u8, u8, i64, u8)> {

@@ -89,7 +89,7 @@ impl Releaser {
                 }
             }
             stream::iter(steps).for_each_concurrent(CALLS, |step| self.take(step)).await;
-            let left = soonest(&jobs).map(|at| at.duration_since(self.clock.now()));
+            let left = soonest(&jobs, now).map(|at| at.duration_since(self.clock.now()));
             let left = left.map_or(INTERVAL, |left| Duration::try_from(left).unwrap_or_default());
             let _rung = tokio::time::timeout(left.clamp(DEBOUNCE, INTERVAL), self.bell.notified()).await;
             tokio::time::sleep(DEBOUNCE).await;

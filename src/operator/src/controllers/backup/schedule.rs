@@ -130,8 +130,9 @@ mod tests {
         assert!(times.len() > 300, "{} different times", times.len());
         assert_eq!(expand("H H * * *", "3f6c/on-site"), "35 13 * * *", "it never changes");
         for (number, range) in HASHED.iter().enumerate() {
-            let values: BTreeSet<_> =
-                (0..2_000).map(|seed| range.0 + hash(&seed.to_string(), number) % (range.1 - range.0 + 1)).collect();
+            let values: BTreeSet<_> = (0..2_000)
+                .map(|seed| range.0 + hash(&seed.to_string(), number) % (range.1 - range.0 + 1))
+                .collect();
             assert_eq!((values.first(), values.last()), (Some(&range.0), Some(&range.1)));
         }
     }
@@ -154,7 +155,8 @@ mod tests {
         ] {
             let longest = schedule(text).longest_interval();
             let expected = SignedDuration::from_hours(hours);
-            let inside = if text.starts_with("*/20") { SignedDuration::from_mins(40) } else { SignedDuration::ZERO };
+            let inside =
+                if text.starts_with("*/20") { SignedDuration::from_mins(40) } else { SignedDuration::ZERO };
             assert_eq!(longest, expected - inside, "{text}");
         }
     }

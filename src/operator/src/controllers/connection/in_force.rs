@@ -304,7 +304,8 @@ mod tests {
     fn backups_come_and_go_at_once_and_live_shorter_only_after_the_delay() {
         let (none, long) = (terms(90, 30, 24), backed_up(terms(90, 30, 24), 30));
         let short = backed_up(terms(90, 30, 24), 7);
-        let wanted = |known: &Terms, wanted: &Terms, hour| next(&InForce::at_once(known.clone()), wanted, hour);
+        let wanted =
+            |known: &Terms, wanted: &Terms, hour| next(&InForce::at_once(known.clone()), wanted, hour);
         assert_eq!(wanted(&none, &short, 0), InForce::at_once(short.clone()));
         assert_eq!(wanted(&short, &none, 0), InForce::at_once(none.clone()));
         assert_eq!(wanted(&short, &long, 0), InForce::at_once(long.clone()));

@@ -68,7 +68,10 @@ fn wanted(in_force: &InForce) -> Terms {
         anonymize_after: or(&pending.anonymize_after, &in_force.terms.anonymize_after),
         delete_after_shipment: or(&pending.delete_after_shipment, &in_force.terms.delete_after_shipment),
         key_epoch: in_force.terms.key_epoch.clone(),
-        backup_retention: pending.backup_retention.clone().or_else(|| in_force.terms.backup_retention.clone()),
+        backup_retention: pending
+            .backup_retention
+            .clone()
+            .or_else(|| in_force.terms.backup_retention.clone()),
     }
 }
 

@@ -65,7 +65,8 @@ impl Wanted {
 
     /// Nothing can be carried out.
     pub fn blocked(self, problem: &Problem) -> Self {
-        let sites = self.sites.into_iter().map(|(site, store)| (site, store.and_then(|_| Err(problem.clone()))));
+        let sites =
+            self.sites.into_iter().map(|(site, store)| (site, store.and_then(|_| Err(problem.clone()))));
         Self { sites: sites.collect(), ..self }
     }
 }
@@ -193,4 +194,81 @@ fn same_bucket(location: &Location) -> Problem {
          another bucket, of another store",
         location.bucket
     ))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    const CONFIG: &str = "{relay: {image: r}, backup: {image: b, onSite: {s3: {endpoint: 'https://s3.site.example:9000', \
+                          bucket: backups, region: us-east-1, prefix: relays}}, offSite: {s3: {region: eu-central-1}}}}";
+    const BOTH: &str = "{onSite: {s3: {credentialsSecretRef: {name: on}}}, \
+                        offSite: {s3: {credentialsSecretRef: {name: off}, bucket: acme}}}";
+
+    fn of(backup: &str, config: &str, credentials: &Credentials) -> Wanted {
+        let backup: Backup = serde_yaml::from_str(backup).expect(backup);
+        let config = OperatorConfig::parse(config).expect("a configuration");
+        wanted(&backup, false, credentials, &Duration::days(30), &config)
+    }
+
+    fn all() -> Credentials {
+        Site::ALL.map(|site| (site, Ok(()))).into()
+    }
+
+    /// Both sites, once a day.
+    pub fn sample() -> Wanted {
+        of(BOTH, CONFIG, &all())
+    }
+
+    #[test]
+    fn what_a_connection_doesnt_say_is_the_operators_default_for_the_site() {
+        let wanted = sample();
+        let store = |site| wanted.site(site).expect("asked for").expect("complete").clone();
+        let (on, off) = (store(Site::OnSite), store(Site::OffSite));
+        assert_eq!(on.interval, SignedDuration::from_hours(24));
+        assert_eq!(on.location.key(), "https://s3.site.example:9000/backups");
+        assert_eq!((on.location.prefix.as_deref(), on.location.path_style), (Some("relays"), true));
+        assert_eq!(off.location.key(), "https://s3.eu-central-1.amazonaws.com/acme");
+        assert_eq!((off.location.prefix, off.location.path_style), (None, false));
+    }
+
+    #[test]
+    fn what_stands_in_the_way_names_the_field_and_the_other_site_goes_on() {
+        let missing = || [(Site::OffSite, Ok(()))].into();
+        let same = "{onSite: {s3: {credentialsSecretRef: {name: on}}}, offSite: {s3: {credentialsSecretRef: {name: on}, \
+                    endpoint: 'https://s3.site.example:9000/', bucket: backups}}}";
+        let no_bucket = "{offSite: {s3: {credentialsSecretRef: {name: off}}}}";
+        let weekly = BOTH.replacen('{', "{schedule: '0 0 1 * *', ", 1);
+        let zone = BOTH.replacen('{', "{timeZone: Mars/Base, ", 1);
+        let never = BOTH.replacen('{', "{schedule: '0 0 31 2 *', ", 1);
+        for (backup, config, credentials, reason, parts) in [
+            (
+                BOTH,
+                CONFIG,
+                missing(),
+                Reason::SecretNotFound,
+                ["spec.backup.onSite.s3.credentialsSecretRef", "Secret on"],
+            ),
+            (BOTH, "{relay: {image: r}}", all(), Reason::InvalidSpec, ["spec.backup", "backup.image"]),
+            (
+                no_bucket,
+                CONFIG,
+                all(),
+                Reason::InvalidSpec,
+                ["spec.backup.offSite.s3.bucket", "backup.offSite.s3.bucket"],
+            ),
+            (same, CONFIG, all(), Reason::InvalidSpec, ["spec.backup.offSite.s3", "bucket backups"]),
+            (&weekly, CONFIG, all(), Reason::InvalidSpec, ["spec.backup.schedule", "kept for 30d only"]),
+            (&zone, CONFIG, all(), Reason::InvalidSpec, ["spec.backup.timeZone", "Mars/Base"]),
+            (&never, CONFIG, all(), Reason::InvalidSpec, ["spec.backup.schedule", "no day"]),
+        ] {
+            let wanted = of(backup, config, &credentials);
+            let problems: Vec<_> = wanted.sites().filter_map(|(_, store)| store.err()).collect();
+            let problem = problems.first().unwrap_or_else(|| panic!("{backup}: nothing stands in the way"));
+            assert_eq!(problem.reason, reason, "{problem:?}");
+            assert!(parts.iter().all(|part| problem.message.contains(part)), "{problem:?}");
+        }
+        let one = of(BOTH, CONFIG, &missing());
+        assert!(one.site(Site::OffSite).expect("asked for").is_ok());
+    }
 }

@@ -83,8 +83,6 @@ pub struct Prepared {
     pub service: Service,
     pub network_policy: NetworkPolicy,
     pub stateful_set: StatefulSet,
-    /// What takes its backups.
-    pub backup: backup::Prepared,
     /// Hex SHA-256 of the relay's configuration file.
     pub config_digest: String,
 }
@@ -129,7 +127,6 @@ pub fn prepare(
         service: service::build(plan),
         network_policy: network_policy::build(plan),
         stateful_set: stateful_set::build(plan, &config_digest),
-        backup: backup::prepare(plan, &existing.backup, authority, now)?,
         config_digest,
     })
 }
@@ -237,6 +234,7 @@ mod tests {
             network_policy: None,
             stateful_set: None,
             pod: None,
+            backup: backup::Existing::default(),
         }
     }
 

@@ -30,7 +30,10 @@ pub fn build(plan: &Plan<'_>, config_digest: &str) -> StatefulSet {
         spec: Some(StatefulSetSpec {
             replicas: Some(1),
             service_name: Some(plan.names().relay()),
-            selector: LabelSelector { match_labels: Some(plan.selector(labels::RELAY)), ..LabelSelector::default() },
+            selector: LabelSelector {
+                match_labels: Some(plan.selector(labels::RELAY)),
+                ..LabelSelector::default()
+            },
             // A pod that never became ready must not keep its successor from starting.
             pod_management_policy: Some("Parallel".to_owned()),
             template,

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::{
     batch::v1::{
-        CronJob, CronJobSpec, JobSpec, JobTemplateSpec, PodFailurePolicy, PodFailurePolicyOnPodConditionsPattern,
-        PodFailurePolicyRule,
+        CronJob, CronJobSpec, JobSpec, JobTemplateSpec, PodFailurePolicy,
+        PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
     },
     core::v1::PodTemplateSpec,
 };
@@ -13,10 +13,7 @@ use marketrelay_api::{labels, operator_config::BackupSettings};
 use super::{Plan, Which, pod};
 use crate::controllers::{
     backup::{Task, schedule::expand},
-    connection::{
-        backup::Store,
-        children::strings,
-    },
+    connection::{backup::Store, children::strings},
 };
 
 /// How long a finished Job and its pod stay: what they report is read within seconds, or when the operator is back.
@@ -35,9 +32,7 @@ pub fn build(
 ) -> CronJob {
     let seed = format!("{}/{site}", plan.id);
     let (schedule, zone, suspend, interval) = match task {
-        Task::Run => {
-            (expand(&store.schedule, &seed), store.zone.as_str(), suspend, store.interval.as_secs())
-        }
+        Task::Run => (expand(&store.schedule, &seed), store.zone.as_str(), suspend, store.interval.as_secs()),
         Task::Prune => (expand(DAILY, &format!("{seed}/{task}")), "Etc/UTC", false, DAY_SECONDS),
     };
     let own = strings(&[(labels::SITE, &site.to_string()), (labels::TASK, task.as_str())]);

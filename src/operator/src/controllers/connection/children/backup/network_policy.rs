@@ -15,8 +15,7 @@ pub fn build(plan: &Plan<'_>, wanted: &Wanted) -> NetworkPolicy {
         pod_selector: Some(matching(plan.selector(labels::RELAY))),
         ..NetworkPolicyPeer::default()
     };
-    let relay =
-        NetworkPolicyEgressRule { ports: Some(vec![port("TCP", ADMIN_PORT)]), to: Some(vec![relay]) };
+    let relay = NetworkPolicyEgressRule { ports: Some(vec![port("TCP", ADMIN_PORT)]), to: Some(vec![relay]) };
     let stores = https(wanted.stores().filter_map(|(_, store)| store.location.endpoint.as_ref()));
     NetworkPolicy {
         metadata: plan.owned(plan.names().backup(), labels::BACKUP),

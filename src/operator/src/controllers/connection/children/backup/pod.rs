@@ -7,7 +7,8 @@ use crate::controllers::{
     connection::{
         backup::Store,
         children::pod::{
-            MODE, container_security, pod_security, pull_policy, pull_secrets, read_only, resources, secret_volume,
+            MODE, container_security, pod_security, pull_policy, pull_secrets, read_only, resources,
+            secret_volume,
         },
     },
 };
