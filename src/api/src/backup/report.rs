@@ -56,6 +56,9 @@ pub struct Listing {
     pub overdue: u64,
     /// Objects under the prefix that are none of ours; they are left alone.
     pub foreign: u64,
+    /// Backups whose manifest can't be read, isn't theirs or isn't the relay's. They are pruned by their age.
+    #[serde(default)]
+    pub damaged: u64,
 }
 
 /// Why a Job failed.

@@ -168,6 +168,9 @@ pub struct SiteBackups {
     /// Objects below the connection's prefix that are none of its backups; they are left alone.
     #[serde(default)]
     pub foreign: i64,
+    /// Backups whose manifest can't be read, isn't theirs or isn't signed by the relay: they count as none.
+    #[serde(default)]
+    pub damaged: i64,
     /// When the store was last listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_at: Option<Time>,

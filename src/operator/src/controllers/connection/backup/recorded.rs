@@ -46,6 +46,7 @@ fn new(store: String, now: Timestamp) -> SiteBackups {
         bytes: 0,
         overdue: 0,
         foreign: 0,
+        damaged: 0,
         listed_at: None,
         last_run: None,
         last_prune: None,
@@ -93,6 +94,7 @@ fn listed(site: &mut SiteBackups, listing: &Listing) {
         site.bytes = count(listing.bytes);
         site.overdue = count(listing.overdue);
         site.foreign = count(listing.foreign);
+        site.damaged = count(listing.damaged);
         site.listed_at = Some(at);
     }
 }
@@ -129,6 +131,7 @@ mod tests {
             pruned: 1,
             overdue: 0,
             foreign: 0,
+            damaged: 0,
         }
     }
 
