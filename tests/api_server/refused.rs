@@ -448,7 +448,8 @@ async fn a_hold_says_what_why_and_until_when() {
 }
 
 const SITES: &str = "spec.backup: Invalid value: name at least one site: onSite (near the cluster), offSite (far from it), or better both; to have no backups, leave out spec.backup";
-const SCHEDULE: &str = "spec.backup.schedule: Invalid value: schedule must be five fields with one space between";
+const SCHEDULE: &str =
+    "spec.backup.schedule: Invalid value: schedule must be five fields with one space between";
 const ZONE: &str = "spec.backup.timeZone: Invalid value: timeZone must be the name of a time zone, such as Europe/Amsterdam or Etc/UTC";
 const STORE: &str =
     "endpoint must be an https address such as https://s3.acme.example: backups never travel unencrypted";
@@ -504,11 +505,18 @@ const KEPT: &str = "spec.backupRetention: Invalid value: backupRetention must be
 
 #[tokio::test]
 async fn no_backup_is_kept_longer_than_the_personal_data_in_it() {
-    all_are_refused(Kind::Policy, &[
-        ("longer than the limit", "spec: {backupRetention: 31d}", KEPT),
-        ("longer by an hour", "spec: {deleteAfterShipment: 10d, backupRetention: 241h}", KEPT),
-        ("less than two epochs", "spec: {backupRetention: 1d}", "backupRetention must be between 2 and 1000 times keyEpoch"),
-        ("no duration", "spec: {backupRetention: a month}", DURATION),
-    ])
+    all_are_refused(
+        Kind::Policy,
+        &[
+            ("longer than the limit", "spec: {backupRetention: 31d}", KEPT),
+            ("longer by an hour", "spec: {deleteAfterShipment: 10d, backupRetention: 241h}", KEPT),
+            (
+                "less than two epochs",
+                "spec: {backupRetention: 1d}",
+                "backupRetention must be between 2 and 1000 times keyEpoch",
+            ),
+            ("no duration", "spec: {backupRetention: a month}", DURATION),
+        ],
+    )
     .await;
 }

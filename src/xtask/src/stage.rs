@@ -84,7 +84,18 @@ fn install(kube: &Kube, images: &Images, authority: &str) -> Result<()> {
     let notices = format!("ebayNotices.image.repository={prefix}/notices,ebayNotices.image.tag={tag}");
     let mut helm = kube.helm(&["upgrade", "--install", "marketrelay", &chart, "--namespace", SYSTEM]);
     helm.args(values).args(["--set-file", &authority]);
-    helm.args(["--set", &operator, "--set", &relay, "--set", &backup, "--set", &notices, "--wait", "--timeout=180s"]);
+    helm.args([
+        "--set",
+        &operator,
+        "--set",
+        &relay,
+        "--set",
+        &backup,
+        "--set",
+        &notices,
+        "--wait",
+        "--timeout=180s",
+    ]);
     let installed = output(&mut helm);
     std::fs::remove_file(&file).whatever_context("can't remove the copy of the sandbox's authority")?;
     installed.map(drop)

@@ -98,7 +98,10 @@ fn what_is_said_of_the_stores_of_backups_reaches_the_operator() {
                backup.resources.limits.memory=96Mi";
     let backup = config(&render(&["--set", set])).backup.expect("backups");
     let (on, off) = (backup.site(Site::OnSite), backup.site(Site::OffSite));
-    assert_eq!(on.endpoint.as_ref().map(ToString::to_string).as_deref(), Some("https://s3.site.example:9000/"));
+    assert_eq!(
+        on.endpoint.as_ref().map(ToString::to_string).as_deref(),
+        Some("https://s3.site.example:9000/")
+    );
     assert_eq!((on.bucket.as_deref(), on.path_style), (Some("near"), Some(false)));
     assert_eq!((off.region.as_deref(), off.prefix.as_deref()), (Some("eu-central-1"), Some("a/b")));
     assert_eq!((&off.endpoint, &off.bucket, off.path_style), (&None, &None, None));

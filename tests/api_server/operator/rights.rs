@@ -20,7 +20,9 @@ use super::{
     backups, change,
     children::api,
     closures::{bind, confirm, confirm_record, discard, reaches},
-    connect, connected, delete, grant, kubelet::Volume, reason, rights,
+    connect, connected, delete, grant,
+    kubelet::Volume,
+    reason, rights,
 };
 use crate::{
     samples::{Kind, create, set_status},

@@ -100,8 +100,12 @@ impl Backups {
     }
 
     fn forget(&self) {
-        [&self.newest, &self.last_success, &self.listed].map(|gauge| gauge.reset());
-        [&self.count, &self.bytes, &self.overdue, &self.jobs].map(|gauge| gauge.reset());
+        for times in [&self.newest, &self.last_success, &self.listed] {
+            times.reset();
+        }
+        for figures in [&self.count, &self.bytes, &self.overdue, &self.jobs] {
+            figures.reset();
+        }
     }
 
     fn show(&self, values: [&str; 3], known: &SiteBackups) {

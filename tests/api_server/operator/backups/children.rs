@@ -24,7 +24,8 @@ async fn config(space: &Space, entry: &str) -> Option<JobConfig> {
 
 async fn backup_retention(space: &Space) -> Option<i64> {
     let map = space.api::<ConfigMap>().get("bol-relay").await.expect("a configuration");
-    let config: RelayConfig = serde_yaml::from_str(&map.data.expect("entries")["relay.yaml"]).expect("the relay's");
+    let config: RelayConfig =
+        serde_yaml::from_str(&map.data.expect("entries")["relay.yaml"]).expect("the relay's");
     config.retention.backup_retention_seconds
 }
 
@@ -65,10 +66,12 @@ async fn what_takes_backups_comes_and_goes_with_the_spec() {
         change::<MarketplaceConnection>(&space, "bol", "{spec: {backup: {suspend: true}}}").await;
         condition(&space, "bol", "BackedUpOnSite", "Suspended").await;
         let found = cron_jobs(&space, "bol", &CRON_JOBS).await;
-        let suspended: Vec<_> = found.values().map(|one| one.spec.as_ref().and_then(|spec| spec.suspend)).collect();
+        let suspended: Vec<_> =
+            found.values().map(|one| one.spec.as_ref().and_then(|spec| spec.suspend)).collect();
         assert_eq!(suspended, [Some(false), Some(true), Some(false), Some(true)], "pruning goes on");
 
-        change::<MarketplaceConnection>(&space, "bol", "{spec: {backup: {suspend: false, offSite: null}}}").await;
+        change::<MarketplaceConnection>(&space, "bol", "{spec: {backup: {suspend: false, offSite: null}}}")
+            .await;
         cron_jobs(&space, "bol", &CRON_JOBS[2..]).await;
         wait_for(&space, "the other site's configuration goes", async || {
             config(&space, "off-site.yaml").await.is_none().then_some(())
@@ -149,7 +152,11 @@ async fn what_stands_in_the_way_of_backups_keeps_the_relay_and_the_other_site() 
         assert!(message.contains("spec.backup.offSite.s3.credentialsSecretRef"), "{message}");
         reason(&space, "bol", "RelayStarting").await;
         assert!(space.api::<StatefulSet>().get_opt("bol-relay").await.expect("an answer").is_some());
-        apply::<Secret>(space.api(), json!({"metadata": {"name": "offsite-s3"}, "stringData": {"accessKeyId": "a"}})).await;
+        apply::<Secret>(
+            space.api(),
+            json!({"metadata": {"name": "offsite-s3"}, "stringData": {"accessKeyId": "a"}}),
+        )
+        .await;
         let (message, _) = condition(&space, "bol", "BackedUpOffSite", "SecretIncomplete").await;
         assert!(message.contains("secretAccessKey"), "{message}");
         change::<Secret>(&space, "offsite-s3", "{stringData: {secretAccessKey: b}}").await;
@@ -162,7 +169,8 @@ async fn what_stands_in_the_way_of_backups_keeps_the_relay_and_the_other_site() 
         change::<MarketplaceConnection>(&space, "bol", "{spec: {backup: {schedule: '0 3 * * *'}}}").await;
         wait_for(&space, "the other site follows", async || {
             let found = cron_jobs(&space, "bol", &CRON_JOBS).await;
-            let schedule = |name: &str| found[name].spec.as_ref().map(|spec| spec.schedule.clone()).expect("a schedule");
+            let schedule =
+                |name: &str| found[name].spec.as_ref().map(|spec| spec.schedule.clone()).expect("a schedule");
             assert_ne!(schedule("bol-on-site"), "0 3 * * *", "what can't be carried out stays as it is");
             (schedule("bol-off-site") == "0 3 * * *").then_some(())
         })
@@ -203,7 +211,8 @@ async fn an_object_of_somebody_else_is_named_and_neither_changed_nor_deleted() {
         assert!(message.contains("mine-backup-tls"), "{message}");
         change::<MarketplaceConnection>(&space, "mine", "{spec: {backup: null}}").await;
         wait_for(&space, "ours go", async || {
-            let gone = space.api::<ServiceAccount>().get_opt("mine-backup").await.expect("an answer").is_none();
+            let gone =
+                space.api::<ServiceAccount>().get_opt("mine-backup").await.expect("an answer").is_none();
             gone.then_some(())
         })
         .await;

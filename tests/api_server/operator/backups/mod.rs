@@ -47,13 +47,18 @@ pub(super) async fn furnish_stores(space: &Space) {
 /// Makes a connection with backups.
 pub(super) async fn connect(space: &Space, name: &str, backup: &str) {
     let class = &space.name;
-    let change =
-        format!("{{metadata: {{name: {name}}}, spec: {{storage: {{storageClassName: {class}}}, backup: {backup}}}}}");
+    let change = format!(
+        "{{metadata: {{name: {name}}}, spec: {{storage: {{storageClassName: {class}}}, backup: {backup}}}}}"
+    );
     create(space, Kind::Connection, &change).await;
 }
 
 /// Waits until a connection has exactly these CronJobs.
-pub(super) async fn cron_jobs(space: &Space, connection: &str, suffixes: &[&str]) -> BTreeMap<String, CronJob> {
+pub(super) async fn cron_jobs(
+    space: &Space,
+    connection: &str,
+    suffixes: &[&str],
+) -> BTreeMap<String, CronJob> {
     wait_for(space, &format!("CronJobs {suffixes:?}"), async || {
         let only = ListParams::default().labels(&format!("{}={connection}", labels::CONNECTION));
         let found = space.api::<CronJob>().list(&only).await.expect("CronJobs").items;
@@ -91,7 +96,9 @@ fn is_suspended(job: &Job) -> bool {
 
 fn is_finished(job: &Job) -> bool {
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.into_iter().any(|one| ["Complete", "Failed"].contains(&one.type_.as_str()) && one.status == "True")
+    conditions
+        .into_iter()
+        .any(|one| ["Complete", "Failed"].contains(&one.type_.as_str()) && one.status == "True")
 }
 
 pub(super) async fn jobs(space: &Space) -> Vec<Job> {
@@ -120,7 +127,8 @@ pub(super) async fn finish(space: &Space, job: &str, failure: Option<&str>) {
     };
     // The API server refuses a Job that ends before it has begun, or all at once.
     let begun = json!({"startTime": now, "ready": 0, "terminating": 0, "uncountedTerminatedPods": {}});
-    let target = json!({"conditions": [condition(kinds[0])], "succeeded": succeeded, "failed": 1 - succeeded});
+    let target =
+        json!({"conditions": [condition(kinds[0])], "succeeded": succeeded, "failed": 1 - succeeded});
     let mut ended = json!({"conditions": [condition(kinds[0]), condition(kinds[1])]});
     if failure.is_none() {
         ended["completionTime"] = json!(now);
@@ -145,6 +153,7 @@ pub(super) async fn leave(space: &Space, job: &Job, message: &Value) {
     let terminated = json!({"exitCode": 0, "reason": "Completed", "startedAt": at, "finishedAt": at, "message": message.to_string()});
     let status = json!({"status": {"phase": "Succeeded", "containerStatuses": [{"name": "backup", "image": "", "imageID": "",
         "ready": false, "restartCount": 0, "state": {"terminated": terminated}}]}});
-    let patched = space.api::<Pod>().patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
+    let patched =
+        space.api::<Pod>().patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
     patched.unwrap_or_else(|error| panic!("{name}: {error}"));
 }

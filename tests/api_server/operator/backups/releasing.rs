@@ -18,7 +18,8 @@ use marketrelay_operator::clock::Clock;
 use serde_json::{Value, json};
 
 use super::{
-    BOTH, CONFIG, CRON_JOBS, connect, cron_jobs, finish, furnish_stores, is_finished, is_suspended, jobs, now, released,
+    BOTH, CONFIG, CRON_JOBS, connect, cron_jobs, finish, furnish_stores, is_finished, is_suspended, jobs,
+    now, released,
 };
 use crate::{
     operator::{Operator, audit, reason},
@@ -110,9 +111,8 @@ async fn a_job_that_still_waits_when_the_next_one_is_due_is_deleted_and_told() {
         furnish_stores(&space).await;
         let ahead = Arc::new(AtomicI64::new(0));
         let told = ahead.clone();
-        let clock = Clock::of(move || {
-            Timestamp::now() + SignedDuration::from_secs(told.load(Ordering::Relaxed))
-        });
+        let clock =
+            Clock::of(move || Timestamp::now() + SignedDuration::from_secs(told.load(Ordering::Relaxed)));
         let config = CONFIG.replacen("concurrentRuns: 2", "concurrentRuns: 1", 1);
         let operator = Operator::start_with(&space, &config, clock).await;
         for name in ["one", "two"] {

@@ -8,12 +8,11 @@ use marketrelay_api::{MarketplaceConnection, labels};
 use serde_json::{Value, json};
 
 use super::{
-    BOTH, CONFIG, CRON_JOBS, condition, connect, cron_jobs, finish, furnish_stores, is_suspended, jobs, leave, now, released,
+    BOTH, CONFIG, CRON_JOBS, condition, connect, cron_jobs, finish, furnish_stores, is_suspended, jobs,
+    leave, now, released,
 };
 use crate::{
-    operator::{
-        Operator, apply, audit, change, closures, connection, kubelet::Volume, reason,
-    },
+    operator::{Operator, apply, audit, change, closures, connection, kubelet::Volume, reason},
     support::{Space, text, wait_for, with_namespace},
 };
 
@@ -71,7 +70,11 @@ async fn a_report_reaches_the_status_once_and_survives_its_job_and_a_restart() {
         looks(&space, 3).await;
         assert_eq!(audit::writes(&space).split_off(before), Vec::<String>::new());
         operator.stop().await;
-        space.api::<Job>().delete(&job.name_any(), &kube::api::DeleteParams::background()).await.expect("deleted");
+        space
+            .api::<Job>()
+            .delete(&job.name_any(), &kube::api::DeleteParams::background())
+            .await
+            .expect("deleted");
         let before = audit::writes(&space).len();
         let _operator = Operator::start(&space, CONFIG).await;
         looks(&space, 3).await;
@@ -181,7 +184,8 @@ async fn closing_an_account_takes_what_would_begin_a_backup_away_before_its_keys
         released(&space, "now-1").await;
         let id = closures::confirm(&space, "bol").await;
         closures::reaches(&space, &space, &id, marketrelay_api::record::RecordPhase::Closed).await;
-        let deleted: Vec<_> = audit::writes(&space).into_iter().filter(|write| write.starts_with("delete ")).collect();
+        let deleted: Vec<_> =
+            audit::writes(&space).into_iter().filter(|write| write.starts_with("delete ")).collect();
         let at = |what: &str| deleted.iter().position(|write| write.contains(what)).expect(what);
         for name in ["cronjobs.batch bol-on-site", "cronjobs.batch bol-off-prune", "jobs.batch now-1"] {
             assert!(at(name) < at("bol-keyring"), "{deleted:?}");

@@ -76,7 +76,7 @@ impl<'a> Work<'a> {
     /// Of Jobs in their order, the place of the one that begins next.
     fn first(&self, waiting: &[&Seen], most: usize) -> Option<usize> {
         let has_room = |job: &BackupJob| {
-            self.stores.get(job.store.as_str()).is_none_or(|running| *running < most)
+            self.stores.get(job.store.as_str()).copied().unwrap_or_default() < most
                 && !self.connections.contains(&(job.namespace.as_str(), job.connection.as_str()))
         };
         let at_work = |job: &BackupJob| {

@@ -74,7 +74,7 @@ impl Releaser {
         let reading = async {
             for scope in &mut self.scopes {
                 // The sender lives as long as its scope, which ends with us.
-                let _never_dropped = scope.read.wait_for(|read| *read).await;
+                let _never_dropped = scope.read.wait_for(|read| *read).await.is_ok();
             }
         };
         let _read_or_not = tokio::time::timeout(READING, reading).await;

@@ -14,6 +14,9 @@ use super::{Context, children::Children};
 use crate::conditions::Verdict;
 pub use wanted::{Credentials, Store, Wanted, wanted};
 
+#[cfg(test)]
+pub use wanted::tests::sample;
+
 /// What the status says of backups.
 #[derive(Clone, Debug)]
 pub struct Told {

@@ -63,6 +63,11 @@ impl Wanted {
         self.sites.iter().map(|(site, store)| (*site, store.as_ref()))
     }
 
+    /// Those that can be carried out.
+    pub fn stores(&self) -> impl Iterator<Item = (Site, &Store)> {
+        self.sites.iter().filter_map(|(site, store)| Some((*site, store.as_ref().ok()?)))
+    }
+
     /// Nothing can be carried out.
     pub fn blocked(self, problem: &Problem) -> Self {
         let sites =

@@ -192,13 +192,14 @@ fn strings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use marketrelay_api::{
-        RetentionPolicySpec,
+        Reason, RetentionPolicySpec,
         connection::MarketplaceKind,
         relay::{BatchLimits, BolSettings, MarketplaceSettings, WebhookConfig},
     };
     use rustls_pki_types::pem::PemObject;
 
     use super::*;
+    use crate::{controllers::connection::backup::sample, problem::Problem};
 
     fn validated() -> Validated {
         Validated {
@@ -238,22 +239,29 @@ mod tests {
         }
     }
 
-    fn prepared(existing: &Children, authority: &Authority, now: Timestamp) -> Prepared {
-        let text = "relay: {image: 'registry.example/relay:1'}\negress: {allowedNetworks: [10.20.0.0/16]}";
-        let config = OperatorConfig::parse(text).expect("a configuration");
+    const CONFIG: &str = "{relay: {image: 'registry.example/relay:1', imagePullSecrets: []}, egress: {allowedNetworks: [10.20.0.0/16]}, \
+                          backup: {image: 'registry.example/backup:1'}}";
+
+    fn with_plan<T>(backups: Option<&Wanted>, make: impl FnOnce(&Plan<'_>) -> T) -> T {
+        let config = OperatorConfig::parse(CONFIG).expect("a configuration");
         let validated = validated();
         let id = "3f6c0000-1111-4222-8333-444455556666";
-        let terms = Terms::of(&RetentionPolicySpec::default(), MarketplaceKind::Bol);
+        let terms = Terms::of(&RetentionPolicySpec::default(), MarketplaceKind::Bol, backups.is_some());
         let plan = Plan {
             validated: &validated,
             id,
             revision: "5f0c",
             updating_since: None,
             terms: &terms,
+            backups,
             config: &config,
             operator_namespace: "marketrelay-system",
         };
-        prepare(&plan, existing, authority, now).expect("children")
+        make(&plan)
+    }
+
+    fn prepared(existing: &Children, authority: &Authority, now: Timestamp) -> Prepared {
+        with_plan(None, |plan| prepare(plan, existing, authority, now).expect("children"))
     }
 
     #[test]
@@ -294,5 +302,54 @@ mod tests {
         assert!(prepared(&existing, &authority, later).tls.is_some());
         let (other, _) = Authority::generate(now).expect("an authority");
         assert!(prepared(&existing, &other, now).tls.is_some());
+    }
+
+    fn value(child: &backup::Child<impl serde::Serialize>) -> serde_json::Value {
+        match child {
+            backup::Child::Wanted(object) => serde_json::to_value(object).expect("JSON"),
+            backup::Child::Kept => "kept".into(),
+            backup::Child::Unwanted => "unwanted".into(),
+        }
+    }
+
+    #[test]
+    fn what_takes_backups_is_as_reviewed() {
+        let now = Timestamp::now();
+        let (authority, _) = Authority::generate(now).expect("an authority");
+        let wanted = sample();
+        let (relay, backup) = with_plan(Some(&wanted), |plan| {
+            let relay = prepare(plan, &nothing(), &authority, now).expect("children");
+            (relay, backup::prepare(plan, &backup::Existing::default(), &authority, now).expect("children"))
+        });
+        insta::assert_yaml_snapshot!("network_policy_with_backups", relay.network_policy);
+        let backup::Prepared { service_account, config_map, tls, network_policy, cron_jobs } = backup;
+        insta::assert_yaml_snapshot!("backup_service_account", value(&service_account));
+        insta::assert_yaml_snapshot!("backup_config_map", value(&config_map));
+        insta::assert_yaml_snapshot!("backup_network_policy", value(&network_policy));
+        for ((site, task), cron_job) in &cron_jobs {
+            insta::assert_yaml_snapshot!(format!("backup_cron_job_{site}_{task}"), value(cron_job));
+        }
+        let backup::Child::Wanted(tls) = tls else { panic!("a certificate") };
+        let der = rustls_pki_types::CertificateDer::from_pem_slice(&tls.data.expect("entries")["tls.crt"].0);
+        assert_eq!(marketrelay_mtls::Role::of(Some(&[der.expect("PEM")])), marketrelay_mtls::Role::Backup);
+    }
+
+    #[test]
+    fn what_cant_be_carried_out_stays_as_it_is_and_what_isnt_asked_for_goes() {
+        let now = Timestamp::now();
+        let (authority, _) = Authority::generate(now).expect("an authority");
+        let prepared = |wanted: Option<&Wanted>, existing: &backup::Existing| {
+            with_plan(wanted, |plan| backup::prepare(plan, existing, &authority, now).expect("children"))
+        };
+        let blocked = sample().blocked(&Problem::new(Reason::SecretNotFound, "no Secret"));
+        let kept = prepared(Some(&blocked), &backup::Existing::default());
+        assert!(kept.cron_jobs.iter().all(|(_, child)| value(child) == "kept"));
+        assert_eq!([value(&kept.config_map), value(&kept.tls), value(&kept.network_policy)], ["kept"; 3]);
+        let none = prepared(None, &backup::Existing::default());
+        assert!(none.cron_jobs.iter().all(|(_, child)| value(child) == "unwanted"));
+        assert_eq!(
+            [value(&none.config_map), value(&none.tls), value(&none.service_account)],
+            ["unwanted"; 3]
+        );
     }
 }

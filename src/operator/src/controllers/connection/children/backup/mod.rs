@@ -25,6 +25,8 @@ use crate::{
     stores::Stores,
 };
 
+pub use pod::CONTAINER;
+
 /// Which CronJob of a connection.
 pub type Which = (Site, Task);
 
@@ -116,7 +118,7 @@ pub fn prepare(
     now: Timestamp,
 ) -> Result<Prepared, PkiError> {
     let Some(wanted) = plan.backups else { return Ok(Prepared::unwanted()) };
-    let can_be = wanted.sites().any(|(_, store)| store.is_ok());
+    let can_be = wanted.stores().next().is_some();
     let Some(settings) = plan.config.backup.as_ref().filter(|_| can_be) else {
         return Ok(Prepared::kept(wanted));
     };
