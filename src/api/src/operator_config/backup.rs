@@ -39,7 +39,7 @@ impl BackupSettings {
         }
     }
 
-    fn check(&self) -> Result<(), OperatorConfigError> {
+    pub(super) fn check(&self) -> Result<(), OperatorConfigError> {
         check(!self.image.trim().is_empty(), "backup.image", "is empty: name the image of the backups")?;
         let deadline = (60..=86_400).contains(&self.deadline_seconds);
         check(deadline, "backup.deadlineSeconds", "must be between 60 and 86400")?;
