@@ -60,6 +60,13 @@ async fn connections_at_the_edges_are_accepted() {
             ("the longest look back", "spec: {lookback: 720h}"),
             ("a policy", "spec: {retentionPolicyRef: {name: standard.v2}}"),
             ("suspended", "spec: {suspend: true}"),
+            ("backups on-site", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}}}}}"),
+            (
+                "backups with everything",
+                "spec: {backup: {schedule: '0,30 1-5/2 1-15,31 jan,JUN-dec mon-Fri', timeZone: America/Argentina/Buenos_Aires, suspend: true,
+                  offSite: {s3: {credentialsSecretRef: {name: a}, endpoint: 'https://[2001:db8::1]:9000/', bucket: a.b-c, region: us-east-1, prefix: a/b_c/(d)}}}}",
+            ),
+            ("an offset as a zone", "spec: {backup: {timeZone: Etc/GMT+5, onSite: {s3: {credentialsSecretRef: {name: a}}}}}"),
         ],
     )
     .await;
@@ -73,6 +80,8 @@ async fn policies_at_the_edges_are_accepted() {
         ("the longest after shipment", "spec: {deleteAfterShipment: 30d}"),
         ("two epochs", "spec: {anonymizeAfter: 48h, amazon: {anonymizeAfter: 2d}, deleteAfterShipment: 2880m}"),
         ("a thousand epochs", "spec: {anonymizeAfter: 1000d}"),
+        ("backups as long as personal data", "spec: {deleteAfterShipment: 10d, backupRetention: 240h}"),
+        ("backups for two epochs", "spec: {backupRetention: 2d}"),
         ("audit records of a year", "spec: {auditRetention: 365d}"),
         ("a thousand epochs of minutes", "spec: {keyEpoch: 1m, anonymizeAfter: 1000m, amazon: {anonymizeAfter: 60000s}, deleteAfterShipment: 16h}"),
         ("longer for Amazon than for all", "spec: {anonymizeAfter: 10d, amazon: {anonymizeAfter: 20d}}"),

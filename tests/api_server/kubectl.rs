@@ -30,6 +30,10 @@ async fn explain_says_what_a_field_means() {
             ("retpol.spec", "from the data and from every backup"),
             ("retpol.spec.keyEpoch", "How finely keys are destroyed"),
             ("erasure.spec.subject.secretRef", "turns into digests and deletes at once"),
+            ("mconn.spec.backup.schedule", "`H` stands for a value of the connection's own"),
+            ("mconn.spec.backup.offSite.s3.credentialsSecretRef", "`accessKeyId`, `secretAccessKey`"),
+            ("mconn.status.backups", "at the site where that is longer ago"),
+            ("retpol.spec.backupRetention", "at most deleteAfterShipment"),
             ("mconn.spec.closure", "Deleting the connection only retains them"),
             ("connrec", "the proof of what was destroyed"),
             ("connrec.spec.closure", "this can't be undone"),
@@ -69,6 +73,7 @@ async fn columns_answer_what_is_asked_first() {
         let status = "
             marketplace: bol
             relay: {orders: 1204, withPii: 310, backlog: 17}
+            backups: {newest: 2020-01-01T00:00:00Z}
             conditions:
             - {type: Collecting, status: 'True', reason: Collecting, message: '', lastTransitionTime: 2026-01-01T00:00:00Z}
             - {type: Ready, status: 'False', reason: SecretNotFound, message: make it, lastTransitionTime: 2026-01-01T00:00:00Z}";
@@ -92,8 +97,8 @@ async fn columns_answer_what_is_asked_first() {
             rows.collect::<Vec<_>>()
         };
         let rows = words(&["get", "mconn"]);
-        assert_eq!(rows[0], "NAME MARKETPLACE READY REASON ORDERS BACKLOG AGE");
-        assert!(rows[1].starts_with("sample bol False SecretNotFound 1204 17 "), "{rows:?}");
+        assert_eq!(rows[0], "NAME MARKETPLACE READY REASON ORDERS BACKLOG BACKUP AGE");
+        assert!(rows[1].starts_with("sample bol False SecretNotFound 1204 17 6y"), "{rows:?}");
         let rows = words(&["get", "mconn", "--output=wide"]);
         assert!(rows[0].ends_with("AGE MESSAGE") && rows[1].ends_with(" make it"), "{rows:?}");
         let rows = words(&["get", "retpol"]);

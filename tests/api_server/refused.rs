@@ -446,3 +446,77 @@ async fn a_hold_says_what_why_and_until_when() {
     ])
     .await;
 }
+
+const SITES: &str = "spec.backup: Invalid value: name at least one site: onSite (near the cluster), offSite (far from it), or better both; to have no backups, leave out spec.backup";
+const SCHEDULE: &str =
+    "spec.backup.schedule: Invalid value: schedule must be five fields with one space between";
+const ZONE: &str = "spec.backup.timeZone: Invalid value: timeZone must be the name of a time zone, such as Europe/Amsterdam or Etc/UTC";
+const STORE: &str =
+    "endpoint must be an https address such as https://s3.acme.example: backups never travel unencrypted";
+const ADDRESS: &str = "endpoint must be the store's address alone, without user name, path or query";
+const BUCKET: &str = "bucket must be a bucket's name: 3 to 63 lowercase letters, digits, '-' and '.'";
+const PREFIX: &str = "prefix must be words between slashes such as backups/acme, without a slash at its ends";
+
+#[tokio::test]
+async fn backups_have_a_site_a_schedule_and_a_store_that_can_be() {
+    all_are_refused(Kind::Connection, &[
+        ("no site", "spec: {backup: {}}", SITES),
+        ("no store", "spec: {backup: {onSite: {}}}", "spec.backup.onSite.s3: Required value"),
+        ("no credentials", "spec: {backup: {onSite: {s3: {}}}}", "spec.backup.onSite.s3.credentialsSecretRef: Required value"),
+        ("another namespace's", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a/b}}}}}", "must be the name of a Secret in the same namespace"),
+        ("four fields", "spec: {backup: {schedule: '0 3 * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("seconds", "spec: {backup: {schedule: '0 0 3 * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("a word for it", "spec: {backup: {schedule: '@daily', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("a time zone in it", "spec: {backup: {schedule: 'TZ=UTC 0 3 * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("minute 60", "spec: {backup: {schedule: '60 3 * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("hour 24", "spec: {backup: {schedule: '0 24 * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("day 0", "spec: {backup: {schedule: '0 3 0 * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("month 13", "spec: {backup: {schedule: '0 3 * 13 *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("weekday 7", "spec: {backup: {schedule: '0 3 * * 7', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("until Sunday", "spec: {backup: {schedule: '0 3 * * fri-sun', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("a question", "spec: {backup: {schedule: '0 3 ? * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("the last day", "spec: {backup: {schedule: '0 3 L * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("a step of nothing", "spec: {backup: {schedule: '0 */0 * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("a step from a number", "spec: {backup: {schedule: '3/5 * * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("a part of H", "spec: {backup: {schedule: 'H/5 * * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("a list with a hole", "spec: {backup: {schedule: '1,,2 * * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("two spaces", "spec: {backup: {schedule: 'H  H * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("an offset", "spec: {backup: {timeZone: '+01:00', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", ZONE),
+        ("here", "spec: {backup: {timeZone: Local, onSite: {s3: {credentialsSecretRef: {name: a}}}}}", ZONE),
+        ("none", "spec: {backup: {timeZone: '', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", ZONE),
+        ("no encryption", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, endpoint: 'http://s3.acme.example'}}}}", STORE),
+        ("no address", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, endpoint: s3.acme.example}}}}", STORE),
+        ("a password", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, endpoint: 'https://a:b@s3.acme.example'}}}}", ADDRESS),
+        ("a bucket in the address", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, endpoint: 'https://s3.acme.example/backups'}}}}", ADDRESS),
+        ("a query", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, endpoint: 'https://s3.acme.example?a=b'}}}}", ADDRESS),
+        ("a capital letter", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, bucket: Backups}}}}", BUCKET),
+        ("a folder", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, bucket: backups/acme}}}}", BUCKET),
+        ("two letters", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, bucket: ab}}}}", BUCKET),
+        ("a place", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, region: Frankfurt am Main}}}}", "region must be a region's name such as eu-central-1; stores that know no regions take us-east-1"),
+        ("a slash before", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, prefix: /acme}}}}", PREFIX),
+        ("a slash behind", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, prefix: acme/}}}}", PREFIX),
+        ("an empty word", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, prefix: a//b}}}}", PREFIX),
+        ("the folder above", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, prefix: a/../b}}}}", PREFIX),
+    ])
+    .await;
+}
+
+const KEPT: &str = "spec.backupRetention: Invalid value: backupRetention must be at most deleteAfterShipment, since personal data leaves backups by then: write a shorter one, or leave it out";
+
+#[tokio::test]
+async fn no_backup_is_kept_longer_than_the_personal_data_in_it() {
+    all_are_refused(
+        Kind::Policy,
+        &[
+            ("longer than the limit", "spec: {backupRetention: 31d}", KEPT),
+            ("longer by an hour", "spec: {deleteAfterShipment: 10d, backupRetention: 241h}", KEPT),
+            (
+                "less than two epochs",
+                "spec: {backupRetention: 1d}",
+                "backupRetention must be between 2 and 1000 times keyEpoch",
+            ),
+            ("no duration", "spec: {backupRetention: a month}", DURATION),
+        ],
+    )
+    .await;
+}

@@ -108,7 +108,7 @@ impl Space {
 
     /// What is in the namespace, for a person who looks for the reason of a failure.
     pub fn shown(&self) -> String {
-        let kinds = "marketplaceconnections,retentionpolicies,erasurerequests,connectionrecords,statefulsets,pods,persistentvolumeclaims,services,secrets,configmaps";
+        let kinds = "marketplaceconnections,retentionpolicies,erasurerequests,connectionrecords,statefulsets,cronjobs,jobs,pods,persistentvolumeclaims,services,secrets,configmaps";
         let objects = self.kubectl(&["get", kinds, "--output=wide"]);
         let conditions = self.kubectl(&["get", "marketrelay", "--output=yaml"]);
         let events = self.kubectl(&["get", "events", "--sort-by=.metadata.creationTimestamp"]);

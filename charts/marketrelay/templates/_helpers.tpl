@@ -84,6 +84,29 @@ rollout:
   haltAfterSeconds: {{ $v.rollout.haltAfterSeconds | int }}
 closure:
   breaker: {{ $v.closure.breaker | int }}
+backup:
+  image: {{ include "marketrelay.image" (dict "image" $v.backup.image "appVersion" .Chart.AppVersion) | quote }}
+  imagePullPolicy: {{ $v.backup.image.pullPolicy }}
+  resources:
+    requests:
+      {{- range $name, $quantity := $v.backup.resources.requests }}
+      {{ $name }}: {{ $quantity | toString | quote }}
+      {{- end }}
+    limits:
+      {{- range $name, $quantity := $v.backup.resources.limits }}
+      {{ $name }}: {{ $quantity | toString | quote }}
+      {{- end }}
+  deadlineSeconds: {{ $v.backup.deadlineSeconds | int }}
+  concurrentRuns: {{ $v.backup.concurrentRuns | int }}
+  {{- range $site := list "onSite" "offSite" }}
+  {{- $said := dict }}
+  {{- range $name, $value := (get $v.backup $site).s3 }}
+  {{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
+  {{- $_ := set $said $name $value }}
+  {{- end }}
+  {{- end }}
+  {{ $site }}: {{ dict "s3" $said | toJson }}
+  {{- end }}
 controller:
   concurrency: {{ $v.controller.concurrency | int }}
   statusIntervalSeconds: {{ $v.controller.statusIntervalSeconds | int }}

@@ -19,6 +19,10 @@ pub enum ConditionType {
     AuditIntact,
     /// The relay keeps what the holds name.
     Held,
+    /// The site near the cluster has a backup that is new enough.
+    BackedUpOnSite,
+    /// The site far from it has one.
+    BackedUpOffSite,
     /// What was asked for is done.
     Complete,
 }
@@ -134,7 +138,41 @@ pub enum Reason {
     HoldKept,
     /// The end of the policy's holds has passed.
     HoldEnded,
-    /// Nothing has been collected or delivered yet.
+    /// The newest backup is new enough, and the last Job succeeded.
+    BackedUp,
+    /// There is no backup that is new enough.
+    BackupTooOld,
+    /// A Job of backups wasn't done in time.
+    BackupTimedOut,
+    /// A Job of backups ended without saying why.
+    BackupFailed,
+    /// Backups are in the store that should be gone.
+    BackupsOverdue,
+    /// The store has not been listed for days.
+    BackupsNotListed,
+    /// The store doesn't answer.
+    StoreUnreachable,
+    /// The store doesn't accept the credentials, or they may not do what is needed.
+    StoreRefused,
+    /// The bucket doesn't exist.
+    BucketNotFound,
+    /// The store takes no more.
+    StoreFull,
+    /// The store wants fewer requests.
+    StoreThrottled,
+    /// The store answers something else than S3 does.
+    StoreInvalid,
+    /// The store's clock and the Job's don't agree.
+    ClockSkew,
+    /// The store keeps objects for longer than backups may exist.
+    ObjectLocked,
+    /// There is no key yet that a backup could be encrypted to.
+    NoBackupKey,
+    /// The relay could not take a snapshot, or it was damaged on its way.
+    SnapshotFailed,
+    /// The Job was ended from outside.
+    Interrupted,
+    /// Nothing has been collected, delivered or backed up yet.
     FirstRun,
     /// What an other condition depends on isn't there.
     NotRunning,

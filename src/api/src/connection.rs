@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Duration, hold::HoldStatus, record::Closure, rules};
 
+mod backup;
 mod marketplace;
 
+pub use backup::{Backup, Backups, JobResult, S3, SiteBackups, SiteStore};
 pub use marketplace::{Amazon, AmazonRegion, Bol, Ebay, MarketplaceKind};
 
 /// Relays the orders of one marketplace account to the customer's own system, in a pod, a volume and with keys of its own.
@@ -31,6 +33,7 @@ pub use marketplace::{Amazon, AmazonRegion, Bol, Ebay, MarketplaceKind};
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Orders", type_ = "integer", json_path = ".status.relay.orders"),
     printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.relay.backlog"),
+    printcolumn(name = "Backup", type_ = "date", json_path = ".status.backups.newest"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
 )]
@@ -70,7 +73,10 @@ pub struct MarketplaceConnectionSpec {
     #[serde(default = "default_lookback")]
     #[x_kube(validation = rules::at_most(2_592_000, "lookback must be at most 30d, older orders are shipped and their data is due for deletion: write 30d or less"))]
     pub lookback: Duration,
-    /// true: collect and deliver nothing. The relay keeps running, and the deadlines of personal data go on.
+    /// Where backups go, and when they are taken. Without it there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
+    /// true: collect and deliver nothing, and take no backups. The relay keeps running, and the deadlines of personal data go on.
     #[serde(default)]
     pub suspend: bool,
     /// Closes the account for good: its keys die at once, and volume and children go. Deleting the connection only retains them.
@@ -213,7 +219,7 @@ pub struct MarketplaceConnectionStatus {
     /// amazon, ebay or bol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marketplace: Option<String>,
-    /// Ready, Collecting, Delivering, StorageEncrypted, RetentionEnforced, AuditIntact and, if there are holds, Held, each with a reason and a message that says what to do.
+    /// Ready, Collecting, Delivering, StorageEncrypted, RetentionEnforced, AuditIntact, if there are holds, Held, and for each site of backups BackedUpOnSite or BackedUpOffSite, each with a reason and a message that says what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -227,6 +233,9 @@ pub struct MarketplaceConnectionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub holds: Vec<HoldStatus>,
+    /// The backups that there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<Backups>,
     /// The last head of the relay's audit log that continued the one before. After a person has looked into a condition AuditIntact that is False, remove it to have the present head taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<PinnedAudit>,
@@ -277,6 +286,9 @@ pub struct RetentionInEffect {
     pub anonymize_after: Duration,
     /// After the order's first shipment.
     pub delete_after_shipment: Duration,
+    /// Of a backup, after it was taken; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_retention: Option<Duration>,
     /// How finely keys are destroyed.
     #[serde(default = "default_key_epoch")]
     pub key_epoch: Duration,
@@ -300,6 +312,9 @@ pub struct PendingRetention {
     /// After the order's first shipment; absent if that doesn't become shorter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_after_shipment: Option<Duration>,
+    /// Of a backup, after it was taken; absent if that doesn't become shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_retention: Option<Duration>,
     /// Since when it waits.
     pub since: Time,
     /// When it takes effect.

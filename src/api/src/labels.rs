@@ -20,6 +20,12 @@ pub const MARKETPLACE: &str = "marketrelay.dev/marketplace";
 pub const RETENTION: &str = "marketrelay.dev/retention";
 /// `"true"` on what stays when its connection is deleted.
 pub const RETAINED: &str = "marketrelay.dev/retained";
+/// Which site of backups a CronJob, a Job or a pod is for: `on-site` or `off-site`.
+pub const SITE: &str = "marketrelay.dev/site";
+/// What a Job of backups does: `run` or `prune`.
+pub const TASK: &str = "marketrelay.dev/task";
+/// On a Job of backups: the store that it works with, whose Jobs are few at a time.
+pub const STORE: &str = "marketrelay.dev/store";
 /// Keeps Velero from copying key material.
 pub const VELERO_EXCLUDE: &str = "velero.io/exclude-from-backup";
 
@@ -51,6 +57,8 @@ pub const OPERATOR: &str = "marketrelay-operator";
 pub const EBAY_NOTICE: &str = "ebay-notice";
 /// The [`COMPONENT`] of a connection's pod and what serves it.
 pub const RELAY: &str = "relay";
+/// The [`COMPONENT`] of what takes a connection's backups.
+pub const BACKUP: &str = "backup";
 /// The [`COMPONENT`] of what the operator itself keeps.
 pub const PKI: &str = "pki";
 /// The [`COMPONENT`] of key material.

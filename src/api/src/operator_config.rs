@@ -14,6 +14,10 @@ use crate::{
     relay::{Egress, MarketplaceEndpoints},
 };
 
+mod backup;
+
+pub use backup::{BackupSettings, S3Defaults, SiteDefaults};
+
 /// The operator's configuration. An unknown field is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -41,6 +45,9 @@ pub struct OperatorConfig {
     /// Closures of accounts.
     #[serde(default)]
     pub closure: ClosureSettings,
+    /// Backups; without them, connections that ask for backups get none, and say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSettings>,
     /// How the operator works.
     #[serde(default)]
     pub controller: ControllerSettings,
@@ -75,7 +82,7 @@ pub enum PullPolicy {
     Never,
 }
 
-/// Requests and limits of the relay's container.
+/// Requests and limits of a container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
@@ -87,25 +94,26 @@ pub struct Resources {
 
 impl Default for Resources {
     fn default() -> Self {
-        let quantities = |pairs: &[(&str, &str)]| {
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), Quantity((*v).to_owned()))).collect()
-        };
-        Self {
-            requests: quantities(&[("cpu", "10m"), ("memory", "24Mi")]),
-            limits: quantities(&[("cpu", "1"), ("memory", "128Mi")]),
-        }
+        Self::of([("cpu", "10m"), ("memory", "24Mi")], [("cpu", "1"), ("memory", "128Mi")])
     }
 }
 
 impl Resources {
-    /// The API server would refuse every relay's pod.
-    fn check(&self) -> Result<(), OperatorConfigError> {
+    fn of(requests: [(&str, &str); 2], limits: [(&str, &str); 2]) -> Self {
+        let quantities = |pairs: [(&str, &str); 2]| {
+            pairs.map(|(name, quantity)| (name.to_owned(), Quantity(quantity.to_owned()))).into()
+        };
+        Self { requests: quantities(requests), limits: quantities(limits) }
+    }
+
+    /// The API server would refuse every pod of `pods`.
+    fn check(&self, pods: &'static str) -> Result<(), OperatorConfigError> {
         for (name, request) in &self.requests {
             let Some(limit) = self.limits.get(name) else { continue };
             let above =
                 matches!((quantity(&request.0), quantity(&limit.0)), (Some(one), Some(most)) if one > most);
             let (request, limit) = (request.0.as_str(), limit.0.as_str());
-            ensure!(!above, RequestAboveLimitSnafu { name, request, limit });
+            ensure!(!above, RequestAboveLimitSnafu { pods, name, request, limit });
         }
         Ok(())
     }
@@ -235,20 +243,21 @@ pub enum OperatorConfigError {
     #[snafu(display("{field} in the operator's configuration {problem}"))]
     Value { field: &'static str, problem: &'static str },
     #[snafu(display(
-        "relay.resources.requests.{name} in the operator's configuration is {request}, above relay.resources.limits.{name} \
+        "{pods}.resources.requests.{name} in the operator's configuration is {request}, above {pods}.resources.limits.{name} \
          of {limit}: lower the request, or raise the limit"
     ))]
-    RequestAboveLimit { name: String, request: String, limit: String },
+    RequestAboveLimit { pods: &'static str, name: String, request: String, limit: String },
+}
+
+fn check(holds: bool, field: &'static str, problem: &'static str) -> Result<(), OperatorConfigError> {
+    ensure!(holds, ValueSnafu { field, problem });
+    Ok(())
 }
 
 impl OperatorConfig {
     /// Reads and checks the file's text.
     pub fn parse(text: &str) -> Result<Self, OperatorConfigError> {
         let config: Self = serde_yaml::from_str(text).context(ParseSnafu)?;
-        let check = |holds: bool, field, problem| {
-            ensure!(holds, ValueSnafu { field, problem });
-            Ok(())
-        };
         check(!config.relay.image.trim().is_empty(), "relay.image", "is empty: name the relay's image")?;
         check(config.rollout.max_updating > 0, "rollout.maxUpdating", "is 0: nothing would ever be updated")?;
         let concurrency = (1..=64).contains(&config.controller.concurrency);
@@ -264,7 +273,8 @@ impl OperatorConfig {
         )?;
         let memory = config.relay.resources.limits.contains_key("memory");
         check(memory, "relay.resources.limits", "has no memory: a relay must be bounded")?;
-        config.relay.resources.check()?;
+        config.relay.resources.check("relay")?;
+        config.backup.as_ref().map_or(Ok(()), BackupSettings::check)?;
         Ok(config)
     }
 }
@@ -311,6 +321,19 @@ mod tests {
                 "relay.resources.requests.memory in the operator's configuration is 1Gi, above \
                  relay.resources.limits.memory of 1000Mi: lower the request, or raise the limit",
             ),
+            ("relay: {image: a}\nbackup: {image: ' '}", "backup.image"),
+            ("relay: {image: a}\nbackup: {concurrentRuns: 4}", "image"),
+            ("relay: {image: a}\nbackup: {image: b, concurrentRuns: 0}", "backup.concurrentRuns"),
+            ("relay: {image: a}\nbackup: {image: b, deadlineSeconds: 59}", "backup.deadlineSeconds"),
+            (
+                "relay: {image: a}\nbackup: {image: b, resources: {requests: {}, limits: {}}}",
+                "backup.resources.limits",
+            ),
+            (
+                "relay: {image: a}\nbackup: {image: b, onSite: {s3: {endpoint: 'http://s3.acme.example'}}}",
+                "backup.onSite.s3.endpoint",
+            ),
+            ("relay: {image: a}\nbackup: {image: b, offSite: {s3: {buket: b}}}", "buket"),
             ("relay: {image: a}\nretention: {shorteningDelay: 59m}", "retention.shorteningDelay"),
             ("relay: {image: a}\nretention: {shorteningDelay: 0h}", "\"0h\" is not a duration"),
             ("relay: {image: a}\nendpoints: {bol: {api: 'https://x'}}", "token"),

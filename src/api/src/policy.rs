@@ -51,6 +51,8 @@ const DAYS_365: i64 = 31_536_000;
 #[x_kube(validation = rules::epochs("self.anonymizeAfter", "anonymizeAfter"))]
 #[x_kube(validation = rules::epochs("self.amazon.anonymizeAfter", "amazon.anonymizeAfter"))]
 #[x_kube(validation = rules::epochs("self.deleteAfterShipment", "deleteAfterShipment"))]
+#[x_kube(validation = rules::optional_epochs("self.backupRetention", "backupRetention"))]
+#[x_kube(validation = rules::backup_retention())]
 #[serde(rename_all = "camelCase")]
 pub struct RetentionPolicySpec {
     /// Personal data of an order is gone this long after the order was placed, at the latest.
@@ -63,6 +65,10 @@ pub struct RetentionPolicySpec {
     #[serde(default = "days_30")]
     #[x_kube(validation = rules::at_most(DAYS_30, "deleteAfterShipment must be at most 30d, personal data leaves data and backups by then: write 30d or less"))]
     pub delete_after_shipment: Duration,
+    /// A backup is gone this long after it was taken, at the latest; at most deleteAfterShipment. Without it: 30d, or
+    /// deleteAfterShipment if that is shorter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_retention: Option<Duration>,
     /// How finely keys are destroyed: personal data is gone early by at most this. A shorter epoch means more keys.
     #[serde(default = "days_1")]
     pub key_epoch: Duration,
@@ -107,6 +113,7 @@ impl Default for RetentionPolicySpec {
             anonymize_after: days_90(),
             amazon: AmazonRetention::default(),
             delete_after_shipment: days_30(),
+            backup_retention: None,
             key_epoch: days_1(),
             audit_retention: days_400(),
             holds: Vec::new(),
@@ -129,7 +136,17 @@ impl RetentionPolicySpec {
         EffectiveRetention {
             anonymize_after: anonymize_after.clone(),
             delete_after_shipment: self.delete_after_shipment.clone(),
+            backup_retention: Some(self.effective_backup_retention()),
         }
+    }
+
+    /// No backup may outlive the personal data that is in it.
+    pub fn effective_backup_retention(&self) -> Duration {
+        let wanted = self.backup_retention.clone().unwrap_or_else(days_30);
+        if wanted.as_secs() > self.delete_after_shipment.as_secs() {
+            return self.delete_after_shipment.clone();
+        }
+        wanted
     }
 
     /// The fields below a day, with their values; such policies need the operator's permission.
@@ -140,7 +157,8 @@ impl RetentionPolicySpec {
             ("spec.deleteAfterShipment", &self.delete_after_shipment),
             ("spec.keyEpoch", &self.key_epoch),
         ];
-        fields.into_iter().filter(|(_, duration)| duration.is_short()).collect()
+        let backups = self.backup_retention.iter().map(|duration| ("spec.backupRetention", duration));
+        fields.into_iter().chain(backups).filter(|(_, duration)| duration.is_short()).collect()
     }
 }
 
@@ -214,6 +232,9 @@ pub struct EffectiveRetention {
     pub anonymize_after: Duration,
     /// After the order's first shipment.
     pub delete_after_shipment: Duration,
+    /// Of a backup, after it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_retention: Option<Duration>,
 }
 
 #[cfg(test)]
@@ -230,9 +251,27 @@ mod tests {
     }
 
     #[test]
+    fn no_backup_outlives_the_personal_data_in_it() {
+        for (wanted, shipped, expected) in
+            [(None, 30, 30), (None, 10, 10), (Some(7), 10, 7), (Some(20), 10, 10)]
+        {
+            let spec = RetentionPolicySpec {
+                backup_retention: wanted.map(Duration::days),
+                delete_after_shipment: Duration::days(shipped),
+                ..RetentionPolicySpec::default()
+            };
+            assert_eq!(spec.effective_backup_retention(), Duration::days(expected), "{wanted:?} {shipped}");
+        }
+    }
+
+    #[test]
     fn short_durations_are_found_by_their_field() {
-        let spec = RetentionPolicySpec { key_epoch: Duration::minutes(5), ..RetentionPolicySpec::default() };
+        let spec = RetentionPolicySpec {
+            key_epoch: Duration::minutes(5),
+            backup_retention: Some(Duration::hours(2)),
+            ..RetentionPolicySpec::default()
+        };
         let found: Vec<_> = spec.short_durations().into_iter().map(|(field, _)| field).collect();
-        assert_eq!(found, ["spec.keyEpoch"]);
+        assert_eq!(found, ["spec.keyEpoch", "spec.backupRetention"]);
     }
 }

@@ -51,6 +51,62 @@ pub fn epochs(field: &str, path: &str) -> Rule {
         .field_path(format!(".{path}"))
 }
 
+/// The same for a duration that may be absent.
+pub fn optional_epochs(field: &str, path: &str) -> Rule {
+    let rule = epochs(field, path);
+    Rule { rule: format!("!has({field}) || ({})", rule.rule), ..rule }
+}
+
+/// No backup outlives the personal data that is in it.
+pub fn backup_retention() -> Rule {
+    let (backups, data) = ("self.backupRetention", "self.deleteAfterShipment");
+    let well_formed = format!("{} && {}", is_duration(backups), is_duration(data));
+    let (length, longest) = (seconds(backups), seconds(data));
+    Rule::new(format!("!has({backups}) || !({well_formed}) || {length} <= {longest}"))
+        .message(
+            "backupRetention must be at most deleteAfterShipment, since personal data leaves backups by then: write a \
+             shorter one, or leave it out",
+        )
+        .field_path(".backupRetention")
+}
+
+/// A field of a schedule: `H`, `*`, `*/2`, or numbers and ranges with commas between. What the schedule's CronJob and the
+/// operator understand in the same way, and no more: no `N/STEP`, no `?`, no Sunday at the end of a range or as 7.
+fn schedule_field(value: &str, last: &str) -> String {
+    let item = format!("({value})(-({last})(/{STEP})?)?");
+    format!("(H|[*](/{STEP})?|{item}(,{item})*)")
+}
+
+/// A step of 1 is none.
+const STEP: &str = "([2-9]|[1-5][0-9])";
+const MONTHS: &str = "[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)";
+const WEEKDAYS: &str = "[0-6]|(?i:sun|mon|tue|wed|thu|fri|sat)";
+const WEEKDAYS_BUT_SUNDAY: &str = "[1-6]|(?i:mon|tue|wed|thu|fri|sat)";
+
+/// What the API server accepts as a schedule.
+pub fn schedule_pattern() -> String {
+    let same = |value: &str| schedule_field(value, value);
+    let (minutes, hours) = (same("[0-5]?[0-9]"), same("1?[0-9]|2[0-3]"));
+    let (days, months) = (same("[1-9]|[12][0-9]|3[01]"), same(MONTHS));
+    let weekdays = schedule_field(WEEKDAYS, WEEKDAYS_BUT_SUNDAY);
+    format!("^{minutes} {hours} {days} {months} {weekdays}$")
+}
+
+/// When backups are taken.
+pub fn schedule() -> Rule {
+    Rule::new(format!("self.matches('{}')", schedule_pattern())).message(
+        "schedule must be five fields with one space between: minute, hour, day of the month, month, day of the week, such \
+         as 'H H * * *' (daily, at a time of the connection's own) or '30 1-5/2 * * mon-fri'; @daily, seconds, '?' and 7 for \
+         Sunday aren't understood, the time zone has a field of its own (timeZone)",
+    )
+}
+
+/// In which a schedule is meant.
+pub fn time_zone() -> Rule {
+    Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$') && self.lowerAscii() != 'local'")
+        .message("timeZone must be the name of a time zone, such as Europe/Amsterdam or Etc/UTC")
+}
+
 /// A field that names an object, of which `what` says what it is.
 pub fn object_name(what: &str) -> Rule {
     Rule::new(format!("self.matches('{OBJECT_NAME}')")).message(Message::Message(format!(

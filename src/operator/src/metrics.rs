@@ -11,6 +11,7 @@ use prometheus::{
     TextEncoder,
 };
 
+mod backups;
 mod keyrings;
 mod records;
 
@@ -21,6 +22,7 @@ use crate::{
     secrets::Judged,
     stores::Stores,
 };
+pub use backups::Backups;
 pub use keyrings::Keyrings;
 use records::Records;
 
@@ -52,6 +54,8 @@ pub struct Metrics {
     audit: IntCounterVec,
     /// Of keys.
     pub keyrings: Keyrings,
+    /// Of backups.
+    pub backups: Backups,
     records: Records,
     /// Held while metrics are rendered: two at once would show each other's half.
     led: Mutex<Vec<Led>>,
@@ -67,6 +71,7 @@ impl Metrics {
         let registry = Registry::new();
         let metrics = Self {
             keyrings: Keyrings::new(&registry)?,
+            backups: Backups::new(&registry)?,
             records: Records::new(&registry)?,
             registry,
             reconciles: counters(
@@ -194,6 +199,7 @@ impl Metrics {
             self.audit.with_label_values(&[action, result]).inc_by(records);
         }
         self.records.read(&led);
+        self.backups.read(&led);
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics can't be written");

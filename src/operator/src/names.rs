@@ -1,5 +1,9 @@
 //! The names of the objects that the operator makes.
 
+use marketrelay_api::backup::Site;
+
+use crate::controllers::backup::Task;
+
 pub use marketrelay_api::notices::NAME as NOTICES;
 
 /// The operator's certificate authority, in its own namespace.
@@ -57,6 +61,25 @@ impl Names<'_> {
     /// The database key.
     pub fn database_key(self) -> String {
         format!("{}-database-key", self.0)
+    }
+
+    /// The ConfigMap, ServiceAccount and NetworkPolicy of backups.
+    pub fn backup(self) -> String {
+        format!("{}-backup", self.0)
+    }
+
+    /// The client certificate of backups.
+    pub fn backup_tls(self) -> String {
+        format!("{}-backup-tls", self.0)
+    }
+
+    /// A CronJob of backups. Its name may have 52 characters, 12 more than a connection's.
+    pub fn cron_job(self, site: Site, task: Task) -> String {
+        match (site, task) {
+            (_, Task::Run) => format!("{}-{site}", self.0),
+            (Site::OnSite, Task::Prune) => format!("{}-on-prune", self.0),
+            (Site::OffSite, Task::Prune) => format!("{}-off-prune", self.0),
+        }
     }
 
     /// The relay's host name inside the cluster.

@@ -16,13 +16,14 @@ use kube::{
 use marketrelay_api::{OperatorConfig, labels};
 use serde::de::DeserializeOwned;
 use snafu::{ResultExt, Whatever};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     audit::Record,
     clock::{self, Clock},
     controllers::{
+        backup::{Releaser, Scoped},
         connection::{self, Context, Memory},
         erasure, keyring, policy, record, retained,
     },
@@ -162,8 +163,10 @@ async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     let (mut all, mut told) = (Vec::new(), Vec::new());
     let records = stores::Records::new();
+    let jobs = Arc::new(Notify::new());
     for scope in &shared.scopes {
-        let (watches, changes, senders) = stores::watch(&shared.client, scope, &shared.namespace, &records);
+        let (watches, changes, senders) =
+            stores::watch(&shared.client, scope, &shared.namespace, &records, &jobs);
         told.push((scope.clone(), senders));
         let led =
             Led { stores: watches.stores.clone(), keyrings: Arc::default(), identities: Arc::default() };
@@ -172,6 +175,7 @@ async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
     }
     let _watched = records.watch(&shared.client, &shared.namespace, told);
     shared.waves.watch(all.iter().map(|led| led.stores.stateful_sets.clone()).collect());
+    tasks.spawn(release(shared, &all, jobs, stop.clone()));
     shared.metrics.leads(all);
     let (certificates, clocks) = (pin!(keep_certificates(shared)), pin!(compare_clocks(shared)));
     tokio::select! {
@@ -184,6 +188,28 @@ async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
         tracing::warn!("reconciles are cut off, they didn't end in time");
     }
     shared.metrics.leads(Vec::new());
+}
+
+/// Jobs of backups, of all scopes, until `stop`.
+fn release(
+    shared: &Shared,
+    all: &[Led],
+    bell: Arc<Notify>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let scopes = all.iter().map(|led| Scoped { stores: led.stores.clone(), read: led.stores.read() });
+    let releaser = Releaser {
+        client: shared.client.clone(),
+        scopes: scopes.collect(),
+        bell,
+        clock: shared.clock.clone(),
+        most: shared.config.backup.as_ref().map_or(0, |settings| settings.concurrent_runs as usize),
+        metrics: shared.metrics.clone(),
+        recorder: shared.recorder.clone(),
+    };
+    async move {
+        stop.run_until_cancelled(releaser.run()).await;
+    }
 }
 
 /// Never ends.

@@ -18,6 +18,9 @@ use zeroize::Zeroize;
 
 use crate::problem::Problem;
 
+/// What a Secret with a store's credentials must have.
+const STORE_ENTRIES: [&str; 2] = ["accessKeyId", "secretAccessKey"];
+
 /// Judgements by Secret and version.
 pub struct Judged<T> {
     known: Mutex<HashMap<(String, String), (String, T)>>,
@@ -123,6 +126,25 @@ pub fn judge_credentials(
     ))
 }
 
+/// Whether a Secret of this name with these entries holds what a store of backups needs; `field` names it.
+pub fn judge_store(field: &str, name: &str, filled: &BTreeSet<String>) -> Result<(), Problem> {
+    let missing: Vec<_> = STORE_ENTRIES
+        .into_iter()
+        .filter(|entry| !filled.contains(*entry))
+        .map(|entry| format!("{entry:?}"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Reason::SecretIncomplete,
+        format!(
+            "{field}: Secret {name} lacks {}, which the store needs: add it (kubectl edit secret {name})",
+            missing.join(" and ")
+        ),
+    ))
+}
+
 /// Whether a Secret holds signing secrets of the Standard Webhooks specification.
 pub fn judge_signing(secret: &Secret) -> Result<(), Problem> {
     let name = secret.metadata.name.as_deref().unwrap_or_default();
@@ -184,6 +206,20 @@ mod tests {
             judge_credentials("keys", &complete, MarketplaceKind::Ebay).expect_err("no refresh token");
         assert_eq!(problem.reason, Reason::SecretIncomplete);
         assert!(problem.message.contains("Secret keys lacks \"refreshToken\""), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_stores_missing_credentials_are_named_with_their_field() {
+        let field = "spec.backup.onSite.s3.credentialsSecretRef";
+        let complete = secret(&[("accessKeyId", "a"), ("secretAccessKey", "b")]);
+        assert_eq!(judge_store(field, "keys", &filled_entries(&complete)), Ok(()));
+        let half = secret(&[("accessKeyId", "a"), ("secretAccessKey", " ")]);
+        let problem = judge_store(field, "keys", &filled_entries(&half)).expect_err("an empty entry");
+        assert_eq!(problem.reason, Reason::SecretIncomplete);
+        assert!(
+            problem.message.starts_with(field) && problem.message.contains("secretAccessKey"),
+            "{problem:?}"
+        );
     }
 
     #[test]

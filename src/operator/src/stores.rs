@@ -1,5 +1,7 @@
 //! What the operator knows of the cluster: watches that fill stores, and who is to be reconciled when something changes.
 
+mod index;
+
 use std::{fmt::Debug, sync::Arc};
 
 use futures::{
@@ -10,7 +12,8 @@ use futures::{
 };
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
-    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount},
+    batch::v1::{CronJob, Job},
+    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, PodTemplateSpec, Secret, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     storage::v1::StorageClass,
 };
@@ -23,15 +26,21 @@ use kube::{
         watcher::{self, watcher},
     },
 };
-use marketrelay_api::{ConnectionRecord, ErasureRequest, MarketplaceConnection, RetentionPolicy, labels};
+use marketrelay_api::{
+    ConnectionRecord, ErasureRequest, MarketplaceConnection, RetentionPolicy, connection::Backup, labels,
+};
 use serde::de::DeserializeOwned;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 
 use crate::{
     controllers::keyring::{facts::is_keyring, identities::facts::is_identities},
     names::Names,
     scope::Scope,
 };
+use index::Index;
 
 /// Everything that is watched in one scope.
 pub struct Stores {
@@ -59,6 +68,16 @@ pub struct Stores {
     pub claims: Store<PersistentVolumeClaim>,
     /// Our pods, without their specs.
     pub pods: Store<Pod>,
+    /// Our CronJobs.
+    pub cron_jobs: Store<CronJob>,
+    /// Our Jobs, without their pods' templates.
+    pub jobs: Store<Job>,
+    /// By connection: the above.
+    jobs_of: Arc<Index>,
+    /// By connection: the pods of its Jobs.
+    job_pods_of: Arc<Index>,
+    /// Whether everything is read.
+    read: watch::Sender<bool>,
     /// The records of all connections, those of other scopes too.
     pub records: Store<ConnectionRecord>,
 }
@@ -69,6 +88,16 @@ impl Stores {
         let reference = connection.spec.retention_policy_ref.as_ref()?;
         let namespace = connection.namespace().unwrap_or_default();
         self.policies.get(&ObjectRef::new(&reference.name).within(&namespace))
+    }
+
+    /// The Jobs of a connection, and their pods.
+    pub fn jobs(&self, connection: &ObjectRef<MarketplaceConnection>) -> (Vec<Arc<Job>>, Vec<Arc<Pod>>) {
+        (self.jobs_of.of(&self.jobs, connection), self.job_pods_of.of(&self.pods, connection))
+    }
+
+    /// Tells when everything is read.
+    pub fn read(&self) -> watch::Receiver<bool> {
+        self.read.subscribe()
     }
 }
 
@@ -107,6 +136,7 @@ pub struct Senders {
     erasures: mpsc::UnboundedSender<ObjectRef<ErasureRequest>>,
     keyrings: mpsc::UnboundedSender<ObjectRef<PartialObjectMeta<Secret>>>,
     retained: Arc<Notify>,
+    backups: Arc<Notify>,
 }
 
 impl Senders {
@@ -194,9 +224,26 @@ impl Plan {
     where
         K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
+        self.ours_noted(api, trim, senders, |_| {})
+    }
+
+    /// `note` comes before anybody is told.
+    fn ours_noted<K>(
+        &mut self,
+        api: Api<K>,
+        trim: fn(&mut K),
+        senders: &Senders,
+        note: impl Fn(&K) + Send + 'static,
+    ) -> Store<K>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+    {
         let only = watcher::Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::OPERATOR));
         let senders = senders.clone();
-        self.watch(watcher(api, only), trim, move |object| senders.owner(object))
+        self.watch(watcher(api, only), trim, move |object| {
+            note(object);
+            senders.owner(object);
+        })
     }
 }
 
@@ -207,6 +254,13 @@ fn without_managed_fields<K: Resource>(object: &mut K) {
 fn without_spec(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     pod.spec = None;
+}
+
+fn without_template(job: &mut Job) {
+    job.metadata.managed_fields = None;
+    if let Some(spec) = &mut job.spec {
+        spec.template = PodTemplateSpec::default();
+    }
 }
 
 /// Of Secrets, the last applied configuration would hold their contents.
@@ -258,8 +312,14 @@ impl Default for Records {
     }
 }
 
-/// Starts watching a scope. `home` is the operator's namespace.
-pub fn watch(client: &Client, scope: &Scope, home: &str, records: &Records) -> (Watches, Changes, Senders) {
+/// Starts watching a scope. `home` is the operator's namespace; `backups` is rung when Jobs of backups change.
+pub fn watch(
+    client: &Client,
+    scope: &Scope,
+    home: &str,
+    records: &Records,
+    backups: &Arc<Notify>,
+) -> (Watches, Changes, Senders) {
     let (connections, connection_changes) = mpsc::unbounded();
     let (policies, policy_changes) = mpsc::unbounded();
     let (erasures, erasure_changes) = mpsc::unbounded();
@@ -274,6 +334,7 @@ pub fn watch(client: &Client, scope: &Scope, home: &str, records: &Records) -> (
         erasures,
         keyrings,
         retained: retained.clone(),
+        backups: backups.clone(),
     };
     let mut plan = Plan { tasks: JoinSet::new() };
     let stores = Arc::new(stores(client, scope, &senders, &mut plan, records.store.clone()));
@@ -359,6 +420,25 @@ fn stores(
         }
     });
     let claims = plan.ours(scope.api(client), without_managed_fields, senders);
+    let (jobs_of, job_pods_of) = (Arc::<Index>::default(), Arc::<Index>::default());
+    let pods = plan.ours_noted(scope.api(client), without_spec, senders, {
+        let index = job_pods_of.clone();
+        move |pod: &Pod| {
+            if pod.labels().get(labels::COMPONENT).is_some_and(|component| component == labels::BACKUP) {
+                index.note(pod);
+            }
+        }
+    });
+    let jobs = plan.ours_noted(scope.api(client), without_template, senders, {
+        let (index, bell) = (jobs_of.clone(), senders.backups.clone());
+        move |job: &Job| {
+            index.note(job);
+            bell.notify_one();
+        }
+    });
+    let bell = senders.backups.clone();
+    let ring = move |_: &CronJob| bell.notify_one();
+    let cron_jobs = plan.ours_noted(scope.api(client), without_managed_fields, senders, ring);
     Stores {
         connections,
         policies,
@@ -371,14 +451,22 @@ fn stores(
         service_accounts: plan.ours(scope.api(client), without_managed_fields, senders),
         network_policies: plan.ours(scope.api(client), without_managed_fields, senders),
         claims,
-        pods: plan.ours(scope.api(client), without_spec, senders),
+        pods,
+        cron_jobs,
+        jobs,
+        jobs_of,
+        job_pods_of,
+        read: watch::Sender::new(false),
         records,
     }
 }
 
 fn refers_to_secret(connection: &MarketplaceConnection, name: &str) -> bool {
     let spec = &connection.spec;
-    spec.credentials_secret_ref.name == name || spec.destination.webhook.signing_secret_ref.name == name
+    let mut sites = spec.backup.iter().flat_map(Backup::sites);
+    spec.credentials_secret_ref.name == name
+        || spec.destination.webhook.signing_secret_ref.name == name
+        || sites.any(|(_, s3)| s3.credentials_secret_ref.name == name)
 }
 
 /// The connections that refer to a policy.
@@ -411,8 +499,11 @@ impl Watches {
             stores.network_policies.wait_until_ready(),
             stores.claims.wait_until_ready(),
             stores.pods.wait_until_ready(),
+            stores.cron_jobs.wait_until_ready(),
+            stores.jobs.wait_until_ready(),
             self.records_read.clone(),
         );
+        stores.read.send_replace(true);
         tracing::info!(watches = self.tasks.len(), "everything is read");
     }
 }

@@ -80,10 +80,22 @@ fn install(kube: &Kube, images: &Images, authority: &str) -> Result<()> {
     let Images { prefix, tag } = images;
     let operator = format!("image.repository={prefix}/operator,image.tag={tag}");
     let relay = format!("relay.image.repository={prefix}/relay,relay.image.tag={tag}");
+    let backup = format!("backup.image.repository={prefix}/backup,backup.image.tag={tag}");
     let notices = format!("ebayNotices.image.repository={prefix}/notices,ebayNotices.image.tag={tag}");
     let mut helm = kube.helm(&["upgrade", "--install", "marketrelay", &chart, "--namespace", SYSTEM]);
     helm.args(values).args(["--set-file", &authority]);
-    helm.args(["--set", &operator, "--set", &relay, "--set", &notices, "--wait", "--timeout=180s"]);
+    helm.args([
+        "--set",
+        &operator,
+        "--set",
+        &relay,
+        "--set",
+        &backup,
+        "--set",
+        &notices,
+        "--wait",
+        "--timeout=180s",
+    ]);
     let installed = output(&mut helm);
     std::fs::remove_file(&file).whatever_context("can't remove the copy of the sandbox's authority")?;
     installed.map(drop)

@@ -6,7 +6,7 @@ mod ebay_notices;
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinitionSpec;
-use marketrelay_api::OperatorConfig;
+use marketrelay_api::{OperatorConfig, backup::Site};
 use serde_yaml::Value;
 use xtask::{cluster, paths};
 
@@ -59,9 +59,10 @@ fn config(objects: &[Value]) -> OperatorConfig {
 #[test]
 fn default_values_are_the_operators_own_defaults() {
     let installed = config(&render(&[]));
-    let image = format!("marketrelay.dev/relay:{}", env!("CARGO_PKG_VERSION"));
-    let minimal = OperatorConfig::parse(&format!("relay: {{image: '{image}'}}")).expect("complete");
-    assert_eq!(installed, minimal);
+    let [relay, backup] =
+        ["relay", "backup"].map(|name| format!("marketrelay.dev/{name}:{}", env!("CARGO_PKG_VERSION")));
+    let minimal = format!("{{relay: {{image: '{relay}'}}, backup: {{image: '{backup}'}}}}");
+    assert_eq!(installed, OperatorConfig::parse(&minimal).expect("complete"));
 }
 
 #[test]
@@ -91,6 +92,24 @@ fn every_setting_of_the_demo_reaches_the_operator() {
 }
 
 #[test]
+fn what_is_said_of_the_stores_of_backups_reaches_the_operator() {
+    let set = "backup.onSite.s3.endpoint=https://s3.site.example:9000,backup.onSite.s3.bucket=near,backup.onSite.s3.pathStyle=false,\
+               backup.offSite.s3.region=eu-central-1,backup.offSite.s3.prefix=a/b,backup.concurrentRuns=9,backup.deadlineSeconds=600,\
+               backup.resources.limits.memory=96Mi";
+    let backup = config(&render(&["--set", set])).backup.expect("backups");
+    let (on, off) = (backup.site(Site::OnSite), backup.site(Site::OffSite));
+    assert_eq!(
+        on.endpoint.as_ref().map(ToString::to_string).as_deref(),
+        Some("https://s3.site.example:9000/")
+    );
+    assert_eq!((on.bucket.as_deref(), on.path_style), (Some("near"), Some(false)));
+    assert_eq!((off.region.as_deref(), off.prefix.as_deref()), (Some("eu-central-1"), Some("a/b")));
+    assert_eq!((&off.endpoint, &off.bucket, off.path_style), (&None, &None, None));
+    assert_eq!((backup.concurrent_runs, backup.deadline_seconds), (9, 600));
+    assert_eq!(backup.resources.limits["memory"].0, "96Mi");
+}
+
+#[test]
 fn bad_values_are_refused_by_their_name() {
     for (value, name) in [
         ("replicas=0", "/replicas"),
@@ -115,6 +134,14 @@ fn bad_values_are_refused_by_their_name() {
         ("rollout.maxUpdating=0", "/rollout/maxUpdating"),
         ("rollout=null", "'rollout'"),
         ("closure.breaker=-1", "/closure/breaker"),
+        ("backup.image.repository=", "/backup/image/repository"),
+        ("backup.concurrentRuns=0", "/backup/concurrentRuns"),
+        ("backup.deadlineSeconds=59", "/backup/deadlineSeconds"),
+        ("backup.resources.limits.memory=null", "'memory'"),
+        ("backup.onSite.s3.endpoint=http://s3.site.example", "/backup/onSite/s3/endpoint"),
+        ("backup.offSite.s3.bucket=A", "/backup/offSite/s3/bucket"),
+        ("backup.offSite.s3.prefix=/a", "/backup/offSite/s3/prefix"),
+        ("backup.offSite.s3.buket=abc", "'buket'"),
         ("controller.concurrency=null", "'concurrency'"),
         ("controller.concurrency=65", "/controller/concurrency"),
         ("controller.statusIntervalSeconds=1", "/controller/statusIntervalSeconds"),

@@ -54,6 +54,23 @@ fn the_sandbox_accepts_the_samples_signatures() {
 }
 
 #[test]
+fn the_sample_of_backups_is_the_sample_of_bol_with_two_sites_and_their_credentials() {
+    let documents = documents("samples/backup.yaml");
+    let [onsite, offsite, connection]: [Value; 3] = documents.try_into().expect("three documents");
+    let parse = |value| -> MarketplaceConnection { serde_yaml::from_value(value).expect("a connection") };
+    let mut connection = parse(connection);
+    let backup = connection.spec.backup.take().expect("backups");
+    assert_eq!(connection, parse(self::documents("samples/bol.yaml").remove(0)));
+    assert_eq!(backup.sites().count(), 2);
+    for (secret, (_, s3)) in [onsite, offsite].iter().zip(backup.sites()) {
+        assert_eq!(secret["metadata"]["name"], s3.credentials_secret_ref.name.as_str());
+        for entry in ["accessKeyId", "secretAccessKey"] {
+            assert!(secret["stringData"][entry].is_string(), "{entry}");
+        }
+    }
+}
+
+#[test]
 fn the_sample_policy_shows_the_defaults() {
     let policy = documents("samples/policy.yaml").remove(0);
     let spec: RetentionPolicySpec = serde_yaml::from_value(policy["spec"].clone()).expect("a policy");

@@ -3,6 +3,7 @@
 
 mod audit;
 mod auditing;
+mod backups;
 mod children;
 mod closures;
 mod conflicts;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::{
     authorization::v1::SubjectAccessReview,
-    core::v1::{PersistentVolumeClaim, Secret},
+    core::v1::{PersistentVolumeClaim, Pod, Secret},
     rbac::v1::PolicyRule,
 };
 use kube::{
@@ -17,10 +17,12 @@ use serde_json::json;
 use super::{
     ACCOUNT, CONFIG, Operator, apply,
     audit::{self, Request},
-    change,
+    backups, change,
     children::api,
     closures::{bind, confirm, confirm_record, discard, reaches},
-    connect, connected, delete, furnish, grant, reason, rights,
+    connect, connected, delete, grant,
+    kubelet::Volume,
+    reason, rights,
 };
 use crate::{
     samples::{Kind, create, set_status},
@@ -52,6 +54,10 @@ async fn keys(space: &Space) -> usize {
 /// An account's closure, which waits for its record twice, and for a volume.
 async fn close(space: &Space, home: &Space) {
     connected(space, "closing").await;
+    let sites = format!("{{spec: {{backup: {}}}}}", backups::BOTH);
+    change::<MarketplaceConnection>(space, "closing", &sites).await;
+    backups::cron_jobs(space, "closing", &backups::CRON_JOBS).await;
+    backups::now(space, "closing-on-site", "closing-now");
     let volume = bind(space, "closing").await;
     let id = confirm(space, "closing").await;
     reaches(home, space, &id, RecordPhase::AwaitingConfirmation).await;
@@ -88,6 +94,7 @@ async fn live(space: &Space, home: &Space) {
         reason(space, "bol", if suspend { "Suspended" } else { "RelayStarting" }).await;
     }
     be_forgotten(space).await;
+    back_up(space).await;
     close(space, home).await;
     take_names(space).await;
     delete::<MarketplaceConnection>(space, "bol").await;
@@ -96,6 +103,24 @@ async fn live(space: &Space, home: &Space) {
         claim.labels().get("marketrelay.dev/retained").cloned()
     })
     .await;
+}
+
+/// A first backup, of a relay that answers; one site less; a CronJob's name that is taken.
+async fn back_up(space: &Space) {
+    let sites = format!("{{spec: {{suspend: false, backup: {}}}}}", backups::BOTH);
+    change::<MarketplaceConnection>(space, "bol", &sites).await;
+    backups::cron_jobs(space, "bol", &backups::CRON_JOBS).await;
+    let volume = Volume::new();
+    let pod = volume.start(space, "bol").await;
+    backups::relay_runs(space).await;
+    wait_for(space, "first backups", async || (!backups::jobs(space).await.is_empty()).then_some(())).await;
+    let first = backups::jobs(space).await.remove(0);
+    backups::released(space, &first.name_any()).await;
+    pod.stop().await;
+    delete::<Pod>(space, "bol-relay-0").await;
+    change::<MarketplaceConnection>(space, "bol", "{spec: {suspend: true, backup: {offSite: null}}}").await;
+    backups::cron_jobs(space, "bol", &backups::CRON_JOBS[2..]).await;
+    backups::take_name(space, "conflicting").await;
 }
 
 /// Two requests: one whose Secret is consumed, one that was finished long ago.
@@ -143,10 +168,10 @@ async fn may_finalize(home: &Space, space: &Space) -> bool {
 async fn the_operator_has_exactly_the_rights_that_it_uses() {
     with_namespace(|space| async move {
         let home = Space::make(space.client.clone()).await;
-        furnish(&space).await;
+        backups::furnish_stores(&space).await;
         grant(&home, &space, &rights()).await;
         let access = configuration(&PLANE).await;
-        let config = CONFIG.replacen('{', "{closure: {breaker: 0}, ", 1);
+        let config = backups::CONFIG.replacen('{', "{closure: {breaker: 0}, ", 1);
         let operator = Operator::replica(access.clone(), &home, &space, &config, "operator-0").await;
         live(&space, &home).await;
         operator.stop().await;

@@ -16,6 +16,14 @@ pub enum Site {
 impl Site {
     /// Both.
     pub const ALL: [Self; 2] = [Self::OnSite, Self::OffSite];
+
+    /// As a field of the connection: `onSite`.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::OnSite => "onSite",
+            Self::OffSite => "offSite",
+        }
+    }
 }
 
 impl fmt::Display for Site {

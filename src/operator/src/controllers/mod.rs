@@ -1,5 +1,6 @@
 //! The controllers.
 
+pub mod backup;
 pub mod connection;
 pub mod erasure;
 pub mod holds;

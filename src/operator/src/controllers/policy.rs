@@ -197,6 +197,7 @@ mod tests {
         PendingRetention {
             anonymize_after: None,
             delete_after_shipment: Some(Duration::days(1)),
+            backup_retention: None,
             since: at(0),
             effective_at: at(second),
             affected,

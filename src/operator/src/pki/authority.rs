@@ -1,5 +1,6 @@
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::{
+    backup::paths::ROLE as BACKUP_ROLE,
     notices::ROLE as NOTICES_ROLE,
     relay::paths::{METRICS_ROLE, OPERATOR_ROLE},
 };
@@ -53,6 +54,8 @@ pub enum Subject<'a> {
     Operator,
     /// Whoever reads metrics.
     Metrics,
+    /// A connection's Jobs of backups, as clients of its relay.
+    Backup,
     /// The receiver of eBay's notices: the operator's client, and a server under this host name.
     Notices(&'a str),
 }
@@ -103,13 +106,15 @@ impl Authority {
     pub fn issue(&self, subject: &Subject<'_>, now: Timestamp) -> Result<Issued, PkiError> {
         let hosts = match subject {
             Subject::Server(host) | Subject::Notices(host) => vec![(*host).to_owned()],
-            Subject::Operator | Subject::Metrics => Vec::new(),
+            Subject::Operator | Subject::Metrics | Subject::Backup => Vec::new(),
         };
         let mut params = CertificateParams::new(hosts).context(CertificateSnafu)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = match subject {
             Subject::Server(_) => vec![ExtendedKeyUsagePurpose::ServerAuth],
-            Subject::Operator | Subject::Metrics => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Subject::Operator | Subject::Metrics | Subject::Backup => {
+                vec![ExtendedKeyUsagePurpose::ClientAuth]
+            }
             Subject::Notices(_) => {
                 vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
             }
@@ -118,6 +123,7 @@ impl Authority {
             Subject::Server(_) => None,
             Subject::Operator => Some(OPERATOR_ROLE),
             Subject::Metrics => Some(METRICS_ROLE),
+            Subject::Backup => Some(BACKUP_ROLE),
             Subject::Notices(_) => Some(NOTICES_ROLE),
         };
         if let Some(role) = role {

@@ -225,7 +225,7 @@ async fn keys_go_first_though_the_pod_stays_and_the_account_is_closed_when_nothi
         noted(&closed, "PersistentVolume", &volume);
         noted(&closed, "Pod", "bol-relay-0");
         let listing = proof.listing.as_ref().expect("a listing");
-        assert_eq!((listing.found, listing.kinds.len(), listing.namespace_exists), (0, 9, true));
+        assert_eq!((listing.found, listing.kinds.len(), listing.namespace_exists), (0, 11, true));
         assert!(left(&space, "bol").await.is_empty());
         reason(&space, "bol", "Closed").await;
 

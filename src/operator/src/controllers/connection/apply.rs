@@ -2,16 +2,21 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry};
+use k8s_openapi::{
+    NamespaceResourceScope, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use marketrelay_api::{Reason, labels};
 use serde::{Serialize, de::DeserializeOwned};
 use snafu::{ResultExt, Snafu, ensure};
 
-use super::children::{Children, Prepared};
+use super::children::{
+    Children, Prepared,
+    backup::{self, Child},
+};
 use crate::{compare::holds, problem::Problem, secrets::wipe};
 
 /// Why a child can't be applied.
@@ -119,6 +124,32 @@ pub async fn apply(
     Ok(applier.written)
 }
 
+/// The same for what takes backups; deletes what isn't wanted any more.
+pub async fn apply_backups(
+    client: &Client,
+    prepared: backup::Prepared,
+    existing: &backup::Existing,
+    is_over: &(dyn Fn() -> bool + Send + Sync),
+) -> Result<usize, ApplyError> {
+    let backup::Prepared { service_account, config_map, tls, network_policy, cron_jobs } = prepared;
+    let mut applier = Applier { client, is_over, written: 0 };
+    applier.settle(service_account, existing.service_account.as_ref()).await?;
+    applier.settle(config_map, existing.config_map.as_ref()).await?;
+    match (tls, &existing.tls) {
+        (Child::Wanted(mut tls), existing) => {
+            applier.write(&tls, existing.is_some()).await?;
+            wipe(&mut tls);
+        }
+        (Child::Unwanted, Some(existing)) => applier.delete::<Secret>(existing.as_ref()).await?,
+        (Child::Unwanted, None) | (Child::Kept, _) => {}
+    }
+    applier.settle(network_policy, existing.network_policy.as_ref()).await?;
+    for (which, cron_job) in cron_jobs {
+        applier.settle(cron_job, existing.cron_jobs.get(&which)).await?;
+    }
+    Ok(applier.written)
+}
+
 struct Applier<'a> {
     client: &'a Client,
     is_over: &'a (dyn Fn() -> bool + Send + Sync),
@@ -137,6 +168,41 @@ impl Applier<'_> {
                 || holds(&value(wanted), &value(existing)) && !has_stale_annotation(wanted, existing.as_ref())
         });
         if same { Ok(()) } else { self.write(wanted, existing.is_some()).await }
+    }
+
+    async fn settle<K>(&mut self, child: Child<K>, existing: Option<&Arc<K>>) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Serialize + DeserializeOwned + Clone + Debug,
+    {
+        match (child, existing) {
+            (Child::Wanted(wanted), existing) => self.ensure(&wanted, existing).await,
+            (Child::Unwanted, Some(existing)) => self.delete::<K>(existing.as_ref()).await,
+            (Child::Unwanted, None) | (Child::Kept, _) => Ok(()),
+        }
+    }
+
+    /// With what belongs to it, such as a CronJob's Jobs.
+    async fn delete<K>(&mut self, existing: &impl ResourceExt) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: DeserializeOwned + Clone + Debug,
+    {
+        if (self.is_over)() || is_leaving(existing) {
+            return Ok(());
+        }
+        let (namespace, name) = (existing.namespace().unwrap_or_default(), existing.name_any());
+        let kind = K::kind(&()).into_owned();
+        tracing::info!(namespace, %kind, name, "isn't wanted any more");
+        let this = Preconditions { uid: existing.uid(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(this), ..DeleteParams::background() };
+        match Api::<K>::namespaced(self.client.clone(), &namespace).delete(&name, &params).await {
+            // Gone already, or another one by now.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
+            deleted => drop(deleted.context(ApiSnafu { kind, name })?),
+        }
+        self.written += 1;
+        Ok(())
     }
 
     /// Takes over fields that others changed, but never an object that isn't ours.

@@ -36,6 +36,14 @@ impl Enforced {
     fn missed(reason: Reason, message: String) -> Self {
         Self { verdict: Verdict::new(Status::False, reason, message), missed: true }
     }
+
+    /// With what backups miss, unless the live data misses something already.
+    pub fn and(self, backups: Option<(Reason, String)>) -> Self {
+        match backups {
+            Some((reason, message)) if !self.missed => Self::missed(reason, message),
+            _ => self,
+        }
+    }
 }
 
 /// Judges.

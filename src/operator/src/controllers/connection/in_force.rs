@@ -19,6 +19,9 @@ pub struct Terms {
     pub delete_after_shipment: Duration,
     /// How finely keys die.
     pub key_epoch: Duration,
+    /// Of a backup, after it was taken; `None`: the connection has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_retention: Option<Duration>,
 }
 
 /// What is in force, and what waits.
@@ -42,13 +45,14 @@ pub enum Change {
 }
 
 impl Terms {
-    /// What a policy says of one marketplace's orders.
-    pub fn of(policy: &RetentionPolicySpec, marketplace: MarketplaceKind) -> Self {
+    /// What a policy says of one marketplace's orders, and of their backups if the connection has any.
+    pub fn of(policy: &RetentionPolicySpec, marketplace: MarketplaceKind, has_backups: bool) -> Self {
         let effective = policy.effective(marketplace);
         Self {
             anonymize_after: effective.anonymize_after,
             delete_after_shipment: effective.delete_after_shipment,
             key_epoch: policy.key_epoch.clone(),
+            backup_retention: has_backups.then(|| policy.effective_backup_retention()),
         }
     }
 
@@ -58,6 +62,11 @@ impl Terms {
             anonymize_after: longer(self.anonymize_after, other.anonymize_after),
             delete_after_shipment: longer(self.delete_after_shipment, other.delete_after_shipment),
             key_epoch: longer(self.key_epoch, other.key_epoch),
+            // Whether there are backups takes effect at once.
+            backup_retention: match (self.backup_retention, other.backup_retention) {
+                (Some(one), Some(other)) => Some(longer(one, other)),
+                (_, other) => other,
+            },
         }
     }
 
@@ -65,6 +74,7 @@ impl Terms {
     fn is_shorter_than(&self, other: &Self) -> bool {
         is_shorter(&self.anonymize_after, &other.anonymize_after)
             || is_shorter(&self.delete_after_shipment, &other.delete_after_shipment)
+            || shortened(other.backup_retention.as_ref(), self.backup_retention.as_ref()).is_some()
     }
 }
 
@@ -74,7 +84,7 @@ impl From<&Terms> for Retention {
             anonymize_after_seconds: terms.anonymize_after.as_secs(),
             delete_after_shipment_seconds: terms.delete_after_shipment.as_secs(),
             key_epoch_seconds: terms.key_epoch.as_secs(),
-            backup_retention_seconds: None,
+            backup_retention_seconds: terms.backup_retention.as_ref().map(Duration::as_secs),
         }
     }
 }
@@ -85,6 +95,7 @@ impl From<&RetentionInEffect> for InForce {
             anonymize_after: recorded.anonymize_after.clone(),
             delete_after_shipment: recorded.delete_after_shipment.clone(),
             key_epoch: recorded.key_epoch.clone(),
+            backup_retention: recorded.backup_retention.clone(),
         };
         Self { terms, pending: recorded.pending.clone() }
     }
@@ -102,6 +113,7 @@ impl InForce {
         RetentionInEffect {
             anonymize_after: terms.anonymize_after,
             delete_after_shipment: terms.delete_after_shipment,
+            backup_retention: terms.backup_retention,
             key_epoch: terms.key_epoch,
             keys_live,
             next_key_destruction,
@@ -149,10 +161,11 @@ pub fn decide(
 }
 
 fn announce(known: &InForce, wanted: &Terms, delay: SignedDuration, now: Timestamp) -> PendingRetention {
-    let shortened = |from: &Duration, to: &Duration| is_shorter(to, from).then(|| to.clone());
     let terms = &known.terms;
-    let anonymize_after = shortened(&terms.anonymize_after, &wanted.anonymize_after);
-    let delete_after_shipment = shortened(&terms.delete_after_shipment, &wanted.delete_after_shipment);
+    let anonymize_after = shortened(Some(&terms.anonymize_after), Some(&wanted.anonymize_after));
+    let delete_after_shipment =
+        shortened(Some(&terms.delete_after_shipment), Some(&wanted.delete_after_shipment));
+    let backup_retention = shortened(terms.backup_retention.as_ref(), wanted.backup_retention.as_ref());
     let further = |to: &Option<Duration>, announced: &Option<Duration>| match (to, announced) {
         (Some(to), Some(announced)) => is_shorter(to, announced),
         (to, None) => to.is_some(),
@@ -161,17 +174,26 @@ fn announce(known: &InForce, wanted: &Terms, delay: SignedDuration, now: Timesta
     let announced = known.pending.clone().filter(|pending| {
         !further(&anonymize_after, &pending.anonymize_after)
             && !further(&delete_after_shipment, &pending.delete_after_shipment)
+            && !further(&backup_retention, &pending.backup_retention)
     });
     match announced {
-        Some(pending) => PendingRetention { anonymize_after, delete_after_shipment, ..pending },
+        Some(pending) => {
+            PendingRetention { anonymize_after, delete_after_shipment, backup_retention, ..pending }
+        }
         None => PendingRetention {
             anonymize_after,
             delete_after_shipment,
+            backup_retention,
             since: Time(whole_seconds(now, RoundMode::Trunc)),
             effective_at: Time(whole_seconds(now, RoundMode::Ceil) + delay),
             affected: None,
         },
     }
+}
+
+/// What the second is, if it is shorter.
+fn shortened(from: Option<&Duration>, to: Option<&Duration>) -> Option<Duration> {
+    from.zip(to).filter(|(from, to)| is_shorter(to, from)).map(|(_, to)| to.clone())
 }
 
 fn is_shorter(one: &Duration, than: &Duration) -> bool {
@@ -199,7 +221,12 @@ mod tests {
     fn terms(anonymize_after: u16, delete_after_shipment: u16, key_epoch: u16) -> Terms {
         let [anonymize_after, delete_after_shipment] =
             [anonymize_after, delete_after_shipment].map(Duration::days);
-        Terms { anonymize_after, delete_after_shipment, key_epoch: Duration::hours(key_epoch) }
+        let key_epoch = Duration::hours(key_epoch);
+        Terms { anonymize_after, delete_after_shipment, key_epoch, backup_retention: None }
+    }
+
+    fn backed_up(terms: Terms, days: u16) -> Terms {
+        Terms { backup_retention: Some(Duration::days(days)), ..terms }
     }
 
     fn next(known: &InForce, wanted: &Terms, hour: i64) -> InForce {
@@ -274,6 +301,27 @@ mod tests {
     }
 
     #[test]
+    fn backups_come_and_go_at_once_and_live_shorter_only_after_the_delay() {
+        let (none, long) = (terms(90, 30, 24), backed_up(terms(90, 30, 24), 30));
+        let short = backed_up(terms(90, 30, 24), 7);
+        let wanted =
+            |known: &Terms, wanted: &Terms, hour| next(&InForce::at_once(known.clone()), wanted, hour);
+        assert_eq!(wanted(&none, &short, 0), InForce::at_once(short.clone()));
+        assert_eq!(wanted(&short, &none, 0), InForce::at_once(none.clone()));
+        assert_eq!(wanted(&short, &long, 0), InForce::at_once(long.clone()));
+        let waits = wanted(&long, &short, 0);
+        assert_eq!(waits.terms, long);
+        assert_eq!(waits.pending.as_ref().expect("it waits").backup_retention, Some(Duration::days(7)));
+        assert_eq!(next(&waits, &short, 23), waits);
+        assert_eq!(next(&waits, &short, 24), InForce::at_once(short.clone()));
+        let further = next(&waits, &backed_up(terms(90, 30, 24), 6), 5).pending.expect("it waits");
+        assert_eq!(further.effective_at.0, at(29));
+        let first = wanted(&none, &backed_up(terms(10, 30, 24), 7), 0);
+        assert_eq!(first.terms, short, "what is shorter waits, the first backups don't");
+        assert_eq!(first.pending.expect("it waits").backup_retention, None);
+    }
+
+    #[test]
     fn what_a_new_connection_wants_is_in_force_at_once_and_the_unknown_changes_nothing() {
         let long = InForce::at_once(terms(90, 30, 24));
         assert_eq!(decide(None, Some(terms(1, 1, 1)), DELAY, at(0)), Some(InForce::at_once(terms(1, 1, 1))));
@@ -310,17 +358,27 @@ mod tests {
     fn any_terms() -> impl Strategy<Value = Terms> {
         let manageable = |terms: &Terms| {
             let epoch = terms.key_epoch.as_secs();
+            let backups = terms.backup_retention.as_ref();
             [&terms.anonymize_after, &terms.delete_after_shipment]
-                .iter()
+                .into_iter()
+                .chain(backups)
                 .all(|duration| (2 * epoch..=1_000 * epoch).contains(&duration.as_secs()))
         };
-        (1_u16..120, 1_u16..=30, 1_u16..100)
-            .prop_map(|(anonymize, delete, epoch)| terms(anonymize, delete, epoch))
+        let days = (1_u16..120, 1_u16..=30, proptest::option::of(1_u16..=30));
+        (days, 1_u16..100)
+            .prop_map(|((anonymize, delete, backups), epoch)| {
+                let backup_retention = backups.map(|days| Duration::days(days.min(delete)));
+                Terms { backup_retention, ..terms(anonymize, delete, epoch) }
+            })
             .prop_filter("keys that fit a Secret", manageable)
     }
 
     fn durations(terms: &Terms) -> [i64; 2] {
         [terms.anonymize_after.as_secs(), terms.delete_after_shipment.as_secs()]
+    }
+
+    fn of_backups(terms: &Terms) -> Option<i64> {
+        terms.backup_retention.as_ref().map(Duration::as_secs)
     }
 
     proptest! {
@@ -352,6 +410,14 @@ mod tests {
                     prop_assert!(new >= old || all, "duration {n} became {new} in hour {hour}: {seen:?}");
                     prop_assert!(new >= durations(&wanted)[n]);
                 }
+                if let (Some(old), Some(new)) = (of_backups(&before.terms), of_backups(&in_force.terms)) {
+                    let at_most = |one: &Terms| of_backups(one).is_none_or(|wanted| wanted <= new);
+                    let all = seen[first..].iter().all(|(_, wanted)| at_most(wanted));
+                    prop_assert!(new >= old || all, "backups live {new} in hour {hour}: {seen:?}");
+                }
+                let kept = of_backups(&in_force.terms);
+                prop_assert_eq!(kept.is_some(), wanted.backup_retention.is_some());
+                prop_assert!(kept.is_none_or(|kept| kept <= in_force.terms.delete_after_shipment.as_secs()));
                 let same = seen[first..].iter().all(|(_, one)| *one == wanted);
                 if same && hour - seen[first].0 >= 24 {
                     prop_assert_eq!(&in_force, &InForce::at_once(wanted.clone()));

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
-use marketrelay_api::{MarketplaceConnection, RetentionPolicy};
+use marketrelay_api::{MarketplaceConnection, RetentionPolicy, connection::Backup};
 
-use super::{Context, children::Children, keys};
+use super::{Context, backup::Credentials, children::Children, keys};
 use crate::{
     names::Names,
     problem::Problem,
-    secrets::{filled_entries, judge_credentials, judge_signing},
+    secrets::{filled_entries, judge_credentials, judge_signing, judge_store},
     stores::Stores,
 };
 
@@ -24,6 +24,8 @@ pub struct Loaded {
     pub credentials: Option<Result<(), Problem>>,
     /// Of the Secret in `signingSecretRef`; `None` if there is none.
     pub signing: Option<Result<(), Problem>>,
+    /// Of the Secrets of its backups' stores.
+    pub stores: Credentials,
     /// The volume's class.
     pub class: Class,
     /// The children that exist.
@@ -60,12 +62,29 @@ pub async fn load(connection: Arc<MarketplaceConnection>, context: &Context) -> 
     let name = &spec.destination.webhook.signing_secret_ref.name;
     let signing =
         context.signing.get(&context.client, &stores.secrets, &namespace, name, judge_signing).await?;
+    let of_stores = store_credentials(&connection, context).await?;
     let children = Children::load(stores, &namespace, Names(&connection.name_any()));
     let name = connection.name_any();
     let names = Names(&name);
     let keys = keys::find(context, &namespace, names, initialised(&connection, &children, stores)).await?;
     let class = class(&connection, &children, context);
-    Ok(Loaded { connection, policy, credentials, signing, class, children, keys })
+    Ok(Loaded { connection, policy, credentials, signing, stores: of_stores, class, children, keys })
+}
+
+async fn store_credentials(
+    connection: &MarketplaceConnection,
+    context: &Context,
+) -> kube::Result<Credentials> {
+    let namespace = connection.namespace().unwrap_or_default();
+    let mut found = Credentials::new();
+    for (site, s3) in connection.spec.backup.iter().flat_map(Backup::sites) {
+        let (client, secrets, name) =
+            (&context.client, &context.stores.secrets, &s3.credentials_secret_ref.name);
+        let filled = context.credentials.get(client, secrets, &namespace, name, filled_entries).await?;
+        let field = format!("spec.backup.{}.s3.credentialsSecretRef", site.field());
+        found.extend(filled.map(|filled| (site, judge_store(&field, name, &filled))));
+    }
+    Ok(found)
 }
 
 /// Who has had keys, as statuses and volumes show.

@@ -1,6 +1,7 @@
 //! Connections: from YAML to a running relay.
 
 mod apply;
+mod backup;
 pub(crate) mod children;
 mod closure;
 mod enforced;
@@ -188,7 +189,8 @@ async fn maintain(
     if let Ok(validated) = &mut validated {
         validated.holds.retain(|hold| !asked.lets_go(&hold.name, now));
     }
-    let wanted = Wanted { validated, terms: in_force.as_ref().map(|one| &one.terms) };
+    let terms = in_force.as_ref().map(|one| &one.terms);
+    let wanted = Wanted { validated, terms, backups: validation.backups.as_ref() };
     let (children, mut built) = Box::pin(build(context, loaded, wanted, now)).await?;
     if built.look_again {
         return Ok(Action::requeue(SETTLING));
@@ -198,6 +200,12 @@ async fn maintain(
     built.blocked.extend(identities::facts::unusable(retention, identities.as_ref(), built.keyring.as_ref()));
     let refusal = observe::refusal(&context.client, &children, now).await.context(LoadSnafu)?;
     let relay = ask(context, &connection, &children).await;
+    let backups = match (validation.backups, &built.backups_blocked) {
+        (Some(backups), Some(problem)) => Some(backups.blocked(problem)),
+        (backups, _) => backups,
+    };
+    let is_ready = relay.has(built.config_digest.as_deref());
+    let backups = Box::pin(backup::look(context, &connection, backups, &children, is_ready, now)).await;
     let pending = in_force.as_ref().and_then(|in_force| in_force.pending.as_ref());
     let again = next_look(&context.config, pending, now);
     let found = Found {
@@ -212,6 +220,7 @@ async fn maintain(
         identities,
         in_force,
         asked,
+        backups,
         clocks: enforced::Clocks { agree: context.clock.agrees(), ahead: context.clock.ahead() },
     };
     let status = status::status(found, now);
@@ -225,12 +234,16 @@ struct Wanted<'a> {
     validated: Result<validate::Validated, Vec<Problem>>,
     /// The retention in force; there is one if they can.
     terms: Option<&'a Terms>,
+    /// `None`: there are to be no backups.
+    backups: Option<&'a backup::Wanted>,
 }
 
 /// What became of the children.
 #[derive(Default)]
 struct Built {
     blocked: Vec<Problem>,
+    /// What keeps the children that take backups from being as wanted.
+    backups_blocked: Option<Problem>,
     halted_by: Option<String>,
     config_digest: Option<String>,
     keyring: Option<KeyringFacts>,
@@ -295,10 +308,12 @@ async fn build(
         revision: &context.revision,
         updating_since,
         terms,
+        backups: wanted.backups,
         config: &context.config,
         operator_namespace: &context.namespace,
     };
     let prepared = children::prepare(&plan, &children, &context.authority, now)?;
+    let backups = children::backup::prepare(&plan, &children.backup, &context.authority, now)?;
     built.config_digest = (!waits).then(|| prepared.config_digest.clone());
     let is_over = || closure::has_begun(keyring.id.as_str(), context);
     match Box::pin(apply::apply(&context.client, prepared, &children, waits, &is_over)).await {
@@ -308,6 +323,11 @@ async fn build(
         }
         Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => built.blocked = vec![error.problem()],
+    }
+    match Box::pin(apply::apply_backups(&context.client, backups, &children.backup, &is_over)).await {
+        Ok(written) => context.metrics.applied(written),
+        Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
+        Err(error) => built.backups_blocked = Some(error.problem()),
     }
     Ok((children, built))
 }

@@ -166,7 +166,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::children::backup, *};
 
     fn with(pod: Value, claim: Value) -> Children {
         let parse = |pod: Value| serde_json::from_value::<Pod>(pod).map(Arc::new).expect("a pod");
@@ -179,6 +179,7 @@ mod tests {
             network_policy: None,
             stateful_set: None,
             pod: (!pod.is_null()).then(|| parse(pod)),
+            backup: backup::Existing::default(),
         }
     }
 

@@ -68,11 +68,18 @@ fn wanted(in_force: &InForce) -> Terms {
         anonymize_after: or(&pending.anonymize_after, &in_force.terms.anonymize_after),
         delete_after_shipment: or(&pending.delete_after_shipment, &in_force.terms.delete_after_shipment),
         key_epoch: in_force.terms.key_epoch.clone(),
+        backup_retention: pending
+            .backup_retention
+            .clone()
+            .or_else(|| in_force.terms.backup_retention.clone()),
     }
 }
 
 fn durations(terms: &Terms) -> String {
-    format!("anonymizeAfter {}, deleteAfterShipment {}", terms.anonymize_after, terms.delete_after_shipment)
+    let backups = terms.backup_retention.as_ref();
+    let backups = backups.map(|duration| format!(", backupRetention {duration}")).unwrap_or_default();
+    let Terms { anonymize_after, delete_after_shipment, .. } = terms;
+    format!("anonymizeAfter {anonymize_after}, deleteAfterShipment {delete_after_shipment}{backups}")
 }
 
 fn note(change: Change, pending: Option<&PendingRetention>, from: &str, to: &str) -> String {

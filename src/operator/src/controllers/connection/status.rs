@@ -9,6 +9,7 @@ use marketrelay_api::{
 };
 
 use super::{
+    backup::Told,
     enforced::{Clocks, Enforced, enforced},
     held::{self, Times},
     in_force::InForce,
@@ -63,6 +64,8 @@ pub struct Found<'a> {
     pub in_force: Option<InForce>,
     /// What the policy asks of holds.
     pub asked: Asked,
+    /// What is told of backups; `None`: none are wanted.
+    pub backups: Option<Told>,
     /// The operator's and the API server's.
     pub clocks: Clocks,
 }
@@ -80,6 +83,13 @@ pub enum Relay {
     NotAsked,
 }
 
+impl Relay {
+    /// Whether it answers, and runs with this configuration.
+    pub fn has(&self, config_digest: Option<&str>) -> bool {
+        matches!(self, Self::Answered(status) if config_digest == Some(status.config_digest.as_str()))
+    }
+}
+
 /// The status.
 pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
     let before = found.connection.status.clone().unwrap_or_default();
@@ -91,8 +101,10 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         Err(problem) => Verdict::new(Status::False, problem.reason, &problem.message),
     };
     let keyring = found.keyring.as_ref();
+    let overdue = found.backups.as_ref().and_then(|told| told.overdue.clone());
     let enforced =
-        enforced(keyring, found.identities.as_ref(), &found.relay, found.clocks, &before.conditions, now);
+        enforced(keyring, found.identities.as_ref(), &found.relay, found.clocks, &before.conditions, now)
+            .and(overdue);
     let verdict = steady(enforced.verdict, &before.conditions, ConditionType::RetentionEnforced);
     let enforced = Enforced { verdict, ..enforced };
     let ready = ready(&found, &collecting, &delivering, &enforced, &before.conditions);
@@ -110,9 +122,11 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
     let holds =
         held::holds(&found.asked, keyring, &found.relay, wanted, &before.holds, Times { now, unreached });
     let held = held::condition(&holds, &found.asked, keyring).map(|verdict| (ConditionType::Held, verdict));
+    let backed_up = found.backups.iter().flat_map(|told| told.verdicts.clone());
     let conditions = verdicts
         .into_iter()
         .chain(held)
+        .chain(backed_up)
         .map(|(kind, verdict)| condition(kind, verdict, &before.conditions, generation, now))
         .collect();
     let relay = match &found.relay {
@@ -127,6 +141,7 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         conditions,
         relay,
         retention: found.in_force.map(|in_force| retention(in_force, keyring.as_ref(), now)),
+        backups: found.backups.map(|told| told.backups),
         audit,
         holds,
     }
@@ -181,6 +196,10 @@ fn ready(
         if verdict.status != Status::True {
             return Verdict::new(Status::False, verdict.reason.as_str(), verdict.message.as_str());
         }
+    }
+    let mut backed_up = found.backups.iter().flat_map(|told| &told.verdicts);
+    if let Some((kind, verdict)) = backed_up.find(|(_, verdict)| verdict.status == Status::False) {
+        return Verdict::new(Status::False, verdict.reason.as_str(), format!("{kind}: {}", verdict.message));
     }
     match &found.halted_by {
         None => Verdict::new(Status::True, Reason::Ready, "orders are collected and delivered"),

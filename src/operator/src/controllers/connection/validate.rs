@@ -16,6 +16,7 @@ use marketrelay_api::{
 };
 
 use super::{
+    backup::{self, Wanted},
     in_force::Terms,
     load::{Class, Loaded},
 };
@@ -73,6 +74,8 @@ pub struct Validation {
     pub wanted: Option<Terms>,
     /// What the policy asks of holds.
     pub asked: Asked,
+    /// What is wanted of backups, whatever stands in the relay's way; `None`: none are.
+    pub backups: Option<Wanted>,
 }
 
 /// Pure.
@@ -90,7 +93,11 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
     };
     let webhook = webhook(connection, &mut problems);
     let kind = marketplace.as_ref().map_or(MarketplaceKind::Bol, |(kind, _)| *kind);
-    let wanted = Terms::of(&policy, kind);
+    let wanted = Terms::of(&policy, kind, connection.spec.backup.is_some());
+    let backups = connection.spec.backup.as_ref().map(|backup| {
+        let retention = policy.effective_backup_retention();
+        backup::wanted(backup, connection.spec.suspend, &loaded.stores, &retention, config)
+    });
     let result = match (marketplace, webhook) {
         (Some((kind, marketplace)), Some(webhook)) if problems.is_empty() => Ok(Validated {
             namespace: connection.namespace().unwrap_or_default(),
@@ -112,7 +119,8 @@ pub fn validate(loaded: &Loaded, config: &OperatorConfig) -> Validation {
         }),
         _ => Err(problems),
     };
-    Validation { wanted: result.is_ok().then_some(wanted), result, encrypted, asked: Asked::by(&policy) }
+    let asked = Asked::by(&policy);
+    Validation { wanted: result.is_ok().then_some(wanted), result, encrypted, asked, backups }
 }
 
 /// What a connection's policy asks of holds; nothing if it can't be used: what is held stays so.

@@ -64,7 +64,7 @@ fn is_at_risk(condition: &Condition) -> bool {
 }
 
 /// An event for a new reason of Ready, or else for keys that begin or cease to die on time, or else for an audit log that
-/// contradicts what was seen.
+/// contradicts what was seen, or else for a site that begins or ceases to be backed up.
 fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnectionStatus) -> Option<Event> {
     let passing = [
         Reason::RelayStarting,
@@ -90,11 +90,15 @@ fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnec
         let troubles = |one: &Condition| one.status == "False" || is_at_risk(one);
         (troubles(new) || old.is_some_and(troubles)).then_some((old, new))
     };
-    let intact = || {
-        let (old, new) = changed(ConditionType::AuditIntact)?;
+    let failing = |kind| {
+        let (old, new) = changed(kind)?;
         (new.status == "False" || old.is_some_and(|old| old.status == "False")).then_some((old, new))
     };
-    let (_, new) = changed(ConditionType::Ready).or_else(enforced).or_else(intact)?;
+    let (_, new) = changed(ConditionType::Ready)
+        .or_else(enforced)
+        .or_else(|| failing(ConditionType::AuditIntact))
+        .or_else(|| failing(ConditionType::BackedUpOnSite))
+        .or_else(|| failing(ConditionType::BackedUpOffSite))?;
     Some(Event {
         type_: if calm(new) && !is_at_risk(new) { EventType::Normal } else { EventType::Warning },
         reason: new.reason.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
+    batch::v1::{CronJob, Job},
     core::v1::{
         ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret, Service, ServiceAccount,
     },
@@ -73,7 +74,7 @@ pub struct Object {
 /// The order in which things go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Turn {
-    /// What would start the relay again.
+    /// What would start the relay or a backup again.
     Relay,
     /// The identities of backups.
     Identities,
@@ -110,7 +111,7 @@ impl Object {
     fn of(resource: &ApiResource, object: &impl ResourceExt) -> Self {
         let id = object.labels().get(labels::CONNECTION_ID).cloned();
         let turn = match resource.kind.as_str() {
-            "StatefulSet" => Some(Turn::Relay),
+            "StatefulSet" | "CronJob" | "Job" => Some(Turn::Relay),
             "Secret" if is_identities(object) => Some(Turn::Identities),
             "Secret" if is_key(object) && id.is_some() => Some(Turn::Keyring),
             "Secret" if is_key(object) => Some(Turn::Keys),
@@ -138,9 +139,11 @@ impl Object {
 }
 
 /// The kinds that a connection's objects are of, beside its PersistentVolume.
-pub fn resources() -> [ApiResource; 8] {
+pub fn resources() -> [ApiResource; 10] {
     [
         ApiResource::erase::<StatefulSet>(&()),
+        ApiResource::erase::<CronJob>(&()),
+        ApiResource::erase::<Job>(&()),
         ApiResource::erase::<Pod>(&()),
         ApiResource::erase::<Secret>(&()),
         ApiResource::erase::<PersistentVolumeClaim>(&()),

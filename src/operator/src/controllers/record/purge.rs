@@ -107,7 +107,8 @@ async fn delete_version(context: &Context, record: &ConnectionRecord, object: &O
         uid: Some(object.uid.clone()),
         resource_version: object.version.clone().filter(|_| object.is_key()),
     };
-    let params = DeleteParams { preconditions: Some(this), ..DeleteParams::default() };
+    // A Job's pods would stay otherwise.
+    let params = DeleteParams { preconditions: Some(this), ..DeleteParams::background() };
     let namespace = &record.spec.namespace;
     let api = Api::<DynamicObject>::namespaced_with(context.client.clone(), namespace, &resource);
     match api.delete(&object.name, &params).await {

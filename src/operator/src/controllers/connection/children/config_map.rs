@@ -1,5 +1,5 @@
 use k8s_openapi::api::core::v1::ConfigMap;
-use marketrelay_api::relay::RelayConfig;
+use marketrelay_api::{labels, relay::RelayConfig};
 
 use super::Plan;
 
@@ -28,7 +28,7 @@ pub fn file(plan: &Plan<'_>) -> String {
 /// Mounted by the relay.
 pub fn build(plan: &Plan<'_>, file: String) -> ConfigMap {
     ConfigMap {
-        metadata: plan.owned(plan.names().relay()),
+        metadata: plan.owned(plan.names().relay(), labels::RELAY),
         data: Some([("relay.yaml".to_owned(), file)].into()),
         ..ConfigMap::default()
     }

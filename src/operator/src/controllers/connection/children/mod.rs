@@ -1,5 +1,6 @@
 //! From what is wanted to objects. Pure: the same input gives the same objects.
 
+pub mod backup;
 mod config_map;
 mod network_policy;
 mod pod;
@@ -25,12 +26,12 @@ use kube::{
     api::{ObjectMeta, PartialObjectMeta},
     runtime::reflector::ObjectRef,
 };
-use marketrelay_api::{MarketplaceConnection, OperatorConfig, labels};
+use marketrelay_api::{Duration, MarketplaceConnection, OperatorConfig, labels};
 
-use super::{in_force::Terms, validate::Validated};
+use super::{backup::Wanted, in_force::Terms, validate::Validated};
 use crate::{
     names::Names,
-    pki::{Authority, PkiError},
+    pki::{Authority, PkiError, Subject},
     stores::Stores,
 };
 
@@ -45,6 +46,8 @@ pub struct Children {
     pub network_policy: Option<Arc<NetworkPolicy>>,
     pub stateful_set: Option<Arc<StatefulSet>>,
     pub pod: Option<Arc<Pod>>,
+    /// What takes its backups.
+    pub backup: backup::Existing,
 }
 
 impl Children {
@@ -60,6 +63,7 @@ impl Children {
             network_policy: stores.network_policies.get(&ObjectRef::new(&relay).within(namespace)),
             stateful_set: stores.stateful_sets.get(&ObjectRef::new(&relay).within(namespace)),
             pod: stores.pods.get(&ObjectRef::new(&names.pod()).within(namespace)),
+            backup: backup::Existing::load(stores, namespace, names),
         }
     }
 
@@ -95,6 +99,8 @@ pub struct Plan<'a> {
     pub updating_since: Option<Timestamp>,
     /// In force.
     pub terms: &'a Terms,
+    /// `None`: no backups are wanted.
+    pub backups: Option<&'a Wanted>,
     /// The operator's configuration.
     pub config: &'a OperatorConfig,
     /// The operator's namespace.
@@ -110,10 +116,13 @@ pub fn prepare(
 ) -> Result<Prepared, PkiError> {
     let file = config_map::file(plan);
     let config_digest = crate::compare::hash(file.as_bytes());
+    let host = plan.names().host(&plan.validated.namespace);
+    let server = Subject::Server(&host);
+    let tls = plan.owned(plan.names().tls(), labels::RELAY);
     Ok(Prepared {
         service_account: service_account::build(plan),
         config_map: config_map::build(plan, file),
-        tls: tls_secret::build(plan, existing.tls.as_deref(), authority, now)?,
+        tls: tls_secret::build(tls, &server, existing.tls.as_deref(), authority, now)?,
         claim: volume_claim::build(plan),
         service: service::build(plan),
         network_policy: network_policy::build(plan),
@@ -127,28 +136,33 @@ impl<'a> Plan<'a> {
         Names(&self.validated.name)
     }
 
-    /// What selects the relay's pod.
-    fn selector(&self) -> BTreeMap<String, String> {
+    /// Of a connection that has backups.
+    fn backup_retention(&self) -> &Duration {
+        self.terms.backup_retention.as_ref().unwrap_or(&self.terms.delete_after_shipment)
+    }
+
+    /// What selects the pods of a part of the connection.
+    fn selector(&self, component: &str) -> BTreeMap<String, String> {
         strings(&[
             (labels::NAME, labels::APP),
             (labels::INSTANCE, &self.validated.name),
-            (labels::COMPONENT, labels::RELAY),
+            (labels::COMPONENT, component),
         ])
     }
 
-    fn labels(&self) -> BTreeMap<String, String> {
+    fn labels(&self, component: &str) -> BTreeMap<String, String> {
         let name = self.validated.name.as_str();
         strings(&[
             (labels::NAME, labels::APP),
             (labels::INSTANCE, name),
             (labels::MANAGED_BY, labels::OPERATOR),
-            (labels::COMPONENT, labels::RELAY),
+            (labels::COMPONENT, component),
             (labels::CONNECTION, name),
         ])
     }
 
     /// Of a child that goes with the connection.
-    fn owned(&self, name: String) -> ObjectMeta {
+    fn owned(&self, name: String, component: &str) -> ObjectMeta {
         let owner = OwnerReference {
             api_version: MarketplaceConnection::api_version(&()).into_owned(),
             kind: MarketplaceConnection::kind(&()).into_owned(),
@@ -157,15 +171,15 @@ impl<'a> Plan<'a> {
             controller: Some(true),
             block_owner_deletion: Some(true),
         };
-        ObjectMeta { owner_references: Some(vec![owner]), ..self.unowned(name) }
+        ObjectMeta { owner_references: Some(vec![owner]), ..self.unowned(name, component) }
     }
 
     /// Of a child that outlives the connection.
-    fn unowned(&self, name: String) -> ObjectMeta {
+    fn unowned(&self, name: String, component: &str) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),
             namespace: Some(self.validated.namespace.clone()),
-            labels: Some(self.labels()),
+            labels: Some(self.labels(component)),
             ..ObjectMeta::default()
         }
     }
@@ -178,13 +192,14 @@ fn strings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use marketrelay_api::{
-        RetentionPolicySpec,
+        Reason, RetentionPolicySpec,
         connection::MarketplaceKind,
         relay::{BatchLimits, BolSettings, MarketplaceSettings, WebhookConfig},
     };
     use rustls_pki_types::pem::PemObject;
 
     use super::*;
+    use crate::{controllers::connection::backup::sample, problem::Problem};
 
     fn validated() -> Validated {
         Validated {
@@ -220,25 +235,33 @@ mod tests {
             network_policy: None,
             stateful_set: None,
             pod: None,
+            backup: backup::Existing::default(),
         }
     }
 
-    fn prepared(existing: &Children, authority: &Authority, now: Timestamp) -> Prepared {
-        let text = "relay: {image: 'registry.example/relay:1'}\negress: {allowedNetworks: [10.20.0.0/16]}";
-        let config = OperatorConfig::parse(text).expect("a configuration");
+    const CONFIG: &str = "{relay: {image: 'registry.example/relay:1', imagePullSecrets: []}, egress: {allowedNetworks: [10.20.0.0/16]}, \
+                          backup: {image: 'registry.example/backup:1'}}";
+
+    fn with_plan<T>(backups: Option<&Wanted>, make: impl FnOnce(&Plan<'_>) -> T) -> T {
+        let config = OperatorConfig::parse(CONFIG).expect("a configuration");
         let validated = validated();
         let id = "3f6c0000-1111-4222-8333-444455556666";
-        let terms = Terms::of(&RetentionPolicySpec::default(), MarketplaceKind::Bol);
+        let terms = Terms::of(&RetentionPolicySpec::default(), MarketplaceKind::Bol, backups.is_some());
         let plan = Plan {
             validated: &validated,
             id,
             revision: "5f0c",
             updating_since: None,
             terms: &terms,
+            backups,
             config: &config,
             operator_namespace: "marketrelay-system",
         };
-        prepare(&plan, existing, authority, now).expect("children")
+        make(&plan)
+    }
+
+    fn prepared(existing: &Children, authority: &Authority, now: Timestamp) -> Prepared {
+        with_plan(None, |plan| prepare(plan, existing, authority, now).expect("children"))
     }
 
     #[test]
@@ -279,5 +302,54 @@ mod tests {
         assert!(prepared(&existing, &authority, later).tls.is_some());
         let (other, _) = Authority::generate(now).expect("an authority");
         assert!(prepared(&existing, &other, now).tls.is_some());
+    }
+
+    fn value(child: &backup::Child<impl serde::Serialize>) -> serde_json::Value {
+        match child {
+            backup::Child::Wanted(object) => serde_json::to_value(object).expect("JSON"),
+            backup::Child::Kept => "kept".into(),
+            backup::Child::Unwanted => "unwanted".into(),
+        }
+    }
+
+    #[test]
+    fn what_takes_backups_is_as_reviewed() {
+        let now = Timestamp::now();
+        let (authority, _) = Authority::generate(now).expect("an authority");
+        let wanted = sample();
+        let (relay, backup) = with_plan(Some(&wanted), |plan| {
+            let relay = prepare(plan, &nothing(), &authority, now).expect("children");
+            (relay, backup::prepare(plan, &backup::Existing::default(), &authority, now).expect("children"))
+        });
+        insta::assert_yaml_snapshot!("network_policy_with_backups", relay.network_policy);
+        let backup::Prepared { service_account, config_map, tls, network_policy, cron_jobs } = backup;
+        insta::assert_yaml_snapshot!("backup_service_account", value(&service_account));
+        insta::assert_yaml_snapshot!("backup_config_map", value(&config_map));
+        insta::assert_yaml_snapshot!("backup_network_policy", value(&network_policy));
+        for ((site, task), cron_job) in &cron_jobs {
+            insta::assert_yaml_snapshot!(format!("backup_cron_job_{site}_{task}"), value(cron_job));
+        }
+        let backup::Child::Wanted(tls) = tls else { panic!("a certificate") };
+        let der = rustls_pki_types::CertificateDer::from_pem_slice(&tls.data.expect("entries")["tls.crt"].0);
+        assert_eq!(marketrelay_mtls::Role::of(Some(&[der.expect("PEM")])), marketrelay_mtls::Role::Backup);
+    }
+
+    #[test]
+    fn what_cant_be_carried_out_stays_as_it_is_and_what_isnt_asked_for_goes() {
+        let now = Timestamp::now();
+        let (authority, _) = Authority::generate(now).expect("an authority");
+        let prepared = |wanted: Option<&Wanted>, existing: &backup::Existing| {
+            with_plan(wanted, |plan| backup::prepare(plan, existing, &authority, now).expect("children"))
+        };
+        let blocked = sample().blocked(&Problem::new(Reason::SecretNotFound, "no Secret"));
+        let kept = prepared(Some(&blocked), &backup::Existing::default());
+        assert!(kept.cron_jobs.iter().all(|(_, child)| value(child) == "kept"));
+        assert_eq!([value(&kept.config_map), value(&kept.tls), value(&kept.network_policy)], ["kept"; 3]);
+        let none = prepared(None, &backup::Existing::default());
+        assert!(none.cron_jobs.iter().all(|(_, child)| value(child) == "unwanted"));
+        assert_eq!(
+            [value(&none.config_map), value(&none.tls), value(&none.service_account)],
+            ["unwanted"; 3]
+        );
     }
 }

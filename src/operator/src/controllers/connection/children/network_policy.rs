@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::networking::v1::{
         IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -11,7 +13,7 @@ use super::{Plan, strings};
 
 const HTTPS: u16 = 443;
 
-/// Nobody but the operator reaches the relay; the relay reaches DNS, https, and the networks that the operator's
+/// Nobody but the operator, and the connection's backups if there are any, reaches the relay; the relay reaches DNS, https, and the networks that the operator's
 /// configuration allows. Which host names it may reach is beyond a NetworkPolicy: the relay itself checks addresses.
 pub fn build(plan: &Plan<'_>) -> NetworkPolicy {
     let operator = NetworkPolicyPeer {
@@ -19,15 +21,18 @@ pub fn build(plan: &Plan<'_>) -> NetworkPolicy {
         pod_selector: Some(selector(&[(labels::NAME, labels::APP)])),
         ..NetworkPolicyPeer::default()
     };
-    let ingress =
-        NetworkPolicyIngressRule { from: Some(vec![operator]), ports: Some(vec![port("TCP", ADMIN_PORT)]) };
+    let backups = plan.backups.map(|_| NetworkPolicyPeer {
+        pod_selector: Some(matching(plan.selector(labels::BACKUP))),
+        ..NetworkPolicyPeer::default()
+    });
+    let ingress = NetworkPolicyIngressRule {
+        from: Some([operator].into_iter().chain(backups).collect()),
+        ports: Some(vec![port("TCP", ADMIN_PORT)]),
+    };
     NetworkPolicy {
-        metadata: plan.owned(plan.names().relay()),
+        metadata: plan.owned(plan.names().relay(), labels::RELAY),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(LabelSelector {
-                match_labels: Some(plan.selector()),
-                ..LabelSelector::default()
-            }),
+            pod_selector: Some(matching(plan.selector(labels::RELAY))),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![ingress]),
             egress: Some(egress(plan)),
@@ -36,18 +41,31 @@ pub fn build(plan: &Plan<'_>) -> NetworkPolicy {
 }
 
 fn egress(plan: &Plan<'_>) -> Vec<NetworkPolicyEgressRule> {
-    let dns = NetworkPolicyEgressRule { ports: Some(vec![port("UDP", 53), port("TCP", 53)]), to: None };
     let endpoints = plan.validated.endpoints.iter().flat_map(|endpoints| [&endpoints.api, &endpoints.token]);
-    let urls = endpoints.chain([&plan.validated.webhook.url]);
+    let https = https(endpoints.chain([&plan.validated.webhook.url]));
+    let networks: Vec<_> = plan.config.egress.allowed_networks.iter().map(network).collect();
+    let inside = NetworkPolicyEgressRule { ports: None, to: Some(networks) };
+    let inside = (!plan.config.egress.allowed_networks.is_empty()).then_some(inside);
+    [dns(), https].into_iter().chain(inside).collect()
+}
+
+/// To resolve names.
+pub fn dns() -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule { ports: Some(vec![port("UDP", 53), port("TCP", 53)]), to: None }
+}
+
+/// The ports of these addresses and the usual one, wherever.
+pub fn https<'a>(urls: impl Iterator<Item = &'a url::Url>) -> NetworkPolicyEgressRule {
     let mut ports: Vec<_> = urls.filter_map(url::Url::port_or_known_default).chain([HTTPS]).collect();
     ports.sort_unstable();
     ports.dedup();
     let ports = ports.into_iter().map(|number| port("TCP", number)).collect();
-    let https = NetworkPolicyEgressRule { ports: Some(ports), to: None };
-    let networks: Vec<_> = plan.config.egress.allowed_networks.iter().map(network).collect();
-    let inside = NetworkPolicyEgressRule { ports: None, to: Some(networks) };
-    let inside = (!plan.config.egress.allowed_networks.is_empty()).then_some(inside);
-    [dns, https].into_iter().chain(inside).collect()
+    NetworkPolicyEgressRule { ports: Some(ports), to: None }
+}
+
+/// By labels.
+pub fn matching(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
 }
 
 fn network(network: &ipnet::IpNet) -> NetworkPolicyPeer {
@@ -56,10 +74,11 @@ fn network(network: &ipnet::IpNet) -> NetworkPolicyPeer {
 }
 
 fn selector(labels: &[(&str, &str)]) -> LabelSelector {
-    LabelSelector { match_labels: Some(strings(labels)), ..LabelSelector::default() }
+    matching(strings(labels))
 }
 
-fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
+/// One port.
+pub fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
     NetworkPolicyPort {
         port: Some(IntOrString::Int(number.into())),
         protocol: Some(protocol.to_owned()),

@@ -1,5 +1,5 @@
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
-use marketrelay_api::relay::paths::ADMIN_PORT;
+use marketrelay_api::{labels, relay::paths::ADMIN_PORT};
 
 use super::Plan;
 
@@ -7,11 +7,11 @@ use super::Plan;
 /// it also leads to a relay that isn't ready, since its status says why.
 pub fn build(plan: &Plan<'_>) -> Service {
     Service {
-        metadata: plan.owned(plan.names().relay()),
+        metadata: plan.owned(plan.names().relay(), labels::RELAY),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             publish_not_ready_addresses: Some(true),
-            selector: Some(plan.selector()),
+            selector: Some(plan.selector(labels::RELAY)),
             ports: Some(vec![ServicePort {
                 name: Some("admin".to_owned()),
                 port: ADMIN_PORT.into(),

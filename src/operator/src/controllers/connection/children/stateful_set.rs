@@ -12,14 +12,14 @@ use super::{Plan, pod, strings};
 
 /// Keeps the relay's one pod running.
 pub fn build(plan: &Plan<'_>, config_digest: &str) -> StatefulSet {
-    let mut metadata = plan.owned(plan.names().relay());
+    let mut metadata = plan.owned(plan.names().relay(), labels::RELAY);
     let since = plan.updating_since.map(|since| since.to_string());
     let since = since.as_deref().map(|since| (labels::REVISION_SINCE, since));
     let annotations: Vec<_> = [(labels::REVISION, plan.revision)].into_iter().chain(since).collect();
     metadata.annotations = Some(strings(&annotations));
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(plan.labels()),
+            labels: Some(plan.labels(labels::RELAY)),
             annotations: Some(strings(&[(labels::CONFIG_HASH, config_digest)])),
             ..ObjectMeta::default()
         }),
@@ -30,7 +30,10 @@ pub fn build(plan: &Plan<'_>, config_digest: &str) -> StatefulSet {
         spec: Some(StatefulSetSpec {
             replicas: Some(1),
             service_name: Some(plan.names().relay()),
-            selector: LabelSelector { match_labels: Some(plan.selector()), ..LabelSelector::default() },
+            selector: LabelSelector {
+                match_labels: Some(plan.selector(labels::RELAY)),
+                ..LabelSelector::default()
+            },
             // A pod that never became ready must not keep its successor from starting.
             pod_management_policy: Some("Parallel".to_owned()),
             template,

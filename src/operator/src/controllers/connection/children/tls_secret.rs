@@ -1,28 +1,29 @@
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{ResourceExt, api::PartialObjectMeta};
+use kube::{
+    ResourceExt,
+    api::{ObjectMeta, PartialObjectMeta},
+};
 use marketrelay_api::labels;
 
-use super::{Plan, strings};
+use super::strings;
 use crate::pki::{Authority, PkiError, Subject};
 
-/// The admin API's certificate, unless the one that exists is good for longer.
+/// Of a child that is a certificate: unless the one that exists is good for longer.
 pub fn build(
-    plan: &Plan<'_>,
+    metadata: ObjectMeta,
+    subject: &Subject<'_>,
     existing: Option<&PartialObjectMeta<Secret>>,
     authority: &Authority,
     now: Timestamp,
 ) -> Result<Option<Secret>, PkiError> {
-    let owner = plan.validated.uid.as_str();
-    if existing.is_some_and(|secret| is_good(secret, owner, authority, now)) {
+    if existing.is_some_and(|secret| is_good(secret, &metadata, authority, now)) {
         return Ok(None);
     }
-    let host = plan.names().host(&plan.validated.namespace);
-    let issued = authority.issue(&Subject::Server(&host), now)?;
-    let mut metadata = plan.owned(plan.names().tls());
+    let issued = authority.issue(subject, now)?;
     let renew_after = issued.renew_after.to_string();
-    metadata.annotations =
-        Some(strings(&[(labels::RENEW_AFTER, &renew_after), (labels::ISSUER, authority.fingerprint())]));
+    let annotations =
+        strings(&[(labels::RENEW_AFTER, &renew_after), (labels::ISSUER, authority.fingerprint())]);
     let entry = |name: &str, pem: &str| (name.to_owned(), ByteString(pem.as_bytes().to_vec()));
     let entries = [
         entry("tls.crt", &issued.certificate),
@@ -30,17 +31,23 @@ pub fn build(
         entry("ca.crt", authority.pem()),
     ];
     Ok(Some(Secret {
-        metadata,
+        metadata: ObjectMeta { annotations: Some(annotations), ..metadata },
         type_: Some("kubernetes.io/tls".to_owned()),
         data: Some(entries.into()),
         ..Secret::default()
     }))
 }
 
-fn is_good(secret: &PartialObjectMeta<Secret>, owner: &str, authority: &Authority, now: Timestamp) -> bool {
+fn is_good(
+    secret: &PartialObjectMeta<Secret>,
+    wanted: &ObjectMeta,
+    authority: &Authority,
+    now: Timestamp,
+) -> bool {
     let annotation = |name: &str| secret.annotations().get(name).map(String::as_str);
     let renew_after = annotation(labels::RENEW_AFTER).and_then(|at| at.parse::<Timestamp>().ok());
+    let owner = wanted.owner_references.iter().flatten().map(|reference| &reference.uid).next();
     renew_after.is_some_and(|at| at > now)
         && annotation(labels::ISSUER) == Some(authority.fingerprint())
-        && secret.owner_references().iter().any(|reference| reference.uid == owner)
+        && secret.owner_references().iter().any(|reference| Some(&reference.uid) == owner)
 }

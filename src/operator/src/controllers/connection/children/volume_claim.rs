@@ -8,7 +8,7 @@ use super::{Plan, strings};
 
 /// The relay's volume: for one pod at a time. Without owner, so that a deleted connection's data stays.
 pub fn build(plan: &Plan<'_>) -> PersistentVolumeClaim {
-    let mut metadata = plan.unowned(plan.names().volume());
+    let mut metadata = plan.unowned(plan.names().volume(), labels::RELAY);
     let marketplace = plan.validated.kind.to_string();
     let labels = strings(&[(labels::CONNECTION_ID, plan.id), (labels::MARKETPLACE, &marketplace)]);
     metadata.labels.get_or_insert_default().extend(labels);

@@ -1,0 +1,209 @@
+//! Which of the waiting Jobs begin, and which have waited for too long. Pure, from what there is: the same for whoever
+//! leads.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::job::{BackupJob, Stage};
+
+/// A Job, and what else is known of it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The Job.
+    pub job: BackupJob,
+    /// When its CronJob makes the next one after it; `None`: the CronJob isn't known, and nothing is concluded.
+    pub next: Option<Timestamp>,
+    /// It was released just now, and the stores don't show it yet.
+    pub is_released: bool,
+}
+
+/// What to do with a waiting Job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Let it begin.
+    Release(&'a BackupJob),
+    /// Delete it: the next one takes its place.
+    Drop(&'a BackupJob),
+}
+
+/// At most `most` Jobs work with a store at the same time, and one for each connection, since its relay gives one snapshot
+/// at a time. Of those that wait, one of the namespace comes first that has the fewest at work there, then the oldest.
+pub fn next(jobs: &[Seen], most: usize, now: Timestamp) -> Vec<Step<'_>> {
+    let is_late = |seen: &&Seen| seen.next.is_some_and(|next| next <= now);
+    let (late, mut waiting): (Vec<&Seen>, Vec<&Seen>) =
+        jobs.iter().filter(|seen| waits(seen) && seen.next.is_some()).partition(is_late);
+    let mut steps: Vec<_> = late.into_iter().map(|seen| Step::Drop(&seen.job)).collect();
+    let mut work = Work::default();
+    jobs.iter().filter(|seen| runs(seen)).for_each(|seen| work.begins(&seen.job));
+    waiting.sort_by_key(|seen| (seen.job.created, &seen.job.namespace, &seen.job.name));
+    while let Some(place) = work.first(&waiting, most) {
+        let seen = waiting.remove(place);
+        work.begins(&seen.job);
+        steps.push(Step::Release(&seen.job));
+    }
+    steps
+}
+
+/// When the next of those that wait will have waited for too long.
+pub fn soonest(jobs: &[Seen], now: Timestamp) -> Option<Timestamp> {
+    jobs.iter().filter(|seen| waits(seen)).filter_map(|seen| seen.next).filter(|next| *next > now).min()
+}
+
+fn waits(seen: &Seen) -> bool {
+    seen.job.stage == Stage::Waits && !seen.is_released
+}
+
+fn runs(seen: &Seen) -> bool {
+    seen.job.stage == Stage::Runs || seen.job.stage == Stage::Waits && seen.is_released
+}
+
+/// What is at work.
+#[derive(Default)]
+struct Work<'a> {
+    stores: HashMap<&'a str, usize>,
+    namespaces: HashMap<(&'a str, &'a str), usize>,
+    connections: HashSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Work<'a> {
+    fn begins(&mut self, job: &'a BackupJob) {
+        *self.stores.entry(&job.store).or_default() += 1;
+        *self.namespaces.entry((&job.store, &job.namespace)).or_default() += 1;
+        self.connections.insert((&job.namespace, &job.connection));
+    }
+
+    /// Of Jobs in their order, the place of the one that begins next.
+    fn first(&self, waiting: &[&Seen], most: usize) -> Option<usize> {
+        let has_room = |job: &BackupJob| {
+            self.stores.get(job.store.as_str()).copied().unwrap_or_default() < most
+                && !self.connections.contains(&(job.namespace.as_str(), job.connection.as_str()))
+        };
+        let at_work = |job: &BackupJob| {
+            self.namespaces.get(&(job.store.as_str(), job.namespace.as_str())).copied().unwrap_or_default()
+        };
+        let free = waiting.iter().enumerate().filter(|(_, seen)| has_room(&seen.job));
+        free.min_by_key(|(_, seen)| at_work(&seen.job)).map(|(place, _)| place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use marketrelay_api::backup::Site;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::controllers::backup::{Task, job::End};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).expect("in range")
+    }
+
+    fn seen(namespace: &str, connection: &str, store: &str, created: i64, stage: Stage) -> Seen {
+        let job = BackupJob {
+            namespace: namespace.to_owned(),
+            name: format!("{connection}-{created}"),
+            uid: format!("{namespace}/{connection}-{created}"),
+            version: None,
+            connection: connection.to_owned(),
+            site: Site::OnSite,
+            task: Task::Run,
+            store: store.to_owned(),
+            created: at(created),
+            stage,
+        };
+        Seen { job, next: Some(at(created + 3_600)), is_released: false }
+    }
+
+    fn released(jobs: &[Seen], most: usize, now: i64) -> Vec<&str> {
+        let steps = next(jobs, most, at(now)).into_iter();
+        steps
+            .filter_map(|step| if let Step::Release(job) = step { Some(job.name.as_str()) } else { None })
+            .collect()
+    }
+
+    #[test]
+    fn the_oldest_begin_first_and_no_namespace_takes_all_places() {
+        let jobs = [
+            seen("acme", "a", "s", 1, Stage::Waits),
+            seen("acme", "b", "s", 2, Stage::Waits),
+            seen("acme", "c", "s", 3, Stage::Waits),
+            seen("blue", "d", "s", 4, Stage::Waits),
+            seen("blue", "e", "other", 5, Stage::Waits),
+        ];
+        assert_eq!(released(&jobs, 2, 10), ["a-1", "d-4", "e-5"]);
+        assert_eq!(released(&jobs, 3, 10), ["a-1", "d-4", "e-5", "b-2"]);
+    }
+
+    #[test]
+    fn a_relay_is_asked_for_one_snapshot_at_a_time() {
+        let mut jobs = vec![
+            seen("acme", "a", "s", 1, Stage::Runs),
+            seen("acme", "a", "other", 2, Stage::Waits),
+            seen("blue", "a", "other", 3, Stage::Waits),
+        ];
+        assert_eq!(released(&jobs, 9, 10), ["a-3"], "another namespace's is another one");
+        jobs[0].job.stage = Stage::Ended(End { at: at(5), failure: None });
+        assert_eq!(released(&jobs, 9, 10), ["a-2", "a-3"]);
+        jobs[2].is_released = true;
+        assert_eq!(
+            released(&jobs, 1, 10),
+            Vec::<&str>::new(),
+            "the place is taken before the stores show it"
+        );
+    }
+
+    #[test]
+    fn a_job_that_waits_when_the_next_one_is_due_goes_and_one_of_an_unknown_schedule_stays() {
+        let mut jobs = [
+            seen("acme", "a", "s", 1, Stage::Runs),
+            seen("acme", "b", "s", 2, Stage::Waits),
+            seen("acme", "c", "s", 3, Stage::Waits),
+        ];
+        jobs[2].next = None;
+        assert_eq!(next(&jobs, 1, at(3_601)), Vec::new());
+        assert_eq!(next(&jobs, 1, at(3_602)), [Step::Drop(&jobs[1].job)]);
+        assert_eq!(soonest(&jobs, at(3_601)), Some(at(3_602)));
+        assert_eq!(soonest(&jobs, at(3_602)), None, "what can't be deleted is no reason for haste");
+    }
+
+    fn any_job() -> impl Strategy<Value = (u8, u8, u8, i64, u8)> {
+        (0_u8..4, 0_u8..6, 0_u8..3, 0_i64..4_000, 0_u8..6)
+    }
+
+    proptest! {
+        /// Whatever there is, and however often it is decided.
+        #[test]
+        fn the_cap_holds_nothing_begins_twice_and_no_place_stays_empty(
+            all in proptest::collection::vec(any_job(), 0..60), most in 1_usize..5,
+        ) {
+            let mut jobs: Vec<_> = all.into_iter().enumerate().map(|(number, (namespace, connection, store, created, stage))| {
+                let stage = match stage {
+                    0 => Stage::Runs,
+                    1 => Stage::Ended(End { at: at(created), failure: None }),
+                    _ => Stage::Waits,
+                };
+                let mut seen = seen(&format!("n{namespace}"), &format!("c{connection}"), &format!("s{store}"), created, stage);
+                seen.job.uid = number.to_string();
+                seen
+            }).collect();
+            let before = jobs.clone();
+            let running = |jobs: &[Seen], store: &str| jobs.iter().filter(|seen| runs(seen) && seen.job.store == store).count();
+            let steps: Vec<_> = next(&before, most, at(4_000)).into_iter().map(|step| match step {
+                Step::Release(job) => (true, job.uid.clone()),
+                Step::Drop(job) => (false, job.uid.clone()),
+            }).collect();
+            for (is_release, uid) in &steps {
+                let place = jobs.iter().position(|seen| seen.job.uid == *uid).expect("one of them, once");
+                prop_assert!(waits(&jobs[place]));
+                prop_assert_eq!(jobs[place].next.expect("known") <= at(4_000), !is_release);
+                if *is_release { jobs[place].is_released = true } else { drop(jobs.remove(place)) }
+            }
+            for store in ["s0", "s1", "s2"] {
+                let was = running(&before, store);
+                prop_assert!(running(&jobs, store) <= most.max(was));
+            }
+            prop_assert_eq!(next(&jobs, most, at(4_000)), Vec::new(), "everything that can begin has begun");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What Jobs have reported, onto what the status says already. Pure, and the same however often it is done.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use marketrelay_api::{
+    backup::{Listing, Written},
+    connection::{Backups, JobResult, SiteBackups},
+};
+
+use super::{ended::Ended, wanted::Wanted};
+use crate::{conditions::seconds, controllers::backup::Task};
+
+/// Of every site that is asked for.
+pub fn recorded(before: Option<&Backups>, wanted: &Wanted, ended: &[Ended], now: Timestamp) -> Backups {
+    let mut backups = Backups::default();
+    for (site, store) in wanted.sites() {
+        let known = before.and_then(|backups| backups.site(site)).cloned();
+        // What is known of another store says nothing of this one.
+        let known = match store {
+            Ok(store) => known.filter(|known| known.store == store.location.key()),
+            Err(_) => known,
+        };
+        let place = store.map(|store| store.location.key()).unwrap_or_default();
+        let mut site_backups = known.unwrap_or_else(|| new(place, now));
+        let of_site = ended.iter().filter(|ended| ended.site == site && ended.store == site_backups.store);
+        for ended in of_site.collect::<Vec<_>>() {
+            record(&mut site_backups, ended);
+        }
+        *backups.site_mut(site) = Some(site_backups);
+    }
+    let newest = wanted.sites().map(|(site, _)| backups.site(site)?.newest.clone());
+    let newest: Option<Vec<_>> = newest.collect();
+    backups.newest = newest.and_then(|all| all.into_iter().min_by_key(|newest| newest.0));
+    backups
+}
+
+fn new(store: String, now: Timestamp) -> SiteBackups {
+    SiteBackups {
+        store,
+        since: seconds(now),
+        last_success: None,
+        sequence: None,
+        newest: None,
+        oldest: None,
+        count: 0,
+        bytes: 0,
+        overdue: 0,
+        foreign: 0,
+        damaged: 0,
+        listed_at: None,
+        last_run: None,
+        last_prune: None,
+    }
+}
+
+fn record(site: &mut SiteBackups, ended: &Ended) {
+    let report = ended.report.as_ref();
+    if let Some(written) = report.and_then(|report| report.written.as_ref()) {
+        wrote(site, written);
+    }
+    if let Some(listing) = report.and_then(|report| report.listing.as_ref()) {
+        listed(site, listing);
+    }
+    let last = match ended.task {
+        Task::Run => &mut site.last_run,
+        Task::Prune => &mut site.last_prune,
+    };
+    let at = seconds(ended.at);
+    if last.as_ref().is_none_or(|last| last.finished_at.0 < at.0) {
+        let failure = ended.failure.clone();
+        *last = Some(JobResult {
+            job: ended.job.clone(),
+            finished_at: at,
+            reason: failure.as_ref().map(|(reason, _)| reason.to_string()),
+            message: failure.map(|(_, message)| message),
+        });
+    }
+}
+
+fn wrote(site: &mut SiteBackups, written: &Written) {
+    let at = seconds(written.created_at);
+    if is_later(&at, site.last_success.as_ref()) {
+        site.last_success = Some(at);
+        site.sequence = Some(count(written.sequence));
+    }
+}
+
+fn listed(site: &mut SiteBackups, listing: &Listing) {
+    let at = seconds(listing.at);
+    if is_later(&at, site.listed_at.as_ref()) {
+        site.newest = listing.newest.map(seconds);
+        site.oldest = listing.oldest.map(seconds);
+        site.count = count(listing.backups);
+        site.bytes = count(listing.bytes);
+        site.overdue = count(listing.overdue);
+        site.foreign = count(listing.foreign);
+        site.damaged = count(listing.damaged);
+        site.listed_at = Some(at);
+    }
+}
+
+fn is_later(at: &Time, than: Option<&Time>) -> bool {
+    than.is_none_or(|than| than.0 < at.0)
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use marketrelay_api::{
+        Reason,
+        backup::{JobReport, Site},
+    };
+
+    use super::*;
+    use crate::controllers::connection::backup::wanted::tests::sample;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).expect("in range")
+    }
+
+    fn listing(second: i64, newest: i64) -> Listing {
+        Listing {
+            at: at(second) + jiff::SignedDuration::from_millis(400),
+            backups: 3,
+            bytes: 900,
+            newest: Some(at(newest)),
+            oldest: Some(at(newest - 90)),
+            pruned: 1,
+            overdue: 0,
+            foreign: 0,
+            damaged: 0,
+        }
+    }
+
+    fn run(site: Site, second: i64, created: i64) -> Ended {
+        let written = Written {
+            backup: "b".to_owned(),
+            created_at: at(created),
+            expires_at: at(created + 9_000),
+            sequence: 7,
+            orders: 1,
+            bytes: 300,
+        };
+        let report =
+            JobReport { written: Some(written), listing: Some(listing(second, created)), failure: None };
+        let (store, task) =
+            (sample().site(site).expect("a site").expect("a store").location.key(), Task::Run);
+        Ended {
+            job: format!("{site}-{second}"),
+            site,
+            task,
+            store,
+            at: at(second),
+            report: Some(report),
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn a_report_is_recorded_once_and_an_older_one_changes_nothing() {
+        let wanted = sample();
+        let first = recorded(None, &wanted, &[run(Site::OnSite, 100, 90)], at(200));
+        let on_site = first.on_site.clone().expect("on-site");
+        assert_eq!(
+            (on_site.count, on_site.sequence, on_site.last_success),
+            (3, Some(7), Some(seconds(at(90))))
+        );
+        assert_eq!(on_site.last_run.as_ref().map(|run| run.job.as_str()), Some("on-site-100"));
+        assert_eq!(first.newest, None, "the other site has none yet");
+        let both = [run(Site::OnSite, 100, 90), run(Site::OnSite, 50, 40), run(Site::OffSite, 60, 55)];
+        let second = recorded(Some(&first), &wanted, &both, at(300));
+        assert_eq!(second.on_site, first.on_site);
+        assert_eq!(second.newest, Some(seconds(at(55))), "the older site's");
+        assert_eq!(recorded(Some(&second), &wanted, &both, at(400)), second);
+        assert_eq!(recorded(Some(&second), &wanted, &[], at(400)), second, "Jobs go, the status stays");
+        // As the API server gives it back.
+        let text = serde_json::to_string(&second).expect("JSON");
+        let read: Backups = serde_json::from_str(&text).expect("a status");
+        assert_eq!(recorded(Some(&read), &wanted, &both, at(500)), read);
+    }
+
+    #[test]
+    fn a_failure_is_kept_until_a_later_job_of_its_kind_and_loses_nothing_else() {
+        let wanted = sample();
+        let good = run(Site::OnSite, 100, 90);
+        let failure = Some((Reason::StoreFull, "because".to_owned()));
+        let bad = Ended { report: None, failure, ..run(Site::OnSite, 200, 0) };
+        let prune = Ended { task: Task::Prune, ..run(Site::OnSite, 300, 90) };
+        let all = recorded(None, &wanted, &[prune, bad, good], at(400)).on_site.expect("on-site");
+        let last = all.last_run.expect("a run");
+        assert_eq!((last.reason.as_deref(), last.finished_at), (Some("StoreFull"), seconds(at(200))));
+        assert_eq!(all.last_prune.expect("a prune").reason, None);
+        assert_eq!((all.last_success, all.listed_at), (Some(seconds(at(90))), Some(seconds(at(300)))));
+    }
+
+    #[test]
+    fn another_store_begins_anew_and_reports_of_the_old_one_say_nothing() {
+        let wanted = sample();
+        let known = recorded(None, &wanted, &[run(Site::OnSite, 100, 90)], at(200));
+        let mut elsewhere = known.clone();
+        elsewhere.on_site.as_mut().expect("on-site").store = "https://old.example/b".to_owned();
+        let old = Ended { store: "https://old.example/b".to_owned(), ..run(Site::OnSite, 150, 140) };
+        let moved = recorded(Some(&elsewhere), &wanted, &[old], at(300)).on_site.expect("on-site");
+        assert_eq!((moved.since, moved.last_run, moved.count), (seconds(at(300)), None, 0));
+    }
+}

@@ -1,0 +1,194 @@
+//! What the backups mean for the conditions. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::{
+    ConditionType, Reason,
+    backup::Site,
+    connection::{Backups, JobResult, SiteBackups},
+};
+
+use super::wanted::{Store, Wanted};
+use crate::conditions::{Status, Verdict};
+
+/// A store is listed at least daily.
+const LISTED: SignedDuration = SignedDuration::from_hours(48);
+
+/// The conditions of the sites; `deadline`: of one Job.
+pub fn verdicts(
+    wanted: &Wanted,
+    backups: &Backups,
+    deadline: SignedDuration,
+    now: Timestamp,
+) -> Vec<(ConditionType, Verdict)> {
+    let verdict = |(site, store): (Site, Result<&Store, _>)| {
+        let kind = match site {
+            Site::OnSite => ConditionType::BackedUpOnSite,
+            Site::OffSite => ConditionType::BackedUpOffSite,
+        };
+        let known = backups.site(site)?;
+        let verdict = match store {
+            Err(problem) => failed(problem.reason, &problem.message),
+            Ok(_) if wanted.suspend => {
+                let message = "no backups are taken, since spec.suspend or spec.backup.suspend is true; those that there are \
+                               still expire: set it to false to go on";
+                failed(Reason::Suspended, message)
+            }
+            Ok(store) => judge(known, store.interval, deadline, now),
+        };
+        Some((kind, verdict))
+    };
+    wanted.sites().filter_map(verdict).collect()
+}
+
+fn failed(reason: impl Into<String>, message: &str) -> Verdict {
+    Verdict::new(Status::False, reason, message)
+}
+
+fn judge(known: &SiteBackups, interval: SignedDuration, deadline: SignedDuration, now: Timestamp) -> Verdict {
+    if let Some(verdict) = known.last_run.as_ref().and_then(failure) {
+        return verdict;
+    }
+    let newest = known.newest.iter().chain(&known.last_success).map(|at| at.0).max();
+    let Some(newest) = newest else {
+        if now.duration_since(known.since.0) <= interval + deadline {
+            let message = "the first backup hasn't been taken yet";
+            return Verdict::new(Status::Unknown, Reason::FirstRun, message);
+        }
+        let message = format!(
+            "there has been no backup since {}: look at its Jobs (kubectl get jobs -l app.kubernetes.io/component=backup)",
+            known.since.0
+        );
+        return failed(Reason::BackupTooOld, &message);
+    };
+    if now.duration_since(newest) > interval * 2 + deadline {
+        let message = format!(
+            "the newest backup is of {newest}, and there should be one at least every {interval:#}: look at its CronJobs and \
+             Jobs (kubectl get cronjobs,jobs -l app.kubernetes.io/component=backup)"
+        );
+        return failed(Reason::BackupTooOld, &message);
+    }
+    Verdict::new(Status::True, Reason::BackedUp, "the newest backup is as new as the schedule asks for")
+}
+
+fn failure(last: &JobResult) -> Option<Verdict> {
+    let reason = last.reason.as_deref()?;
+    let message = format!("the last backup failed: {}", last.message.as_deref().unwrap_or_default());
+    Some(failed(reason, &message))
+}
+
+/// Why it can't be said that backups are gone in time.
+pub fn overdue(backups: &Backups, now: Timestamp) -> Option<(Reason, String)> {
+    let sites = || Site::ALL.into_iter().filter_map(|site| Some((site, backups.site(site)?)));
+    let overdue = sites().find(|(_, known)| known.overdue > 0).map(|(site, known)| {
+        let message = format!(
+            "{} backups, versions or unfinished uploads in the {site} store should be gone and are still there, though nobody \
+             can read them any more if their keys died on time: {}",
+            known.overdue,
+            hindrance(known)
+        );
+        (Reason::BackupsOverdue, message)
+    });
+    let unlisted = || {
+        let late = |known: &SiteBackups| {
+            now.duration_since(known.listed_at.as_ref().unwrap_or(&known.since).0) > LISTED
+        };
+        let (site, known) = sites().find(|(_, known)| late(known))?;
+        let message = format!(
+            "the {site} store has not been listed for more than 2 days, so it can't be said that expired backups are gone: {}",
+            hindrance(known)
+        );
+        Some((Reason::BackupsNotListed, message))
+    };
+    overdue.or_else(unlisted)
+}
+
+/// The last that pruned and failed.
+fn hindrance(known: &SiteBackups) -> String {
+    let last =
+        [&known.last_prune, &known.last_run].into_iter().flatten().max_by_key(|last| last.finished_at.0);
+    match last.and_then(|last| Some((last.reason.as_ref()?, last.message.as_ref()?))) {
+        Some((reason, message)) => format!("{reason}: {message}"),
+        None => "look at its Jobs (kubectl get jobs -l app.kubernetes.io/component=backup)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        conditions::seconds,
+        controllers::connection::backup::{recorded::recorded, wanted::tests::sample},
+        problem::Problem,
+    };
+
+    const HOUR: i64 = 3_600;
+
+    fn at(hour: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + hour * HOUR).expect("in range")
+    }
+
+    fn known(change: impl FnOnce(&mut SiteBackups)) -> Backups {
+        let mut backups = recorded(None, &sample(), &[], at(0));
+        backups.off_site = None;
+        change(backups.on_site.as_mut().expect("on-site"));
+        backups
+    }
+
+    fn ended(hour: i64, reason: Option<&str>) -> Option<JobResult> {
+        let text = reason.map(str::to_owned);
+        Some(JobResult {
+            job: "j".to_owned(),
+            finished_at: seconds(at(hour)),
+            reason: text.clone(),
+            message: text,
+        })
+    }
+
+    fn told(backups: &Backups, wanted: &Wanted, hour: i64) -> (Status, String) {
+        let all = verdicts(wanted, backups, SignedDuration::from_hours(1), at(hour));
+        let (kind, verdict) = all.into_iter().next().expect("on-site");
+        assert_eq!(kind, ConditionType::BackedUpOnSite);
+        (verdict.status, verdict.reason)
+    }
+
+    #[test]
+    fn a_site_is_backed_up_only_with_a_backup_that_is_new_enough_and_a_last_run_that_worked() {
+        let wanted = sample();
+        let first = known(|_| {});
+        let good = known(|site| {
+            (site.newest, site.last_run) = (Some(seconds(at(1))), ended(2, None));
+        });
+        let bad = known(|site| {
+            (site.newest, site.last_run) = (Some(seconds(at(1))), ended(2, Some("StoreFull")));
+        });
+        for (backups, hour, status, reason) in [
+            (&first, 25, Status::Unknown, Reason::FirstRun),
+            (&first, 26, Status::False, Reason::BackupTooOld),
+            (&good, 50, Status::True, Reason::BackedUp),
+            (&good, 51, Status::False, Reason::BackupTooOld),
+            (&bad, 3, Status::False, Reason::StoreFull),
+        ] {
+            assert_eq!(told(backups, &wanted, hour), (status, reason.to_string()), "hour {hour}");
+        }
+        let suspended = Wanted { suspend: true, ..sample() };
+        assert_eq!(told(&good, &suspended, 3), (Status::False, Reason::Suspended.to_string()));
+        let blocked = sample().blocked(&Problem::new(Reason::NameConflict, "taken"));
+        assert_eq!(told(&good, &blocked, 3), (Status::False, Reason::NameConflict.to_string()));
+    }
+
+    #[test]
+    fn that_backups_are_gone_in_time_must_be_seen_every_two_days() {
+        let reason = |backups: &Backups, hour| overdue(backups, at(hour)).map(|(reason, _)| reason);
+        let first = known(|_| {});
+        assert_eq!((reason(&first, 48), reason(&first, 49)), (None, Some(Reason::BackupsNotListed)));
+        let listed = known(|site| site.listed_at = Some(seconds(at(10))));
+        assert_eq!((reason(&listed, 58), reason(&listed, 59)), (None, Some(Reason::BackupsNotListed)));
+        let left = known(|site| {
+            (site.listed_at, site.overdue) = (Some(seconds(at(10))), 2);
+            site.last_prune = ended(10, Some("ObjectLocked"));
+        });
+        let (found, message) = overdue(&left, at(11)).expect("overdue");
+        assert_eq!(found, Reason::BackupsOverdue);
+        assert!(message.starts_with("2 backups") && message.contains("ObjectLocked"), "{message}");
+    }
+}

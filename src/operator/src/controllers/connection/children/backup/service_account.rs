@@ -1,0 +1,13 @@
+use k8s_openapi::api::core::v1::ServiceAccount;
+use marketrelay_api::labels;
+
+use super::Plan;
+
+/// The Jobs' identity in the cluster; it has no rights, and its token is nowhere.
+pub fn build(plan: &Plan<'_>) -> ServiceAccount {
+    ServiceAccount {
+        metadata: plan.owned(plan.names().backup(), labels::BACKUP),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    }
+}
