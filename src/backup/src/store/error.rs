@@ -1,6 +1,6 @@
 //! What went wrong at the store, as something that a person can mend.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, iter::successors};
 
 use http::StatusCode;
 use object_store::client::HttpError;
@@ -168,10 +168,7 @@ impl From<HttpError> for StoreError {
 
 /// What our own client found is in the chain of what `object_store` makes of it.
 fn of(error: &(dyn Error + 'static)) -> StoreError {
-    let mut chain = vec![error];
-    while let Some(cause) = chain.last().and_then(|last| last.source()) {
-        chain.push(cause);
-    }
+    let chain: Vec<&(dyn Error + 'static)> = successors(Some(error), |last| Error::source(*last)).collect();
     if let Some(refusal) = chain.iter().find_map(|cause| cause.downcast_ref::<Refusal>()) {
         return refusal.clone().into_error();
     }

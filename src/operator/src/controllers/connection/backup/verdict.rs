@@ -8,7 +8,10 @@ use marketrelay_api::{
 };
 
 use super::wanted::{Store, Wanted};
-use crate::conditions::{Status, Verdict};
+use crate::{
+    conditions::{Status, Verdict},
+    problem::Problem,
+};
 
 /// A store is listed at least daily.
 const LISTED: SignedDuration = SignedDuration::from_hours(48);
@@ -20,7 +23,7 @@ pub fn verdicts(
     deadline: SignedDuration,
     now: Timestamp,
 ) -> Vec<(ConditionType, Verdict)> {
-    let verdict = |(site, store): (Site, Result<&Store, _>)| {
+    let verdict = |(site, store): (Site, Result<&Store, &Problem>)| {
         let kind = match site {
             Site::OnSite => ConditionType::BackedUpOnSite,
             Site::OffSite => ConditionType::BackedUpOffSite,
@@ -118,7 +121,6 @@ mod tests {
     use crate::{
         conditions::seconds,
         controllers::connection::backup::{recorded::recorded, wanted::tests::sample},
-        problem::Problem,
     };
 
     const HOUR: i64 = 3_600;
