@@ -8,7 +8,10 @@ use marketrelay_api::{
 };
 
 use super::wanted::{Store, Wanted};
-use crate::conditions::{Status, Verdict};
+use crate::{
+    conditions::{Status, Verdict},
+    problem::Problem,
+};
 
 /// A store is listed at least daily.
 const LISTED: SignedDuration = SignedDuration::from_hours(48);
@@ -20,7 +23,7 @@ pub fn verdicts(
     deadline: SignedDuration,
     now: Timestamp,
 ) -> Vec<(ConditionType, Verdict)> {
-    let verdict = |(site, store): (Site, Result<&Store, _>)| {
+    let verdict = |(site, store): (Site, Result<&Store, &Problem>)| {
         let kind = match site {
             Site::OnSite => ConditionType::BackedUpOnSite,
             Site::OffSite => ConditionType::BackedUpOffSite,
@@ -78,7 +81,7 @@ fn failure(last: &JobResult) -> Option<Verdict> {
 
 /// Why it can't be said that backups are gone in time.
 pub fn overdue(backups: &Backups, now: Timestamp) -> Option<(Reason, String)> {
-    let sites = || Site::ALL.into_iter().filter_map(|site| Some((site, backups.site(site)?)));
+    let sites = || Site::ALL.into_iter().filter_map(move |site| Some((site, backups.site(site)?)));
     let overdue = sites().find(|(_, known)| known.overdue > 0).map(|(site, known)| {
         let message = format!(
             "{} backups, versions or unfinished uploads in the {site} store should be gone and are still there, though nobody \
@@ -118,7 +121,6 @@ mod tests {
     use crate::{
         conditions::seconds,
         controllers::connection::backup::{recorded::recorded, wanted::tests::sample},
-        problem::Problem,
     };
 
     const HOUR: i64 = 3_600;
