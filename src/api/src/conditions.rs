@@ -82,6 +82,8 @@ pub enum Reason {
     NameConflict,
     /// A key Secret that must exist is gone or damaged.
     KeyringLost,
+    /// The identities that open backups are damaged, or another connection's.
+    BackupIdentitiesLost,
     /// The relay's pod isn't running yet.
     RelayStarting,
     /// The pod can't be scheduled.

@@ -40,7 +40,13 @@ const DAYS_365: i64 = 31_536_000;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    )
 )]
 #[x_kube(validation = rules::epochs("self.anonymizeAfter", "anonymizeAfter"))]
 #[x_kube(validation = rules::epochs("self.amazon.anonymizeAfter", "amazon.anonymizeAfter"))]

@@ -118,7 +118,15 @@ fn is_moment(field: &str) -> String {
     format!("{field}.matches('{}')", moment::PATTERN)
 }
 
-/// A point in time as a CEL expression; an error, which refuses the object, if there is no such day.
+/// Whether a well formed date or time is of a day that there is, by the lengths of the months.
+fn is_day(field: &str) -> String {
+    let number = |from: u8, to: u8| format!("int({field}.substring({from}, {to}))");
+    let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+    let leap = format!("({year} % 4 == 0 && ({year} % 100 != 0 || {year} % 400 == 0))");
+    format!("{day} <= ({month} == 2 ? ({leap} ? 29 : 28) : {month} in [4, 6, 9, 11] ? 30 : 31)")
+}
+
+/// A point in time as a CEL expression.
 fn instant(field: &str) -> String {
     format!("timestamp({field}.contains('T') ? {field} : {field} + 'T00:00:00Z')")
 }
@@ -132,13 +140,14 @@ pub fn moment() -> Rule {
 
 /// A date or time that there is.
 pub fn day_exists() -> Rule {
-    Rule::new(format!("!{} || {} >= timestamp('2000-01-01T00:00:00Z')", is_moment("self"), instant("self")))
+    Rule::new(format!("!{} || {} && self >= '2000'", is_moment("self"), is_day("self")))
         .message("must be a day of this millennium that exists, such as 2027-01-31")
 }
 
 /// A range that isn't empty.
 pub fn placed_range() -> Rule {
-    let well_formed = format!("{} && {}", is_moment("self.from"), is_moment("self.to"));
+    let is_known = |field| format!("{} && {}", is_moment(field), is_day(field));
+    let well_formed = format!("{} && {}", is_known("self.from"), is_known("self.to"));
     Rule::new(format!("!({well_formed}) || {} < {}", instant("self.from"), instant("self.to")))
         .message("placed.from must be before placed.to, which isn't part of the range any more")
 }

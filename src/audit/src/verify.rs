@@ -29,7 +29,9 @@ pub enum Fault {
     Unreadable { at: u64, expected: u64 },
     #[snafu(display("record {sequence} (line {at}) was changed: its hash is another"))]
     Changed { at: u64, sequence: u64 },
-    #[snafu(display("records {from} to {to} are missing (before line {at})"))]
+    #[snafu(display(
+        "records {from} to {to} are missing before line {at}: they are gone, or stand further down"
+    ))]
     Missing { at: u64, from: u64, to: u64 },
     #[snafu(display("record {sequence} (line {at}) is out of place: record {expected} should be here"))]
     Misplaced { at: u64, sequence: u64, expected: u64 },

@@ -78,6 +78,7 @@ pub enum SealError {
 
 /// Why a record can't be opened.
 #[derive(Debug, PartialEq, Eq, Snafu)]
+#[snafu(visibility(pub(crate)))]
 #[expect(missing_docs, reason = "the messages say it")]
 pub enum OpenError {
     #[snafu(display("the key {name} is gone"))]
@@ -137,7 +138,7 @@ impl Keyring {
         self.rewrap_bound(&self.held(record).context(HoldKeyGoneSnafu)?, wrapped_key, generation)
     }
 
-    fn record(&self, record: RecordRef) -> Option<Bound<'_>> {
+    pub(crate) fn record(&self, record: RecordRef) -> Option<Bound<'_>> {
         let key = self.epochs.get(&record.destroy_at)?;
         Some(self.bound(
             key,
@@ -147,7 +148,7 @@ impl Keyring {
         ))
     }
 
-    fn held(&self, record: HeldRef) -> Option<Bound<'_>> {
+    pub(crate) fn held(&self, record: HeldRef) -> Option<Bound<'_>> {
         let (_, key) = self.holds.values().find(|(id, _)| *id == record.hold)?;
         Some(self.bound(key, HELD, record.revision, record.hold.as_bytes()))
     }
@@ -190,7 +191,11 @@ impl Keyring {
         encrypt(new.as_ref(), &bound.aad(newest), &record_key).ok().context(InvalidSnafu)
     }
 
-    fn wrapping(&self, bound: &Bound<'_>, generation: u32) -> Result<Zeroizing<[u8; 32]>, OpenError> {
+    pub(crate) fn wrapping(
+        &self,
+        bound: &Bound<'_>,
+        generation: u32,
+    ) -> Result<Zeroizing<[u8; 32]>, OpenError> {
         let volume = self.volumes.get(&generation).context(VolumeKeyGoneSnafu { generation })?;
         wrapping_key(bound.key, volume).context(InvalidSnafu)
     }
@@ -200,33 +205,37 @@ impl Keyring {
 const HELD: u8 = 3;
 
 /// The key that an envelope lives as long as, and what is bound into it.
-struct Bound<'a> {
-    key: &'a SecretKey,
+pub(crate) struct Bound<'a> {
+    pub(crate) key: &'a SecretKey,
     prefix: Vec<u8>,
 }
 
 impl Bound<'_> {
     /// The body carries generation 0: the volume key's replacement rewrites the wrap alone.
-    fn aad(&self, volume_generation: u32) -> Vec<u8> {
+    pub(crate) fn aad(&self, volume_generation: u32) -> Vec<u8> {
         [&self.prefix[..], &volume_generation.to_be_bytes()].concat()
     }
 }
 
 fn wrapping_key(epoch: &SecretKey, volume: &SecretKey) -> Option<Zeroizing<[u8; 32]>> {
-    let mut key = Zeroizing::new([0; 32]);
-    hkdf::Salt::new(hkdf::HKDF_SHA256, volume.expose())
-        .extract(epoch.expose())
-        .expand(&[HKDF_INFO], hkdf::HKDF_SHA256)
-        .and_then(|okm| okm.fill(key.as_mut()))
+    derived(epoch, volume.expose(), HKDF_INFO)
+}
+
+pub(crate) fn derived(key: &SecretKey, salt: &[u8], info: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let mut out = Zeroizing::new([0; 32]);
+    hkdf::Salt::new(hkdf::HKDF_SHA256, salt)
+        .extract(key.expose())
+        .expand(&[info], hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(out.as_mut()))
         .ok()?;
-    Some(key)
+    Some(out)
 }
 
 fn cipher(key: &[u8]) -> Option<LessSafeKey> {
     Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, key).ok()?))
 }
 
-fn encrypt(key: &[u8], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+pub(crate) fn encrypt(key: &[u8], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
     let mut nonce = [0; NONCE_LEN];
     rand::fill(&mut nonce).ok().context(CryptoSnafu)?;
     let header = 1 + NONCE_LEN;
@@ -243,7 +252,7 @@ fn encrypt(key: &[u8], aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, SealErro
     Ok(out)
 }
 
-fn decrypt(key: &[u8], aad: &[u8], envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+pub(crate) fn decrypt(key: &[u8], aad: &[u8], envelope: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let (version, rest) = envelope.split_first().context(InvalidSnafu)?;
     ensure!(*version == VERSION, VersionSnafu { version: *version });
     let (nonce, ciphertext) = rest.split_at_checked(NONCE_LEN).context(InvalidSnafu)?;

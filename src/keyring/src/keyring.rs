@@ -6,13 +6,14 @@ use snafu::{OptionExt, ResultExt, Snafu};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
-    ConnectionId, DestroyAt, Grid, HoldId, HoldKey, InvalidConnectionId, InvalidDestroyAt, InvalidHoldKey,
+    BackupKey, ConnectionId, DestroyAt, Grid, HoldId, HoldKey, InvalidBackupKey, InvalidConnectionId,
+    InvalidDestroyAt, InvalidHoldKey, Recipient,
 };
 
 /// The entry of the namespace's digest Secret.
 pub const DIGEST_KEY_ENTRY: &str = "digest-key";
 
-const CONNECTION_ID: &str = "connection-id";
+pub(crate) const CONNECTION_ID: &str = "connection-id";
 const VOLUME_PREFIX: &str = "volume.";
 const AUDIT: &str = "audit";
 /// Keys exist at least this many epochs ahead of the last deadline, since mounted Secrets lag by a minute or two.
@@ -56,18 +57,24 @@ impl fmt::Debug for SecretKey {
 pub enum KeyringError {
     #[snafu(display("keyring entry {name:?} must be 32 bytes, it has {length}"))]
     KeyLength { name: String, length: usize },
-    #[snafu(display("keyring has no entry {name:?}"))]
+    #[snafu(display("there is no entry {name:?}"))]
     MissingEntry { name: &'static str },
     #[snafu(display("keyring has no volume key (entries named volume.1, volume.2, …)"))]
     NoVolumeKey,
-    #[snafu(display("keyring entry {name:?} is not known to this version"))]
+    #[snafu(display("entry {name:?} is not known to this version"))]
     UnknownEntry { name: String },
-    #[snafu(display("keyring entry connection-id is wrong"))]
+    #[snafu(display("entry connection-id is wrong"))]
     Identity { source: InvalidConnectionId },
     #[snafu(display("keyring entry has a wrong name"))]
     EpochName { source: InvalidDestroyAt },
     #[snafu(display("keyring entry has a wrong name"))]
     HoldName { source: InvalidHoldKey },
+    #[snafu(display("an entry of backups has a wrong name"))]
+    BackupName { source: InvalidBackupKey },
+    #[snafu(display("entry {name:?} must be an age X25519 recipient (age1…)"))]
+    Recipient { name: String },
+    #[snafu(display("entry {name:?} must be an age X25519 identity (AGE-SECRET-KEY-1…)"))]
+    BackupIdentity { name: String },
     #[snafu(display("the system gave no random bytes"))]
     Random,
     #[snafu(display("there is no generation after the volume key's"))]
@@ -82,6 +89,7 @@ pub enum KeyringError {
 /// | `epoch.20260221T031700Z` | the epoch key that dies at that second |
 /// | `hold.tax-2026.20270131T000000Z` | the key of the hold of that name, which ends at that second |
 /// | `volume.1` | the volume key of that generation |
+/// | `backup.20261229T000000Z` | not secret: what backups are encrypted to whose identity is destroyed at that second, `age1…` |
 /// | `audit` | the seed of the key that signs the audit log; absent from keyrings that are older than it |
 #[derive(Clone, Debug)]
 pub struct Keyring {
@@ -89,6 +97,7 @@ pub struct Keyring {
     pub(crate) epochs: BTreeMap<DestroyAt, SecretKey>,
     pub(crate) holds: BTreeMap<HoldKey, (HoldId, SecretKey)>,
     pub(crate) volumes: BTreeMap<u32, SecretKey>,
+    pub(crate) recipients: BTreeMap<BackupKey, Recipient>,
     pub(crate) audit: Option<SecretKey>,
 }
 
@@ -101,6 +110,7 @@ impl Keyring {
             epochs: BTreeMap::new(),
             holds: BTreeMap::new(),
             volumes,
+            recipients: BTreeMap::new(),
             audit: Some(SecretKey::generate()?),
         })
     }
@@ -109,9 +119,7 @@ impl Keyring {
     /// it added; 0 means that the Secret need not be written.
     pub fn extend(&mut self, grid: Grid, now: Timestamp, horizon: Timestamp) -> Result<usize, KeyringError> {
         let before = self.epochs.len();
-        let ahead = horizon.as_second() + (EPOCHS_AHEAD * grid.epoch_seconds()).max(SECONDS_AHEAD);
-        let to = Timestamp::from_second(ahead).unwrap_or(Timestamp::MAX);
-        for at in grid.points(now, to) {
+        for at in grid.points(now, ahead(grid, horizon)) {
             if let std::collections::btree_map::Entry::Vacant(e) = self.epochs.entry(at) {
                 e.insert(SecretKey::generate()?);
             }
@@ -130,7 +138,7 @@ impl Keyring {
         entries: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, KeyringError> {
         let (mut id, mut epochs, mut volumes, mut audit) = (None, BTreeMap::new(), BTreeMap::new(), None);
-        let mut holds = BTreeMap::new();
+        let (mut holds, mut recipients) = (BTreeMap::new(), BTreeMap::new());
         for (name, bytes) in entries {
             if name == CONNECTION_ID {
                 id = Some(String::from_utf8_lossy(bytes).parse().context(IdentitySnafu)?);
@@ -144,13 +152,17 @@ impl Keyring {
             } else if name.starts_with("hold.") {
                 let key = key(name, bytes)?;
                 holds.insert(name.parse().context(HoldNameSnafu)?, (HoldId::of(&key), key));
+            } else if name.starts_with("backup.") {
+                let recipient = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+                let key = name.parse().context(BackupNameSnafu)?;
+                recipients.insert(key, recipient.context(RecipientSnafu { name })?);
             } else {
                 return UnknownEntrySnafu { name }.fail();
             }
         }
         let id = id.context(MissingEntrySnafu { name: CONNECTION_ID })?;
         snafu::ensure!(!volumes.is_empty(), NoVolumeKeySnafu);
-        Ok(Self { id, epochs, holds, volumes, audit })
+        Ok(Self { id, epochs, holds, volumes, recipients, audit })
     }
 
     /// The entries of the Secret, by name. The caller zeroizes the copies.
@@ -158,9 +170,11 @@ impl Keyring {
         let epochs = self.epochs.iter().map(|(at, key)| (at.to_string(), key.0.to_vec()));
         let holds = self.holds.iter().map(|(name, (_, key))| (name.to_string(), key.0.to_vec()));
         let volumes = self.volumes.iter().map(|(n, key)| (format!("{VOLUME_PREFIX}{n}"), key.0.to_vec()));
+        let recipients =
+            self.recipients.iter().map(|(name, to)| (name.to_string(), to.to_string().into_bytes()));
         let id = (CONNECTION_ID.to_owned(), self.id.as_str().as_bytes().to_vec());
         let audit = self.audit.iter().map(|key| (AUDIT.to_owned(), key.0.to_vec()));
-        epochs.chain(holds).chain(volumes).chain(audit).chain([id]).collect()
+        epochs.chain(holds).chain(volumes).chain(recipients).chain(audit).chain([id]).collect()
     }
 
     /// Whose keys these are.
@@ -182,9 +196,11 @@ impl Keyring {
         Ok(is_missing)
     }
 
-    /// Forgets (and zeroizes) the keys whose time has come by the holder's own clock; says how many.
+    /// Forgets (and zeroizes) the keys whose time has come by the holder's own clock; says how many. Recipients whose
+    /// identities' time has come go too, uncounted: they open nothing.
     pub fn drop_due(&mut self, now: Timestamp) -> usize {
         let before = self.epochs.len() + self.holds.len();
+        self.recipients.retain(|name, _| !name.destroy_at().is_due(now));
         self.epochs.retain(|at, _| !at.is_due(now));
         self.holds.retain(|key, _| !key.destroy_at().is_due(now));
         before - self.epochs.len() - self.holds.len()
@@ -195,7 +211,7 @@ impl Keyring {
         self.first_destruction().is_some_and(|at| at.is_due(now))
     }
 
-    /// When the first key dies.
+    /// When the first key dies. Recipients aren't keys.
     pub fn first_destruction(&self) -> Option<DestroyAt> {
         let epoch = self.epochs.first_key_value().map(|(at, _)| *at);
         let hold = self.holds.first_key_value().map(|(key, _)| key.destroy_at());
@@ -273,6 +289,30 @@ impl Keyring {
         let (at, _) = self.epochs.range(..=latest).next_back()?;
         (!at.is_due(now)).then_some(*at)
     }
+
+    /// What a backup is to be encrypted to that must be gone at `expiry`: the last recipient whose identity is destroyed
+    /// at or before it, and isn't yet. `None`: there is none, or it has come already.
+    pub fn recipient_for(&self, expiry: Timestamp, now: Timestamp) -> Option<(BackupKey, &Recipient)> {
+        let latest = BackupKey::new(DestroyAt::from_second(expiry.as_second()));
+        let (name, recipient) = self.recipients.range(..=latest).next_back()?;
+        (!name.destroy_at().is_due(now)).then_some((*name, recipient))
+    }
+
+    /// What backups may be encrypted to, by the identities that open them.
+    pub fn recipients(&self) -> &BTreeMap<BackupKey, Recipient> {
+        &self.recipients
+    }
+
+    /// Has backups encrypted to these, and to no others.
+    pub fn set_recipients(&mut self, recipients: BTreeMap<BackupKey, Recipient>) {
+        self.recipients = recipients;
+    }
+}
+
+/// How far keys are made ahead for deadlines until `horizon`.
+pub(crate) fn ahead(grid: Grid, horizon: Timestamp) -> Timestamp {
+    let ahead = horizon.as_second() + (EPOCHS_AHEAD * grid.epoch_seconds()).max(SECONDS_AHEAD);
+    Timestamp::from_second(ahead).unwrap_or(Timestamp::MAX)
 }
 
 fn key(name: &str, bytes: &[u8]) -> Result<SecretKey, KeyringError> {
@@ -286,6 +326,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::BackupIdentities;
 
     const DAY: i64 = 86_400;
 
@@ -368,6 +409,30 @@ mod tests {
         assert_eq!((read.drop_due(at(89)), read.drop_due(at(90)), read.holds().count()), (0, 1, 0));
     }
 
+    fn with_recipients(epoch: i64, horizon: i64) -> Keyring {
+        let mut identities = BackupIdentities::new(id());
+        identities.extend(Grid::new(&id(), SignedDuration::from_secs(epoch)), at(0), at(horizon));
+        let mut keyring = keyring(epoch, 0, horizon);
+        keyring.set_recipients(identities.recipients());
+        keyring
+    }
+
+    #[test]
+    fn recipients_are_entries_but_no_keys_that_must_be_destroyed() {
+        let mut keyring = with_recipients(DAY, 10 * DAY);
+        let entries = keyring.entries();
+        let read = Keyring::from_entries(entries.iter().map(|(k, v)| (k.as_str(), v.as_slice())))
+            .expect("own entries");
+        assert_eq!((read.recipients(), read.entries()), (keyring.recipients(), entries));
+        keyring.epochs.clear();
+        let first = keyring.recipients().keys().next().expect("one").destroy_at();
+        assert_eq!(keyring.first_destruction(), None);
+        assert!(!keyring.has_due(at(first.as_second())));
+        let before = keyring.recipients().len();
+        assert_eq!(keyring.drop_due(at(first.as_second())), 0, "none of them is a key");
+        assert_eq!(keyring.recipients().len(), before - 1);
+    }
+
     #[test]
     fn foreign_entries_are_refused_by_name() {
         let key = [0; 32];
@@ -375,6 +440,8 @@ mod tests {
             ("epoch.x", &key[..]),
             ("volume.x", &key[..]),
             ("hold.x", &key[..]),
+            ("backup.x", b"age1"),
+            ("backup.20261229T000000Z", &key[..]),
             ("o", &key[..]),
             ("volume.1", b"x"),
         ] {
@@ -395,6 +462,21 @@ mod tests {
                     prop_assert!(name.as_second() > now);
                 }
                 None => prop_assert!(deadline - now < epoch),
+            }
+        }
+
+        #[test]
+        fn a_backups_identity_dies_at_or_before_its_expiry_and_less_than_an_epoch_early(
+            expiry in 1i64..20 * DAY, now in 0i64..20 * DAY,
+        ) {
+            let keyring = with_recipients(DAY, 20 * DAY);
+            match keyring.recipient_for(at(expiry), at(now)) {
+                Some((name, recipient)) => {
+                    let second = name.destroy_at().as_second();
+                    prop_assert!(second <= expiry && expiry - second < DAY && second > now);
+                    prop_assert_eq!(&keyring.recipients()[&name], recipient);
+                }
+                None => prop_assert!(expiry - now < DAY),
             }
         }
 

@@ -3,8 +3,12 @@
 //!
 //! A connection's PII is sealed under a key that dies when the PII must be gone. [`Keyring`] is the set of live
 //! keys (the entries of one Secret), [`Keyring::seal`] and [`Keyring::open`] are the envelope, [`deadline`] says
-//! when a record's key must die and [`DigestKey`] finds records without opening them.
+//! when a record's key must die and [`DigestKey`] finds records without opening them. [`BackupIdentities`] opens backups,
+//! which the keyring knows the recipients of.
 
+mod backup_identities;
+mod backup_key;
+mod backup_wrap;
 mod connection_id;
 mod deadline;
 mod digest;
@@ -14,6 +18,8 @@ mod hold;
 mod keyring;
 mod pii;
 
+pub use backup_identities::{BackupIdentities, Recipient};
+pub use backup_key::{BackupKey, InvalidBackupKey};
 pub use connection_id::{ConnectionId, InvalidConnectionId};
 pub use deadline::{Limits, deadline};
 pub use digest::{Digest, DigestKey};

@@ -1,18 +1,12 @@
 //! Handing a notice to the operator, over mutual TLS.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use marketrelay_api::notices::{EbayNotice, HAND_OVER};
-use marketrelay_pod::mounts::Entries;
+use marketrelay_pod::{mounts::Entries, tls};
 use reqwest::{Client, StatusCode};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
 use snafu::{Snafu, ensure};
 use url::Url;
-
-use crate::settings::entry;
 
 /// A little more than the operator gives itself.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,8 +33,9 @@ impl Operator {
     pub fn new(entries: &Entries, base: &Url, address: Option<SocketAddr>) -> Result<Self, String> {
         let mut url = base.clone();
         url.set_path(HAND_OVER);
+        let tls = tls::mutual(entries).map_err(|error| error.to_string())?;
         let mut builder = Client::builder()
-            .tls_backend_preconfigured(tls(entries)?)
+            .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .https_only(true)
@@ -64,23 +59,4 @@ impl Operator {
         ensure!(status == StatusCode::NO_CONTENT, StatusSnafu { status: status.as_u16() });
         Ok(())
     }
-}
-
-fn tls(entries: &Entries) -> Result<ClientConfig, String> {
-    let certificates = |name: &str| -> Result<Vec<CertificateDer<'static>>, String> {
-        let read = CertificateDer::pem_slice_iter(entry(entries, name)?).collect::<Result<_, _>>();
-        read.map_err(|_| format!("entry {name:?} isn't PEM"))
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates("ca.crt")? {
-        roots.add(certificate).map_err(|error| format!("entry \"ca.crt\": {error}"))?;
-    }
-    let key = PrivateKeyDer::from_pem_slice(entry(entries, "tls.key")?);
-    let key = key.map_err(|_| "entry \"tls.key\" isn't a PEM key")?;
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(certificates("tls.crt")?, key)
-        .map_err(|error| format!("tls.crt and tls.key: {error}"))
 }

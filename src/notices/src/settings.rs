@@ -70,8 +70,7 @@ pub fn server_config(entries: &Entries, identity: &Path) -> Result<ServerConfig,
     marketrelay_mtls::server_config(pem)
 }
 
-/// An entry that must be there.
-pub fn entry<'a>(entries: &'a Entries, name: &str) -> Result<&'a [u8], String> {
+fn entry<'a>(entries: &'a Entries, name: &str) -> Result<&'a [u8], String> {
     let bytes = entries.get(name).map(|bytes| bytes.as_slice());
     bytes.ok_or_else(|| format!("the Secret has no entry {name:?}"))
 }

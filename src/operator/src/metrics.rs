@@ -15,7 +15,13 @@ mod backups;
 mod keyrings;
 mod records;
 
-use crate::{audit, clock::Clock, controllers::keyring::facts::Held, secrets::Judged, stores::Stores};
+use crate::{
+    audit,
+    clock::Clock,
+    controllers::keyring::{facts::Held, identities},
+    secrets::Judged,
+    stores::Stores,
+};
 pub use backups::Backups;
 pub use keyrings::Keyrings;
 use records::Records;
@@ -27,6 +33,8 @@ pub struct Led {
     pub stores: Arc<Stores>,
     /// Judgements of keyrings.
     pub keyrings: Arc<Judged<Held>>,
+    /// Judgements of backups' identities.
+    pub identities: Arc<Judged<identities::facts::Held>>,
 }
 
 /// Everything that is counted; what connections say of themselves is read from the stores at each scrape.

@@ -17,6 +17,12 @@ pub const DATABASE_KEY_ENTRY: &str = "database-key";
 /// The election's Lease, in the operator's own namespace.
 pub const LEASE: &str = "marketrelay-operator";
 
+/// Whether Secrets of this name are the operator's, of this connection or another.
+pub fn is_reserved(secret: &str) -> bool {
+    let of = ["-keyring", "-database-key", "-relay-tls"];
+    secret == DIGEST_KEY || of.iter().any(|ending| secret.ends_with(ending))
+}
+
 /// The children of the connection `name`.
 #[derive(Clone, Copy, Debug)]
 pub struct Names<'a>(pub &'a str);
@@ -45,6 +51,11 @@ impl Names<'_> {
     /// The keyring.
     pub fn keyring(self) -> String {
         format!("{}-keyring", self.0)
+    }
+
+    /// The identities that open backups.
+    pub fn backup_identities(self) -> String {
+        format!("{}-backup-identities", self.0)
     }
 
     /// The database key.

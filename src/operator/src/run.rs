@@ -168,7 +168,8 @@ async fn lead(shared: &Arc<Shared>, stop: CancellationToken) {
         let (watches, changes, senders) =
             stores::watch(&shared.client, scope, &shared.namespace, &records, &jobs);
         told.push((scope.clone(), senders));
-        let led = Led { stores: watches.stores.clone(), keyrings: Arc::default() };
+        let led =
+            Led { stores: watches.stores.clone(), keyrings: Arc::default(), identities: Arc::default() };
         all.push(led.clone());
         tasks.spawn(work(shared.clone(), watches, led, changes, stop.clone()));
     }
@@ -265,6 +266,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, led: Led, changes: Changes,
         credentials: Judged::default(),
         signing: Judged::default(),
         keyrings: led.keyrings,
+        identities: led.identities,
         single_keys: Judged::default(),
         memory: Memory::default(),
         heard: keyring::Heard::default(),

@@ -35,7 +35,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{controllers::keyring::facts::is_keyring, names::Names, scope::Scope};
+use crate::{
+    controllers::keyring::{facts::is_keyring, identities::facts::is_identities},
+    names::Names,
+    scope::Scope,
+};
 use index::Index;
 
 /// Everything that is watched in one scope.
@@ -105,7 +109,7 @@ pub struct Changes {
     pub policies: mpsc::UnboundedReceiver<ObjectRef<RetentionPolicy>>,
     /// Erasure requests to reconcile.
     pub erasures: mpsc::UnboundedReceiver<ObjectRef<ErasureRequest>>,
-    /// Keyrings to reconcile.
+    /// Keyrings and identities of backups to reconcile.
     pub keyrings: mpsc::UnboundedReceiver<ObjectRef<PartialObjectMeta<Secret>>>,
     /// Records of this scope's connections to reconcile.
     pub records: mpsc::UnboundedReceiver<ObjectRef<ConnectionRecord>>,
@@ -154,6 +158,10 @@ impl Senders {
     fn keyring(&self, namespace: Option<String>, connection: &str) {
         let reference = ObjectRef::new(&Names(connection).keyring()).within(&namespace.unwrap_or_default());
         let _ended = self.keyrings.unbounded_send(reference);
+    }
+
+    fn identities(&self, secret: &PartialObjectMeta<Secret>) {
+        let _ended = self.keyrings.unbounded_send(ObjectRef::from_obj(secret));
     }
 
     fn record(&self, id: &str) {
@@ -394,7 +402,10 @@ fn stores(
             erasures.state_filter(subject).iter().for_each(|request| senders.erasure(request));
             if let Some(connection) = secret.labels().get(labels::CONNECTION) {
                 senders.retained.notify_one();
-                if is_keyring(secret) {
+                if is_identities(secret) {
+                    senders.identities(secret);
+                    senders.keyring(namespace, connection);
+                } else if is_keyring(secret) {
                     senders.keyring(namespace, connection);
                 }
             }

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     activity::Reporter,
-    admin::{self, Admin, Erasing},
+    admin::{self, Admin, Erasing, Snapshots},
     audit::{self, Action, Actor, Deed},
     clock::Clock,
     collect::Collecting,
@@ -158,7 +158,17 @@ impl Relay {
             limits: self.settings.limits(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
-            erasing: Erasing { keyring, limits: self.settings.limits(), bell: self.bell.clone() },
+            erasing: Erasing {
+                keyring: keyring.clone(),
+                limits: self.settings.limits(),
+                bell: self.bell.clone(),
+            },
+            snapshots: Snapshots {
+                keyring,
+                delete_after_shipment: self.settings.limits().delete_after_shipment,
+                retention: self.settings.backup_retention(),
+                connection: self.settings.about(),
+            },
         };
         let tls = self.follow(paths::TLS, admin::server_config);
         tasks.spawn(marketrelay_mtls::serve(listener, tls, admin::router(admin), self.stop.clone()));

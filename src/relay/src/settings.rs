@@ -16,7 +16,7 @@ use reqwest::Client;
 use snafu::{ResultExt, Whatever, ensure_whatever};
 use zeroize::Zeroize;
 
-use crate::mounts::Entries;
+use crate::{mounts::Entries, store::snapshot::About};
 
 /// A checked configuration.
 pub struct Settings {
@@ -74,6 +74,21 @@ impl Settings {
         }
     }
 
+    /// How long backups are kept; `None`: there are none.
+    pub fn backup_retention(&self) -> Option<SignedDuration> {
+        self.config.retention.backup_retention_seconds.map(SignedDuration::from_secs)
+    }
+
+    /// The connection as a backup names it.
+    pub fn about(&self) -> About {
+        About {
+            connection_id: self.id.to_string(),
+            namespace: self.config.namespace.clone(),
+            name: self.config.name.clone(),
+            marketplace: self.marketplace().as_str(),
+        }
+    }
+
     /// How long audit records are kept.
     pub fn audit_retention(&self) -> SignedDuration {
         SignedDuration::from_secs(self.config.audit_retention_seconds)
@@ -115,6 +130,7 @@ fn check(config: &RelayConfig) -> Result<(), Whatever> {
         ("retention.anonymizeAfterSeconds", retention.anonymize_after_seconds),
         ("retention.deleteAfterShipmentSeconds", retention.delete_after_shipment_seconds),
         ("retention.keyEpochSeconds", retention.key_epoch_seconds),
+        ("retention.backupRetentionSeconds", retention.backup_retention_seconds.unwrap_or(1)),
         ("auditRetentionSeconds", config.audit_retention_seconds),
     ] {
         ensure_whatever!(value >= 1, "{field} must be at least 1, it is {value}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::relay::paths;
-use marketrelay_keyring::{ConnectionId, Grid, Keyring};
+use marketrelay_keyring::{BackupIdentities, ConnectionId, Grid, Keyring};
 use serde_json::json;
 
 use crate::common::{Control, ID, Mounts, SECRET, ebay, eventually, sandbox, write};
@@ -90,7 +90,7 @@ async fn a_rotated_signing_secret_never_makes_a_bad_signature_and_no_order_is_lo
 }
 
 #[tokio::test]
-async fn a_keyring_that_is_extended_on_disk_is_taken() {
+async fn a_keyring_that_is_extended_on_disk_is_taken_with_recipients_of_backups_in_it() {
     let sandbox = sandbox(10).await;
     let control = Control::new(&sandbox);
     let mounts = Mounts::new(&sandbox, ebay());
@@ -98,6 +98,8 @@ async fn a_keyring_that_is_extended_on_disk_is_taken() {
     let id: ConnectionId = ID.parse().expect("an id");
     let day = SignedDuration::from_hours(24);
     let (grid, now) = (Grid::new(&id, day), Timestamp::now());
+    let mut identities = BackupIdentities::new(id.clone());
+    identities.extend(grid, now, now + day * 30);
     let mut keyring = Keyring::generate(id).expect("a keyring");
     keyring.extend(grid, now, now + day * 10).expect("keys");
     let folder = mounts.folder.path().join(paths::KEYRING.trim_start_matches('/'));
@@ -113,6 +115,7 @@ async fn a_keyring_that_is_extended_on_disk_is_taken() {
     eventually("a second try", SOON, tried).await;
     assert!(control.received().await.is_empty());
     keyring.extend(grid, now, now + day * 91).expect("keys");
+    keyring.set_recipients(identities.recipients());
     mount(&keyring);
     control.all_received(ACCOUNT, Timestamp::MAX).await;
     relay.stop().await;

@@ -56,7 +56,7 @@ pub struct Table {
     pub name: String,
     /// How many rows.
     pub rows: u64,
-    /// Over its rows as they are in the data before compression, hex.
+    /// Over its head and its rows as they are in the data before compression, hex.
     pub sha256: String,
 }
 

@@ -10,10 +10,11 @@ use crate::{
 };
 
 /// What is built: the crate and its binary, which is also the image's last part.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("marketrelay-operator", "operator"),
     ("marketrelay-relay", "relay"),
     ("marketrelay-notices", "notices"),
+    ("marketrelay-backup", "backup"),
     ("marketrelay-sandbox", "sandbox"),
 ];
 

@@ -20,7 +20,7 @@ enum Command {
     Cluster(cluster::Command),
     /// Show everything at work: a local cluster, the operator, a customer with three connections and their orders.
     Demo(demo::Arguments),
-    /// Build the images of operator, relay and sandbox into target/images.
+    /// Build the images of all programs into target/images.
     Images {
         /// Registry and path before the images' names.
         #[arg(long, default_value = "marketrelay.dev")]

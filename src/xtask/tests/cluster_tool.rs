@@ -8,8 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use marketrelay_api::backup::Site;
 use xtask::{
-    cluster::{access, left_behind, marked, smoke},
+    cluster::{access, left_behind, marked, s3, smoke},
     paths,
     run::wait_for,
 };
@@ -132,8 +133,16 @@ fn what_is_incomplete_is_completed_by_the_next_up() {
 
     // As after a power cut: all processes gone at once, what they wrote still there.
     let key = fs::read(tool.dir().join("volumes.key")).expect("a key");
-    let names =
-        ["kubelet", "containerd", "kube-apiserver", "etcd", "kube-proxy", "kube-scheduler", "versitygw"];
+    let names = [
+        "kubelet",
+        "containerd",
+        "kube-apiserver",
+        "etcd",
+        "kube-proxy",
+        "kube-scheduler",
+        "versitygw-on-site",
+        "versitygw-off-site",
+    ];
     for pid in names.iter().filter_map(|name| tool.pid(name)) {
         Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill");
     }
@@ -141,6 +150,9 @@ fn what_is_incomplete_is_completed_by_the_next_up() {
     let status = tool.succeed("status");
     assert!(status.contains("running") && status.contains("encrypted (default)"), "{status}");
     assert_eq!(fs::read(tool.dir().join("volumes.key")).expect("a key"), key);
+    for site in Site::ALL {
+        s3("t-again", site).and_then(|s3| s3.make_bucket("backups")).expect("an S3 server over TLS");
+    }
     smoke(&access("t-again").expect("access")).expect("pods run, find names and have their volumes");
 
     tool.succeed("up");

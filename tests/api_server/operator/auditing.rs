@@ -14,7 +14,7 @@ use super::{CONFIG, Operator, apply, change, connected, connection, furnish, kub
 use crate::support::{Space, wait_for, with_namespace};
 
 /// Says of the relay's pod that it runs, as a kubelet does.
-async fn running(space: &Space) {
+pub(super) async fn running(space: &Space) {
     let pod = json!({"metadata": {"name": "bol-relay-0", "labels": {
             "app.kubernetes.io/name": "marketrelay", "app.kubernetes.io/managed-by": "marketrelay-operator",
             "app.kubernetes.io/component": "relay", "app.kubernetes.io/instance": "bol", "marketrelay.dev/connection": "bol"}},

@@ -14,6 +14,7 @@ mod erasures;
 mod faults;
 mod gate;
 mod holds;
+mod identities;
 mod keyrings;
 mod kubelet;
 mod notices;

@@ -81,6 +81,9 @@ pub struct KeyringUse {
     /// The mount has no key to sign the audit log with, and the relay would know how to use one.
     #[serde(default)]
     pub audit_key_missing: bool,
+    /// The relay knows what recipients of backups are; one that doesn't refuses a keyring that has some.
+    #[serde(default)]
+    pub knows_recipients: bool,
 }
 
 /// What a hold keeps.

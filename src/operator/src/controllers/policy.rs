@@ -1,17 +1,21 @@
 //! Policies: who uses them, what they mean, whether they may.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
-    runtime::controller::Action,
+    runtime::{
+        controller::Action,
+        events::{Event, EventType},
+    },
 };
 use marketrelay_api::{
     ConditionType, MarketplaceConnection, Reason, RetentionPolicy, RetentionPolicySpec,
     RetentionPolicyStatus,
     connection::{MarketplaceKind, PendingRetention},
+    hold::HoldState,
     labels,
     policy::{EffectivePerMarketplace, PendingConnections},
 };
@@ -22,7 +26,7 @@ use super::{
     holds::ended,
 };
 use crate::{
-    conditions::{Status, Verdict, condition},
+    conditions::{Status, Verdict, condition, find},
     stores::users,
 };
 
@@ -55,18 +59,67 @@ pub async fn reconcile(policy: Arc<RetentionPolicy>, context: Arc<Context>) -> k
         written => {
             written?;
             context.metrics.status_written();
+            tell(&context, &policy, &status).await;
         }
     }
     Ok(Action::requeue(AGAIN))
 }
 
-/// A hold whose end had passed before it was made is told, too.
-fn in_effect(policy: &RetentionPolicySpec, now: Timestamp) -> String {
-    let words = "the policy is in effect for the connections that refer to it";
-    match ended(policy, now).join(", ") {
-        names if names.is_empty() => words.to_owned(),
-        names => format!("{words}; the end of these holds has passed, so they hold nothing: {names}"),
+/// An event for each new reason of Ready.
+async fn tell(context: &Context, policy: &RetentionPolicy, after: &RetentionPolicyStatus) {
+    let Some(event) = event(policy.status.as_ref(), after) else { return };
+    if let Err(error) = context.recorder.publish(&event, &policy.object_ref(&())).await {
+        tracing::warn!(%error, "an event can't be written");
     }
+}
+
+/// That a new policy is in effect is no news.
+fn event(before: Option<&RetentionPolicyStatus>, after: &RetentionPolicyStatus) -> Option<Event> {
+    let new = find(&after.conditions, ConditionType::Ready)?;
+    let old = before.and_then(|before| find(&before.conditions, ConditionType::Ready));
+    let calm = new.reason == Reason::Ready.to_string();
+    let is_news = old.map_or(!calm, |old| old.reason != new.reason);
+    is_news.then(|| Event {
+        type_: if calm { EventType::Normal } else { EventType::Warning },
+        reason: new.reason.clone(),
+        note: Some(new.message.chars().take(1_000).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    })
+}
+
+/// What holds there is to say of, too: one whose end has passed, one that connections keep though it isn't asked for any more,
+/// and a name in endHolds that is none.
+fn in_effect(policy: &RetentionPolicySpec, users: &[Arc<MarketplaceConnection>], now: Timestamp) -> Verdict {
+    let mut message = "the policy is in effect for the connections that refer to it".to_owned();
+    let told = || users.iter().filter_map(|user| user.status.as_ref()).flat_map(|status| &status.holds);
+    let ended = ended(policy, now).join(", ");
+    if !ended.is_empty() {
+        message += &format!("; the end of these holds has passed, so they hold nothing: {ended}");
+    }
+    let kept: BTreeSet<_> =
+        told().filter(|hold| hold.state == HoldState::Kept).map(|hold| hold.name.as_str()).collect();
+    if !kept.is_empty() {
+        let kept = Vec::from_iter(kept).join(", ");
+        message += &format!(
+            "; connections keep these holds until their own end, though it doesn't ask for them any more or not for so \
+             long: {kept} (spec.endHolds ends them)"
+        );
+    }
+    let asked = policy.holds.iter().map(|hold| hold.name.as_str());
+    let there: BTreeSet<_> = told().map(|hold| hold.name.as_str()).chain(asked).collect();
+    let unknown: Vec<_> =
+        policy.end_holds.iter().map(String::as_str).filter(|name| !there.contains(name)).collect();
+    if !unknown.is_empty() {
+        let there = Vec::from_iter(there).join(", ");
+        let there = if there.is_empty() { "none".to_owned() } else { there };
+        message += &format!(
+            "; spec.endHolds: no connection has a hold of the name {}, or none any more; there are: {there}",
+            unknown.join(", ")
+        );
+    }
+    let reason = if ended.is_empty() { Reason::Ready } else { Reason::HoldEnded };
+    Verdict::new(Status::True, reason, message)
 }
 
 fn status(
@@ -82,7 +135,7 @@ fn status(
     let verdict = match (problem, &pending) {
         (Some(problem), _) => Verdict::new(Status::False, problem.reason, problem.message),
         (None, Some(sum)) => Verdict::new(Status::True, Reason::ShorteningWaits, sentence(sum, &waiting)),
-        (None, None) => Verdict::new(Status::True, Reason::Ready, in_effect(&policy.spec, now)),
+        (None, None) => in_effect(&policy.spec, users, now),
     };
     let generation = policy.metadata.generation;
     RetentionPolicyStatus {
@@ -135,7 +188,7 @@ fn sentence(sum: &PendingConnections, waiting: &[&PendingRetention]) -> String {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use marketrelay_api::Duration;
+    use marketrelay_api::{Duration, Hold, MarketplaceConnectionStatus, hold::HoldStatus};
 
     use super::*;
 
@@ -149,6 +202,73 @@ mod tests {
             effective_at: at(second),
             affected,
         }
+    }
+
+    fn policy(holds: &[&str], end_holds: &[&str]) -> RetentionPolicy {
+        let hold = |name: &&str| Hold {
+            name: (*name).to_owned(),
+            reason: "a court".to_owned(),
+            digests: None,
+            placed: None,
+            until: "2027-01-31".parse().expect("a date"),
+        };
+        let spec = RetentionPolicySpec {
+            holds: holds.iter().map(hold).collect(),
+            end_holds: end_holds.iter().map(|name| (*name).to_owned()).collect(),
+            ..RetentionPolicySpec::default()
+        };
+        RetentionPolicy::new("standard", spec)
+    }
+
+    fn user(name: &str, state: HoldState) -> Arc<MarketplaceConnection> {
+        let until = Time(Timestamp::MAX);
+        let hold = HoldStatus { name: name.to_owned(), until, orders: Some(1), state };
+        let spec = serde_json::json!({"bol": {}, "credentialsSecretRef": {"name": "a"}, "destination": {"webhook": {
+            "url": "https://erp.example/orders", "signingSecretRef": {"name": "b"}}}});
+        let spec = serde_json::from_value(spec).expect("a spec");
+        let status =
+            MarketplaceConnectionStatus { holds: vec![hold], ..MarketplaceConnectionStatus::default() };
+        Arc::new(MarketplaceConnection { status: Some(status), ..MarketplaceConnection::new("bol", spec) })
+    }
+
+    fn ready(
+        policy: &RetentionPolicy,
+        users: &[Arc<MarketplaceConnection>],
+        now: &str,
+    ) -> RetentionPolicyStatus {
+        status(policy, users, None, now.parse().expect("a time"))
+    }
+
+    #[test]
+    fn a_mistyped_name_in_end_holds_is_told_with_the_names_that_there_are() {
+        let now = "2026-11-29T00:00:00Z";
+        let users = [user("tax", HoldState::Kept)];
+        let mistyped = ready(&policy(&["court"], &["tacks"]), &users, now);
+        let message = &mistyped.conditions[0].message;
+        assert!(message.contains("of the name tacks, or none any more; there are: court, tax"), "{message}");
+        assert!(message.contains("not for so long: tax (spec.endHolds ends them)"), "{message}");
+        let right = ready(&policy(&["court"], &["tax"]), &users, now);
+        assert!(
+            !right.conditions[0].message.contains("no connection has"),
+            "{}",
+            right.conditions[0].message
+        );
+        assert_eq!(right.conditions[0].reason, "Ready");
+    }
+
+    #[test]
+    fn a_hold_that_has_ended_is_a_reason_of_its_own_and_an_event() {
+        let policy = policy(&["court"], &[]);
+        let before = ready(&policy, &[], "2026-11-29T00:00:00Z");
+        assert_eq!(event(None, &before).map(|event| event.reason), None, "a new policy is no news");
+        let after = ready(&policy, &[], "2027-02-01T00:00:00Z");
+        assert_eq!(
+            (after.conditions[0].status.as_str(), after.conditions[0].reason.as_str()),
+            ("True", "HoldEnded")
+        );
+        let told = event(Some(&before), &after).expect("news");
+        assert!(matches!(told.type_, EventType::Warning) && told.reason == "HoldEnded");
+        assert!(event(Some(&after), &after).is_none(), "told once");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use super::{Led, counters, gauges};
-use crate::{clock::Clock, controllers::keyring::facts};
+use crate::{clock::Clock, controllers::keyring::facts, names::Names};
 
 /// Of keyrings; what each of them holds is read at each scrape.
 pub struct Keyrings {
@@ -27,7 +27,7 @@ impl Keyrings {
         let buckets = vec![0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3_600.0, 86_400.0];
         let lateness = HistogramOpts::new(
             "marketrelay_key_destruction_lateness_seconds",
-            "How long after their time keys of epochs and holds were destroyed.",
+            "How long after their time keys of epochs, holds and backups were destroyed.",
         );
         let keyrings = Self {
             destroyed: counters("marketrelay_keys_destroyed_total", "Keys that were destroyed.", &["key"])?,
@@ -35,7 +35,7 @@ impl Keyrings {
             next: GaugeVec::new(
                 Opts::new(
                     "marketrelay_keyring_next_destruction_timestamp_seconds",
-                    "When the next key of a keyring dies; in the past while it is late.",
+                    "When the next key of a keyring, or the next identity of its backups, dies; in the past while it is late.",
                 ),
                 &["namespace", "connection"],
             )?,
@@ -62,7 +62,7 @@ impl Keyrings {
         Ok(keyrings)
     }
 
-    /// A key is gone (`epoch`, `hold`), so many seconds after its time.
+    /// A key is gone (`epoch`, `hold`, `backup`), so many seconds after its time.
     pub fn destroyed(&self, kind: &str, late_seconds: f64) {
         self.destroyed.with_label_values(&[kind]).inc();
         self.lateness.observe(late_seconds);
@@ -86,7 +86,7 @@ impl Keyrings {
         self.ahead.set(ahead.map_or(0.0, |ahead| ahead.as_secs_f64()));
         // A replica that doesn't lead compares nothing.
         self.paused.set((!led.is_empty() && !clock.agrees()).into());
-        for Led { stores, keyrings } in led {
+        for Led { stores, keyrings, identities } in led {
             for secret in
                 stores.secrets.state_filter(|secret: &PartialObjectMeta<Secret>| facts::is_keyring(secret))
             {
@@ -94,7 +94,9 @@ impl Keyrings {
                 let Some(held) = keyrings.last(&namespace, &secret.name_any()) else { continue };
                 let connection = secret.labels().get(labels::CONNECTION).map_or("", String::as_str);
                 let values = [namespace.as_str(), connection];
-                if let Some(next) = held.first().and_then(|at| Timestamp::from_second(at.as_second()).ok()) {
+                let identities = identities.last(&namespace, &Names(connection).backup_identities());
+                let next = held.first().into_iter().chain(identities.and_then(|held| held.first())).min();
+                if let Some(next) = next.and_then(|at| Timestamp::from_second(at.as_second()).ok()) {
                     self.next.with_label_values(&values).set(next.as_duration().as_secs_f64());
                 }
                 if held.keyring.is_ok_and(|facts| facts.generations.len() > 1) {

@@ -1,8 +1,9 @@
-//! The admin API: status, affected orders, erasures, metrics and health on one port with mutual TLS.
+//! The admin API: status, affected orders, erasures, snapshots, metrics and health on one port with mutual TLS.
 
 mod affected;
 mod audit;
 mod erasures;
+mod snapshot;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,6 +21,7 @@ use marketrelay_mtls::{Pem, Role};
 use tokio::{sync::watch, time::timeout};
 
 pub use erasures::Erasing;
+pub use snapshot::Snapshots;
 
 use crate::{
     activity::Reporter,
@@ -76,6 +78,8 @@ pub struct Admin {
     pub clock: Clock,
     /// For requests to erase.
     pub erasing: Erasing,
+    /// For snapshots.
+    pub snapshots: Snapshots,
 }
 
 /// The routes. Every path but the health ones needs a client certificate of its role.
@@ -86,6 +90,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/erasures/{uid}", erasures::route())
         .route("/v1/subjects", erasures::subjects())
         .route("/v1/audit", get(audit::export))
+        .route("/v1/snapshot", snapshot::route())
         .route("/metrics", get(show_metrics))
         .route("/livez", get(live))
         .route("/readyz", get(live))
@@ -176,6 +181,7 @@ impl Admin {
             oldest_generation: counts.oldest_generation?,
             first_mounted: mounted.first,
             audit_key_missing: mounted.signer.is_none(),
+            knows_recipients: true,
         })
     }
 

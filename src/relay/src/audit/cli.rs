@@ -9,7 +9,7 @@ use std::{
 use clap::Subcommand;
 use jiff::Timestamp;
 use marketrelay_api::relay::paths;
-use marketrelay_audit::{Options, Signer, Summary, Verifier};
+use marketrelay_audit::{Options, Signer, Summary, Verifier, from_hex};
 use marketrelay_keyring::Keyring;
 use snafu::{OptionExt, ResultExt, Whatever};
 
@@ -32,7 +32,7 @@ pub enum Command {
     /// Say whether a record was changed, is missing or is out of place, and which.
     Verify {
         /// Of who signed, as status.audit.publicKey of the connection has it.
-        #[arg(long, value_name = "HEX")]
+        #[arg(long, value_name = "HEX", value_parser = public_key)]
         public_key: Option<String>,
         /// The file was exported with this --after.
         #[arg(long, default_value_t = 0)]
@@ -56,6 +56,18 @@ impl Command {
                 writeln!(io::stdout(), "{summary}").whatever_context("can't write")
             }
         }
+    }
+}
+
+/// Before it is compared with anything: what is mistyped must not look like a forgery.
+fn public_key(text: &str) -> Result<String, String> {
+    match from_hex::<32>(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!(
+            "a public key has 64 lowercase hex digits, this has {} characters: kubectl get mconn NAME -o \
+             jsonpath='{{.status.audit.publicKey}}'",
+            text.chars().count()
+        )),
     }
 }
 

@@ -24,11 +24,13 @@ pub enum Action {
     DestinationEnabled,
     AuditExported,
     AuditPruned,
+    SnapshotTaken,
+    Restored,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::RelayStarted,
         Self::RelayStopped,
         Self::ConfigurationTaken,
@@ -49,6 +51,8 @@ impl Action {
         Self::DestinationEnabled,
         Self::AuditExported,
         Self::AuditPruned,
+        Self::SnapshotTaken,
+        Self::Restored,
     ];
 
     /// As records have it.
@@ -74,6 +78,8 @@ impl Action {
             Self::DestinationEnabled => "DestinationEnabled",
             Self::AuditExported => "AuditExported",
             Self::AuditPruned => "AuditPruned",
+            Self::SnapshotTaken => "SnapshotTaken",
+            Self::Restored => "Restored",
         }
     }
 }

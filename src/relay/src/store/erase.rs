@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use snafu::{ResultExt, ensure};
 
 use super::{
-    LogInUseSnafu, Prepared, Result, SealSnafu, Store, UnreadableSnafu, generation, hold, outbox, read_order,
+    LogInUseSnafu, Result, SealSnafu, Store, UnreadableSnafu, generation, hold, journal, outbox, read_order,
     reduce,
 };
 use crate::audit::{self, Action, Actor, Deed, Tally};
@@ -39,11 +39,14 @@ pub struct Request {
 impl Store {
     /// Erases in one transaction, and makes sure that the write-ahead log holds nothing of it any more.
     pub async fn erase(&self, request: Request) -> Result<ErasureAnswer> {
+        let room = self.room.clone();
         self.writer
             .run(move |connection| {
                 let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
                 let answer = erase(&transaction, &request)?;
                 transaction.commit()?;
+                // Waiting for the end of a snapshot would keep everybody else from writing.
+                ensure!(!room.is_taken(), LogInUseSnafu);
                 empty_log(connection)?;
                 Ok(answer)
             })
@@ -160,7 +163,7 @@ fn held(
     Ok(held)
 }
 
-struct Row {
+pub(super) struct Row {
     number_digest: [u8; 32],
     revision: u64,
     placed_at: i64,
@@ -170,13 +173,19 @@ struct Row {
 /// Takes an order away, keeps it away, and puts the event for the destination into the outbox. What holds keep of it
 /// stays.
 fn erase_order(connection: &Connection, id: i64, request: &Request) -> Result<Row> {
+    let row = again(connection, id, &request.keyring, request.now)?;
+    let until = journal::natural_end(row.placed_at, request.limits);
+    journal::keep_away(connection, &row.number_digest, until)?;
+    Ok(row)
+}
+
+/// Takes an order away, and tells the destination.
+pub(super) fn again(connection: &Connection, id: i64, keyring: &Keyring, now: Timestamp) -> Result<Row> {
     let row = row(connection, id)?;
-    let number = number(connection, id, request)?;
+    let number = number(connection, id, keyring, now)?;
     take_away(connection, id)?;
-    let until = natural_end(row.placed_at, request.limits);
-    keep_away(connection, &row.number_digest, until)?;
     match number {
-        Some(order) => tell(connection, &row, &order.pii.expose().number, request)?,
+        Some(order) => tell(connection, &row, &order.pii.expose().number, keyring, now)?,
         None => {
             connection.execute("UPDATE relay SET given_up = given_up + 1", [])?;
         }
@@ -208,19 +217,19 @@ fn row(connection: &Connection, id: i64) -> Result<Row> {
 }
 
 /// The order with its number, to tell the destination of it; nothing once its key has died on time.
-fn number(connection: &Connection, id: i64, request: &Request) -> Result<Option<Order>> {
-    match read_order::read(connection, id, &request.keyring)?.1 {
+fn number(connection: &Connection, id: i64, keyring: &Keyring, now: Timestamp) -> Result<Option<Order>> {
+    match read_order::read(connection, id, keyring)?.1 {
         Ok(order) => Ok(Some(order)),
-        Err(OpenError::KeyGone { name }) if name.is_due(request.now) => Ok(None),
+        Err(OpenError::KeyGone { name }) if name.is_due(now) => Ok(None),
         Err(error) => UnreadableSnafu { reason: error.to_string() }.fail(),
     }
 }
 
-fn tell(connection: &Connection, row: &Row, number: &str, request: &Request) -> Result<()> {
+fn tell(connection: &Connection, row: &Row, number: &str, keyring: &Keyring, now: Timestamp) -> Result<()> {
     let revision = row.revision + 1;
     let record = RecordRef { kind: RecordKind::ErasedOrder, revision, destroy_at: row.destroy_at };
     let Sealed { body, wrapped_key, volume_generation } =
-        request.keyring.seal(record, number.as_bytes()).context(SealSnafu)?;
+        keyring.seal(record, number.as_bytes()).context(SealSnafu)?;
     connection.execute(
         "INSERT INTO erased_orders (number_digest, revision, destroy_at, pii, pii_key, volume_generation)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -233,36 +242,7 @@ fn tell(connection: &Connection, row: &Row, number: &str, request: &Request) -> 
             volume_generation
         ],
     )?;
-    outbox::put_erased(connection, connection.last_insert_rowid(), revision, request.now)
-}
-
-/// When the marketplace's telling the order again can't matter any more: at its age limit, which is never before its
-/// deadline. Its deadline itself could move later yet, as more is known of shipments, or with a longer
-/// `deleteAfterShipment`.
-fn natural_end(placed_at: i64, limits: Limits) -> i64 {
-    placed_at.saturating_add(i64::try_from(limits.anonymize_after.as_millis()).unwrap_or(i64::MAX))
-}
-
-fn keep_away(connection: &Connection, number_digest: &[u8; 32], until: i64) -> Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO erasure_journal (number_digest, until) VALUES (?1, ?2)
-             ON CONFLICT (number_digest) DO UPDATE SET until = max(until, excluded.until)",
-        )?
-        .execute(params![number_digest, until])?;
-    Ok(())
-}
-
-/// Whether an order that the marketplace tells was erased. Its entry then lasts as long as what is told now says.
-pub(super) fn is_erased(connection: &Connection, order: &Prepared, limits: Limits) -> Result<bool> {
-    let digest = order.number_digest.as_bytes();
-    let known = connection
-        .prepare_cached("SELECT 1 FROM erasure_journal WHERE number_digest = ?1")?
-        .exists([digest])?;
-    if known {
-        keep_away(connection, digest, natural_end(order.columns.placed_at.as_millisecond(), limits))?;
-    }
-    Ok(known)
+    outbox::put_erased(connection, connection.last_insert_rowid(), revision, now)
 }
 
 /// Who else is in an order, in place of who was.

@@ -64,7 +64,7 @@ impl Table {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Orders, Self::ErasedOrders, Self::HeldOrders];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Orders => "orders",
             Self::ErasedOrders => "erased_orders",
@@ -73,10 +73,18 @@ impl Table {
     }
 
     /// The column that says under which key a record is.
-    fn key(self) -> &'static str {
+    pub(super) fn key(self) -> &'static str {
         match self {
             Self::Orders | Self::ErasedOrders => "destroy_at",
             Self::HeldOrders => "(SELECT key_id FROM holds WHERE id = hold_id)",
+        }
+    }
+
+    /// The column that says when that key's time comes, in whole seconds.
+    pub(super) fn due(self) -> &'static str {
+        match self {
+            Self::Orders | Self::ErasedOrders => "destroy_at",
+            Self::HeldOrders => "(SELECT until FROM holds WHERE id = hold_id)",
         }
     }
 

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 use snafu::{ResultExt, ensure};
 
 use super::{
-    KeyringTooShortSnafu, Prepared, Result, SealSnafu, UnreadableSnafu, erase, generation, hold, known,
-    outbox,
+    KeyringTooShortSnafu, Prepared, Result, SealSnafu, UnreadableSnafu, erase, generation, hold, journal,
+    known, outbox,
     prepared::Columns,
     reduce,
     remainder::Remainder,
@@ -115,7 +115,7 @@ fn store(
     .min();
     let shipped = first_shipped_at.and_then(|at| Timestamp::from_millisecond(at).ok());
     let deadline = deadline(order.columns.placed_at, shipped, known_until, limits);
-    if erase::is_erased(connection, order, limits)? {
+    if journal::is_erased(connection, order, limits)? {
         return Ok(Change::Erased);
     }
     ensure!(deadline <= now || keyring.reaches(deadline), KeyringTooShortSnafu);

@@ -5,7 +5,9 @@ pub mod delivery;
 pub mod erase;
 pub mod generation;
 pub mod hold;
+pub mod import;
 pub mod ingest;
+pub mod journal;
 pub mod known;
 pub(crate) mod open;
 pub mod outbox;
@@ -16,10 +18,11 @@ pub mod reduce;
 mod remainder;
 pub mod reseal;
 mod schema;
+pub mod snapshot;
 pub mod status;
 mod thread;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use marketrelay_keyring::{ConnectionId, DigestKey, SealError, SecretKey};
 use rusqlite::Connection;
@@ -27,6 +30,7 @@ use snafu::Snafu;
 
 use crate::audit;
 pub use prepared::Prepared;
+use snapshot::Room;
 use thread::Thread;
 
 /// Why the database can't be used.
@@ -113,6 +117,7 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 pub struct Store {
     writer: Thread,
     reader: Thread,
+    room: Arc<Room>,
 }
 
 impl Store {
@@ -127,6 +132,7 @@ impl Store {
         Ok(Self {
             writer: Thread::start("store-writer", writing)?,
             reader: Thread::start("store-reader", reading)?,
+            room: Arc::new(Room::new(path, key.clone())),
         })
     }
 
@@ -169,13 +175,16 @@ impl Store {
 
     /// Notes the digest key at its first use; another one later is an error, since every order would be stored twice.
     pub async fn claim_digest_key(&self, key: &DigestKey) -> Result<()> {
-        let check = key.content(b"the digest key of this database");
+        let check = open::digest_check(key);
         self.write(move |connection| open::claim_digest_key(connection, check)).await
     }
 
     /// Moves the write-ahead log into the database and empties it. False if a reader is in the way; then nothing is lost,
     /// and it can be tried again.
     pub async fn truncate_log(&self) -> Result<bool> {
+        if self.room.is_taken() {
+            return Ok(false);
+        }
         self.writer
             .run(|connection| {
                 let busy = "PRAGMA wal_checkpoint(TRUNCATE)";
@@ -186,6 +195,7 @@ impl Store {
 
     /// Moves the write-ahead log into the database and closes it.
     pub async fn close(self) -> Result<()> {
+        self.room.close().await;
         self.reader.close().await?;
         self.writer
             .run(|connection| {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use marketrelay_keyring::{ConnectionId, Digest, SecretKey};
+use marketrelay_keyring::{ConnectionId, Digest, DigestKey, SecretKey};
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use snafu::ensure;
 use zeroize::Zeroizing;
@@ -66,6 +66,11 @@ pub(super) fn check(connection: &Connection, id: &ConnectionId) -> Result<bool> 
     let Some(found) = found else { return Ok(false) };
     ensure!(found == id.as_str(), OtherConnectionSnafu { found, expected: id.as_str() });
     Ok(true)
+}
+
+/// What recognises the digest key.
+pub(super) fn digest_check(key: &DigestKey) -> Digest {
+    key.content(b"the digest key of this database")
 }
 
 /// Writes the digest key's check into a new database, and compares that of an existing one.

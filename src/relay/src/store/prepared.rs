@@ -107,7 +107,7 @@ impl Prepared {
 }
 
 /// Whatever an erasure could name somebody by.
-fn people(pii: &OrderPii) -> impl Iterator<Item = &str> {
+pub(super) fn people(pii: &OrderPii) -> impl Iterator<Item = &str> {
     let addresses = [&pii.ship_to, &pii.bill_to].into_iter().flatten();
     let texts =
         [&pii.buyer.email, &pii.buyer.username].into_iter().chain(addresses.map(|address| &address.email));

@@ -124,7 +124,7 @@ impl Delivery {
         }
     }
 
-    fn clock(&self) -> Clock {
+    pub fn clock(&self) -> Clock {
         let now = self.now.clone();
         Clock::of(move || *now.lock().expect("a lock"))
     }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod authority;
+mod backups;
 mod control;
 mod delivery;
 mod destination;
@@ -15,6 +16,7 @@ mod waiting;
 
 pub use audit::{exported as audit_exported, signer as audit_signer, verify as audit_verify};
 pub use authority::Authority;
+pub use backups::{Taken, identities, take_apart, with_recipients};
 pub use control::{Control, sandbox, sandbox_with};
 pub use delivery::{DATABASE_KEY, Delivery, LIMITS};
 pub use destination::{Answer, Destination, Request};

@@ -43,11 +43,12 @@ const KUBE: Module = Module {
                    -X k8s.io/component-base/version.gitTreeState=clean",
 };
 const HELM: Module = tool("helm", "helm.sh/helm/v3/cmd/helm");
+const VERSITYGW: Module = tool("versitygw", "github.com/versity/versitygw/cmd/versitygw");
 const TOOLS: [Module; 4] = [
     HELM,
     tool("coredns", "github.com/coredns/coredns"),
     tool("local-path-provisioner", "github.com/rancher/local-path-provisioner"),
-    tool("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
+    VERSITYGW,
 ];
 
 const fn tool(folder: &'static str, package: &'static str) -> Module {
@@ -76,6 +77,11 @@ pub fn links() -> PathBuf {
 /// helm alone.
 pub fn helm() -> Result<PathBuf> {
     build(&HELM)
+}
+
+/// versitygw alone, an S3 server.
+pub fn versitygw() -> Result<PathBuf> {
+    build(&VERSITYGW)
 }
 
 fn link(programs: &[(PathBuf, Vec<&'static str>)]) -> Result<PathBuf> {

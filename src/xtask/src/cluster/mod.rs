@@ -23,15 +23,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use binaries::helm;
+pub use binaries::{helm, versitygw};
 use clap::Subcommand;
 use control_plane::Addresses;
 pub use control_plane::ControlPlane;
 pub use left::left_behind;
+use marketrelay_api::backup::Site;
 use name::Cluster;
 pub use pki::{Authority, Identity};
 use processes::Processes;
 pub use processes::marked;
+pub use s3::S3;
 pub use smoke::smoke;
 use snafu::{OptionExt, ensure_whatever};
 
@@ -57,7 +59,7 @@ pub enum Command {
         /// Its name.
         name: String,
     },
-    /// Show whether a cluster runs, how to reach it and its S3 server, its node, pods and storage classes.
+    /// Show whether a cluster runs, how to reach it and its two S3 servers, its node, pods and storage classes.
     Status {
         /// Its name.
         name: String,
@@ -114,6 +116,11 @@ impl Access {
 /// How to use an existing cluster.
 pub fn access(name: &str) -> Result<Access> {
     Ok(access_to(&find(name)?))
+}
+
+/// How to use the S3 server of that site of an existing cluster.
+pub fn s3(name: &str, site: Site) -> Result<S3> {
+    s3::access(&find(name)?, site)
 }
 
 fn access_to(cluster: &Cluster) -> Access {
@@ -249,14 +256,17 @@ fn status(name: &str) -> Result<()> {
     println!("cluster     {name}: {}", state(&processes));
     println!("shell       eval \"$(cargo xtask cluster env {name})\"");
     println!("kubeconfig  {}", access.kubeconfig.display());
-    println!("S3          {}", s3::describe(&cluster).unwrap_or_else(|_| "not made yet".to_owned()));
+    for site in Site::ALL {
+        let shown = s3::access(&cluster, site).map(|s3| s3.describe());
+        println!("S3 {site:<8} {}", shown.unwrap_or_else(|_| "not made yet".to_owned()));
+    }
     println!("logs        {}", dir.join("log").display());
     let ended: Vec<_> =
         processes.all().into_iter().filter_map(|(name, runs)| (!runs).then_some(name)).collect();
-    // The S3 server is started last.
+    // The S3 servers are started last.
     let which = if ended.is_empty() { String::new() } else { format!(" (ended: {})", ended.join(", ")) };
     ensure_whatever!(
-        ended.is_empty() && processes.runs(s3::PROCESS),
+        ended.is_empty() && Site::ALL.iter().all(|site| processes.runs(&s3::process(*site))),
         "cluster {name} isn't complete{which}: cargo xtask cluster up {name}"
     );
     for what in [&["get", "nodes"][..], &["get", "pods", "--all-namespaces"], &["get", "storageclasses"]] {

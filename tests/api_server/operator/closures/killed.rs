@@ -15,10 +15,15 @@ use super::{
     CONFIG, Operator, PersistentVolumeClaim, RecordPhase, Space, confirm, connected, furnish, left, phase,
     proof, record, secret, tidy, wait_for, with_namespace,
 };
-use crate::operator::gate::{send, through};
+use crate::operator::{
+    gate::{send, through},
+    identities::{from_now, put},
+    identity,
+};
 
 /// More than a closure takes.
 const MOST: usize = 40;
+const KEYS: [&str; 3] = ["bol-backup-identities", "bol-keyring", "bol-database-key"];
 
 /// What the operator may still write, and whether it lives.
 #[derive(Clone)]
@@ -65,7 +70,10 @@ fn is_step(request: &Request<Body>) -> bool {
 
 /// What holds whenever an operator dies.
 async fn hold(space: &Space, id: &str) {
-    let keys = [secret(space, "bol-keyring").await, secret(space, "bol-database-key").await];
+    let mut keys = Vec::new();
+    for name in KEYS {
+        keys.push(secret(space, name).await);
+    }
     let record = record(space, id).await;
     let intact = keys.iter().all(Option::is_some);
     assert!(intact || phase(&record) >= RecordPhase::Closing, "keys went before it was written that they go");
@@ -76,7 +84,7 @@ async fn hold(space: &Space, id: &str) {
         let proof = proof(&record).expect("a closure");
         proof.objects.iter().any(|object| object.name == name && !object.entries.is_empty())
     };
-    assert!(intact || noted("bol-keyring") && noted("bol-database-key"), "{record:?}");
+    assert!(intact || KEYS.into_iter().all(noted), "{record:?}");
 }
 
 #[tokio::test]
@@ -86,7 +94,9 @@ async fn a_closure_whose_operator_dies_after_every_step_ends_as_if_none_had() {
         let operator = Operator::start(&space, CONFIG).await;
         connected(&space, "bol").await;
         operator.stop().await;
-        let id = confirm(&space, "bol").await;
+        let id = identity(&space, "bol").await;
+        put(&space, "bol", &id, &[from_now(3_600)]).await;
+        confirm(&space, "bol").await;
         let (mut deaths, mut gone) = (0, Vec::new());
         while phase(&record(&space, &id).await) != RecordPhase::Closed {
             assert!(deaths < MOST, "no end after {deaths} operators");
@@ -103,11 +113,12 @@ async fn a_closure_whose_operator_dies_after_every_step_ends_as_if_none_had() {
             hold(&space, &id).await;
             let left = left(&space, "bol").await;
             assert!(gone.iter().all(|object| !left.contains(object)), "made anew: {left:?}");
+            assert!(secret(&space, KEYS[1]).await.is_some() || secret(&space, KEYS[0]).await.is_none());
             let before = ["Secret bol-keyring", "Secret bol-database-key", "StatefulSet bol-relay"];
             gone = before.map(str::to_owned).into_iter().filter(|object| !left.contains(object)).collect();
         }
         assert!(deaths > 10, "only {deaths} operators died: nothing was interrupted");
-        assert!(left(&space, "bol").await.is_empty());
+        assert!(left(&space, "bol").await.is_empty() && secret(&space, KEYS[0]).await.is_none());
         let closed = record(&space, &id).await;
         let proof = proof(&closed).expect("a proof");
         assert!(proof.objects.len() >= 10 && proof.objects.iter().all(|object| object.gone_at.is_some()));

@@ -3,11 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use marketrelay_api::{ConditionType, Reason, relay::RelayStatus};
+use marketrelay_keyring::DestroyAt;
 
 use super::status::{Relay, unchanged};
 use crate::{
     conditions::{Status, Verdict, find},
-    controllers::keyring::{LATE, facts::KeyringFacts},
+    controllers::keyring::{LATE, facts::KeyringFacts, identities::facts::Held},
 };
 
 /// A changed Secret reaches a pod's mount within two minutes.
@@ -48,12 +49,14 @@ impl Enforced {
 /// Judges.
 pub fn enforced(
     keyring: Option<&KeyringFacts>,
+    identities: Option<&Held>,
     relay: &Relay,
     clocks: Clocks,
     before: &[Condition],
     now: Timestamp,
 ) -> Enforced {
-    let late = keyring.and_then(|facts| late(facts, now));
+    let firsts = [keyring.and_then(KeyringFacts::first), identities.and_then(Held::first)];
+    let late = firsts.into_iter().flatten().min().and_then(|first| late(first, now));
     if !clocks.agree {
         let verdict = Verdict::new(Status::False, Reason::ClockDisagrees, disagreement(clocks));
         return Enforced { verdict, missed: late.is_some() };
@@ -109,8 +112,8 @@ fn disagreement(clocks: Clocks) -> String {
 }
 
 /// How long the first key has outlived its time, if that is too long.
-fn late(facts: &KeyringFacts, now: Timestamp) -> Option<SignedDuration> {
-    let first = Timestamp::from_second(facts.first()?.as_second()).ok()?;
+fn late(first: DestroyAt, now: Timestamp) -> Option<SignedDuration> {
+    let first = Timestamp::from_second(first.as_second()).ok()?;
     let late = now.duration_since(first);
     (late >= LATE).then(|| whole(late))
 }
@@ -170,10 +173,13 @@ fn whole(duration: SignedDuration) -> SignedDuration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use marketrelay_api::relay::KeyringUse;
-    use marketrelay_keyring::DestroyAt;
+    use marketrelay_keyring::BackupKey;
 
     use super::*;
+    use crate::problem::Problem;
 
     const NOW: i64 = 1_800_000_000;
     const AGREED: Clocks = Clocks { agree: true, ahead: Some(SignedDuration::ZERO) };
@@ -191,6 +197,7 @@ mod tests {
             volume_key_since: Some(at(NOW + since)),
             key_epoch: SignedDuration::from_hours(24),
             has_audit_key: true,
+            recipients: BTreeMap::new(),
         }
     }
 
@@ -202,6 +209,7 @@ mod tests {
                 oldest_generation: 1,
                 first_mounted: Some(at(NOW + first_mounted)),
                 audit_key_missing: false,
+                knows_recipients: true,
             }),
             ..RelayStatus::default()
         }))
@@ -239,13 +247,23 @@ mod tests {
                 false,
             ),
         ] {
-            let found = enforced(Some(keyring), &relay, clocks, &[], at(NOW));
+            let found = enforced(Some(keyring), None, &relay, clocks, &[], at(NOW));
             assert_eq!(
                 (found.verdict.reason.as_str(), found.missed),
                 (expected.to_string().as_str(), missed)
             );
         }
-        let unheard = enforced(Some(&fine), &Relay::NotAsked, far, &[], at(NOW));
+        let unheard = enforced(Some(&fine), None, &Relay::NotAsked, far, &[], at(NOW));
         assert!(unheard.verdict.message.contains("7m behind"), "{}", unheard.verdict.message);
+    }
+
+    #[test]
+    fn an_identity_that_outlives_its_time_is_late_too() {
+        let names = vec![BackupKey::new(DestroyAt::from_second(NOW - 60))];
+        let identities =
+            Held { names, identities: Err(Problem::new(Reason::BackupIdentitiesLost, "damaged")) };
+        let fine = keyring(60, &[1], -60);
+        let found = enforced(Some(&fine), Some(&identities), &relay(60, 0), AGREED, &[], at(NOW));
+        assert_eq!((found.verdict.reason, found.missed), (Reason::DestructionLate.to_string(), true));
     }
 }

@@ -94,6 +94,10 @@ pub fn condition(holds: &[HoldStatus], asked: &Asked, keyring: Option<&KeyringFa
     let [pending, held, kept, ended] =
         [HoldState::Pending, HoldState::Held, HoldState::Kept, HoldState::Ended].map(of);
     let full = keyring.is_some_and(|facts| facts.holds.len() >= MOST);
+    let also_ended = match ended.as_str() {
+        "" => String::new(),
+        names => format!(". The end of {names} has passed: it holds nothing"),
+    };
     let verdict = if !late.is_empty() {
         let message = format!(
             "{late}: the later end came too late: within 5 minutes of the old one (status.holds) it can't be moved any more, \
@@ -115,12 +119,14 @@ pub fn condition(holds: &[HoldStatus], asked: &Asked, keyring: Option<&KeyringFa
     } else if !kept.is_empty() {
         let message = format!(
             "{kept}: kept until its own end (status.holds), though the RetentionPolicy doesn't ask for it any more, or not \
-             for so long: to end it early, which can't be undone, add its name to spec.endHolds of the policy. {COPY}"
+             for so long: to end it early, which can't be undone, add its name to spec.endHolds of the policy. {COPY}\
+             {also_ended}"
         );
         Verdict::new(Status::True, Reason::HoldKept, message)
     } else if !held.is_empty() {
         let message = format!(
-            "{held}: what was selected and not past its deadline yet is kept until the hold's end (status.holds). {COPY}"
+            "{held}: what was selected and not past its deadline yet is kept until the hold's end (status.holds). \
+             {COPY}{also_ended}"
         );
         Verdict::new(Status::True, Reason::Held, message)
     } else if !ended.is_empty() {
@@ -172,6 +178,7 @@ mod tests {
             holds,
             generations: vec![1],
             has_audit_key: true,
+            recipients: std::collections::BTreeMap::new(),
             volume_key_since: None,
             key_epoch: jiff::SignedDuration::from_hours(24),
         }

@@ -21,7 +21,10 @@ use super::{
     validate::Validated,
 };
 use crate::{
-    controllers::keyring::facts::{KeyringFacts, annotations, grid, horizon, judge, key_epoch, lost, ours},
+    controllers::keyring::{
+        facts::{KeyringFacts, annotations, grid, horizon, judge, key_epoch, lost, ours},
+        identities::facts as identities,
+    },
     names::{DATABASE_KEY_ENTRY, DIGEST_KEY, Names},
     problem::Problem,
     secrets::wipe,
@@ -35,6 +38,8 @@ pub struct Found {
     pub database: Option<Result<(), Problem>>,
     /// The namespace's digest key.
     pub digest: Option<Result<(), Problem>>,
+    /// The identities of its backups.
+    pub identities: Option<identities::Held>,
 }
 
 /// Why keys can't be made.
@@ -113,7 +118,12 @@ pub async fn find(
     };
     let database = key(&database_key, DATABASE_KEY_ENTRY, initialised.connection).await?;
     let digest = key(DIGEST_KEY, DIGEST_KEY_ENTRY, initialised.namespace).await?;
-    Ok(Found { keyring, database, digest })
+    let identities = names.backup_identities();
+    let identities = match &identities {
+        name if unknown(name) => None,
+        name => context.identities.get(client, secrets, namespace, name, identities::judge).await?,
+    };
+    Ok(Found { keyring, database, digest, identities })
 }
 
 fn judge_key(secret: &Secret, entry: &str) -> Result<(), Problem> {
@@ -217,7 +227,8 @@ fn key_secret(name: &str, entry: &str, key: &SecretKey, connection: Option<&str>
     Secret { metadata: metadata(name, connection, None), data: Some(data), ..Secret::default() }
 }
 
-fn metadata(name: &str, connection: Option<&str>, id: Option<&str>) -> ObjectMeta {
+/// Of a key Secret.
+pub fn metadata(name: &str, connection: Option<&str>, id: Option<&str>) -> ObjectMeta {
     let fixed = [
         (labels::NAME, labels::APP),
         (labels::MANAGED_BY, labels::OPERATOR),

@@ -28,13 +28,16 @@ use kube::{
     Client, ResourceExt,
     runtime::{controller::Action, events::Recorder, reflector::ObjectRef},
 };
-use marketrelay_api::{MarketplaceConnection, OperatorConfig, Reason, connection::PendingRetention};
+use marketrelay_api::{
+    MarketplaceConnection, OperatorConfig, Reason, connection::PendingRetention, relay::Retention,
+};
 use snafu::{ResultExt, Snafu};
 
 use super::{
     keyring::{
         Heard,
         facts::{Held, KeyringFacts},
+        identities,
     },
     record::{self, Closures},
     spread,
@@ -50,7 +53,9 @@ use crate::{
     stores::Stores,
 };
 use closure::Stage;
+pub(super) use closure::has_begun;
 use in_force::Terms;
+pub(super) use keys::metadata as key_metadata;
 use status::{Found, Relay};
 pub use validate::{asked, short_durations};
 
@@ -94,6 +99,8 @@ pub struct Context {
     pub signing: Judged<Result<(), Problem>>,
     /// Judgements of keyrings.
     pub keyrings: Arc<Judged<Held>>,
+    /// Judgements of backups' identities.
+    pub identities: Arc<Judged<identities::facts::Held>>,
     /// Judgements of database and digest keys.
     pub single_keys: Judged<Result<(), Problem>>,
     /// Since when relays don't answer.
@@ -177,7 +184,7 @@ async fn maintain(
     let mut loaded = load::load(connection, context).await.context(LoadSnafu)?;
     let validation = validate::validate(&loaded, &context.config);
     let in_force = settle::settle(context, &mut loaded, validation.wanted, now).await.context(StatusSnafu)?;
-    let connection = loaded.connection.clone();
+    let (connection, identities) = (loaded.connection.clone(), loaded.keys.identities.take());
     let (encrypted, asked, mut validated) = (validation.encrypted, validation.asked, validation.result);
     if let Ok(validated) = &mut validated {
         validated.holds.retain(|hold| !asked.lets_go(&hold.name, now));
@@ -189,6 +196,8 @@ async fn maintain(
         return Ok(Action::requeue(SETTLING));
     }
     built.blocked.splice(0..0, waits);
+    let retention = in_force.as_ref().map(|one| Retention::from(&one.terms));
+    built.blocked.extend(identities::facts::unusable(retention, identities.as_ref(), built.keyring.as_ref()));
     let refusal = observe::refusal(&context.client, &children, now).await.context(LoadSnafu)?;
     let relay = ask(context, &connection, &children).await;
     let backups = match (validation.backups, &built.backups_blocked) {
@@ -208,6 +217,7 @@ async fn maintain(
         relay,
         config_digest: built.config_digest,
         keyring: built.keyring,
+        identities,
         in_force,
         asked,
         backups,

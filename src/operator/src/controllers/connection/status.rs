@@ -18,7 +18,10 @@ use super::{
 use crate::{
     clock::unreached,
     conditions::{Status, Verdict, condition, find, seconds},
-    controllers::{holds::Asked, keyring::facts::KeyringFacts},
+    controllers::{
+        holds::Asked,
+        keyring::{facts::KeyringFacts, identities::facts as identities},
+    },
     problem::Problem,
 };
 
@@ -55,6 +58,8 @@ pub struct Found<'a> {
     pub config_digest: Option<String>,
     /// The keyring.
     pub keyring: Option<KeyringFacts>,
+    /// The identities of its backups.
+    pub identities: Option<identities::Held>,
     /// The retention in force; `None`: none ever was.
     pub in_force: Option<InForce>,
     /// What the policy asks of holds.
@@ -97,7 +102,9 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
     };
     let keyring = found.keyring.as_ref();
     let overdue = found.backups.as_ref().and_then(|told| told.overdue.clone());
-    let enforced = enforced(keyring, &found.relay, found.clocks, &before.conditions, now).and(overdue);
+    let enforced =
+        enforced(keyring, found.identities.as_ref(), &found.relay, found.clocks, &before.conditions, now)
+            .and(overdue);
     let verdict = steady(enforced.verdict, &before.conditions, ConditionType::RetentionEnforced);
     let enforced = Enforced { verdict, ..enforced };
     let ready = ready(&found, &collecting, &delivering, &enforced, &before.conditions);

@@ -1,5 +1,7 @@
 //! From what was found and answered to the status. Pure.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
@@ -53,7 +55,7 @@ pub(super) fn status(
         answers.iter().filter_map(|(_, answer)| answer.sealed_until).map(|until| seconds(until).0).max();
     let before = known.sealed_copies_until.as_ref().map(|time| time.0);
     let connections = connections(known, validated, answers);
-    let verdict = verdict(&connections);
+    let verdict = verdict(&connections, &validated.closed);
     let complete = verdict.status == Status::True;
     let sum = |of: fn(&ErasureAtConnection) -> Option<i64>| {
         connections.iter().filter_map(of).reduce(i64::saturating_add)
@@ -113,7 +115,7 @@ fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn verdict(connections: &[ErasureAtConnection]) -> Verdict {
+fn verdict(connections: &[ErasureAtConnection], closed: &BTreeSet<String>) -> Verdict {
     let names = |state| {
         let of = connections.iter().filter(|at| at.state == state).map(|at| at.name.as_str());
         of.collect::<Vec<_>>().join(", ")
@@ -134,11 +136,16 @@ fn verdict(connections: &[ErasureAtConnection]) -> Verdict {
         return Verdict::new(Status::False, Reason::VolumeRetained, message);
     }
     let sum = |of: fn(&ErasureAtConnection) -> Option<i64>| connections.iter().filter_map(of).sum::<i64>();
-    match (sum(|at| at.erased), sum(|at| at.held)) {
+    let verdict = match (sum(|at| at.erased), sum(|at| at.held)) {
+        (0, 0) if connections.is_empty() => Verdict::new(
+            Status::True,
+            Reason::SubjectUnknown,
+            "there is no connection left that could be asked",
+        ),
         (0, 0) => Verdict::new(
             Status::True,
             Reason::SubjectUnknown,
-            "no order with this subject is stored in any of the connections: nothing was to be erased",
+            "no order with this subject is stored in any of the connections that were asked: nothing was to be erased",
         ),
         (orders, 0) => Verdict::new(
             Status::True,
@@ -153,7 +160,17 @@ fn verdict(connections: &[ErasureAtConnection]) -> Verdict {
                  orders that were found until they end (status.holds of the connections)"
             ),
         ),
+    };
+    if closed.is_empty() {
+        return verdict;
     }
+    let closed = closed.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let message = format!(
+        "{}; accounts of this namespace that are closed, {closed}, can't be asked: their keys are destroyed, so whatever \
+         they held of the subject can't be read any more",
+        verdict.message
+    );
+    Verdict { message, ..verdict }
 }
 
 fn with(
@@ -169,8 +186,6 @@ fn with(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use marketrelay_api::{ErasureRequestSpec, SubjectDigest, erasure::Subject, relay::ErasureAnswer};
 
     use super::*;
@@ -189,6 +204,7 @@ mod tests {
         Validated {
             connections: names(connections),
             retained: names(retained),
+            closed: BTreeSet::new(),
             subject: vec![SUBJECT],
             consume: None,
         }
@@ -238,6 +254,20 @@ mod tests {
         let unknown = after(&none, &validated(&["bol"], &[]), vec![answer("bol", 0, None)]);
         assert_eq!((reason(&unknown), unknown.erased), (("True", "SubjectUnknown"), Some(0)));
         assert_eq!(unknown.sealed_copies_until, None);
+    }
+
+    #[test]
+    fn an_account_that_was_closed_meanwhile_is_told_and_not_taken_for_one_that_held_nothing() {
+        let waits = after(&ErasureRequestStatus::default(), &validated(&["bol"], &[]), Vec::new());
+        let gone = Validated { closed: ["bol".to_owned()].into(), ..validated(&[], &[]) };
+        let status = after(&waits, &gone, Vec::new());
+        assert_eq!(reason(&status), ("True", "SubjectUnknown"));
+        let message = &status.conditions[0].message;
+        assert!(message.starts_with("there is no connection left"), "{message}");
+        assert!(
+            message.contains("that are closed, bol,") && !message.contains("nothing was to be"),
+            "{message}"
+        );
     }
 
     #[test]

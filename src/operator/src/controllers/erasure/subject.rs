@@ -30,7 +30,7 @@ pub(super) struct Lines {
 /// isn't deleted.
 pub(super) fn read(secret: &Secret) -> Plaintext {
     let name = secret.name_any();
-    let invalid = |why: &str| {
+    let invalid = |why: String| {
         let message = format!(
             "spec.subject.secretRef: Secret {name} {why}; it needs {ORDER_NUMBERS:?}, {EMAILS:?} or {USERNAMES:?} with one \
              value per line, {MOST_LINES} in all, and nothing else. It was neither used nor deleted"
@@ -38,15 +38,16 @@ pub(super) fn read(secret: &Secret) -> Plaintext {
         Err(Problem::new(Reason::SecretInvalid, message))
     };
     if secret.labels().get(labels::MANAGED_BY).is_some_and(|manager| manager == labels::OPERATOR) {
-        return invalid("is the operator's own");
+        return invalid("is the operator's own".to_owned());
     }
     let entries = || secret.data.iter().flatten();
-    if entries().any(|(entry, _)| ![ORDER_NUMBERS, EMAILS, USERNAMES].contains(&entry.as_str())) {
-        return invalid("has an entry of another name");
+    let mut names = entries().map(|(entry, _)| entry.as_str());
+    if let Some(other) = names.find(|entry| ![ORDER_NUMBERS, EMAILS, USERNAMES].contains(entry)) {
+        return invalid(other_entry(other));
     }
     let mut lines = Lines { orders: Vec::new(), buyers: Vec::new() };
     for (entry, bytes) in entries() {
-        let Ok(text) = std::str::from_utf8(&bytes.0) else { return invalid("isn't UTF-8") };
+        let Ok(text) = std::str::from_utf8(&bytes.0) else { return invalid("isn't UTF-8".to_owned()) };
         let values = text.lines().map(str::trim).filter(|line| !line.is_empty());
         let list = if entry == ORDER_NUMBERS { &mut lines.orders } else { &mut lines.buyers };
         list.extend(values.map(|value| Pii::new(value.to_owned())));
@@ -60,8 +61,17 @@ pub(super) fn read(secret: &Secret) -> Plaintext {
             ),
         )),
         1..=MOST_LINES => Ok(lines),
-        _ => invalid("has too many lines: make several requests"),
+        _ => invalid("has too many lines: make several requests".to_owned()),
     }
+}
+
+/// A name that isn't a word could be an order's number or a person's.
+fn other_entry(name: &str) -> String {
+    let is_word = name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let which = if is_word { format!(" ({name:?})") } else { String::new() };
+    format!(
+        "has an entry of another name{which}; kubectl apply keeps entries that it hasn't made, so delete and create it"
+    )
 }
 
 impl Lines {
@@ -120,7 +130,8 @@ mod tests {
         for (entries, reason, part) in [
             (&[][..], Reason::SecretIncomplete, "is empty"),
             (&[("emails", " \n")], Reason::SecretIncomplete, "is empty"),
-            (&[("emails", "zoe"), ("password", "zoe")], Reason::SecretInvalid, "another name"),
+            (&[("emails", "zoe"), ("email", "zoe")], Reason::SecretInvalid, "another name (\"email\")"),
+            (&[("emails", "a"), ("zoe-order-1", "a")], Reason::SecretInvalid, "another name;"),
             (&[("emails", many.as_str())], Reason::SecretInvalid, "too many lines"),
         ] {
             let problem = read(&secret(entries)).err().expect("refused");

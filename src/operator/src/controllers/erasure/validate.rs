@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use marketrelay_api::{ErasureRequest, ErasureRequestStatus, Reason, SubjectDigest, erasure::SubjectSecret};
 
 use super::load::{Loaded, SecretState};
-use crate::{names::DIGEST_KEY, problem::Problem};
+use crate::{
+    names::{DIGEST_KEY, is_reserved},
+    problem::Problem,
+};
 
 /// What is to be done.
 pub(super) struct Validated {
@@ -13,6 +16,8 @@ pub(super) struct Validated {
     pub(super) connections: BTreeSet<String>,
     /// Deleted ones whose volumes are still there.
     pub(super) retained: BTreeSet<String>,
+    /// Connections whose keys are destroyed: nobody is asked for what they held.
+    pub(super) closed: BTreeSet<String>,
     /// Whom or what to erase.
     pub(super) subject: Vec<SubjectDigest>,
     /// The Secret that is to be deleted.
@@ -35,6 +40,7 @@ pub(super) fn validate(
     loaded: &Loaded,
 ) -> Result<Validated, Problem> {
     let (mut connections, mut retained) = targets(request, before, loaded)?;
+    let closed = closed(request, loaded);
     let is_nobody_asked = connections.is_empty() && retained.is_empty();
     let subject = &request.spec.subject;
     let known = subject.digests.as_ref().unwrap_or(&before.digests);
@@ -59,7 +65,17 @@ pub(super) fn validate(
         connections.clear();
         retained.clear();
     }
-    Ok(Validated { connections, retained, subject, consume })
+    Ok(Validated { connections, retained, closed, subject, consume })
+}
+
+/// Those that the request is about, without names that others have taken over.
+fn closed(request: &ErasureRequest, loaded: &Loaded) -> BTreeSet<String> {
+    let named = &request.spec.connections;
+    let is_meant = |name: &&String| {
+        let is_there = loaded.connections.contains(*name) || loaded.retained.contains(*name);
+        !is_there && (named.is_empty() || named.contains(name))
+    };
+    loaded.closed.iter().filter(is_meant).cloned().collect()
 }
 
 type Targets = (BTreeSet<String>, BTreeSet<String>);
@@ -78,7 +94,7 @@ fn targets(
         if nobody && before.connections.is_empty() {
             let message = "there is no MarketplaceConnection in this namespace, so there is nobody to ask: make the \
                            request in the customer's namespace (kubectl get mconn -A)";
-            return Err(Problem::new(Reason::NoConnections, message));
+            return Err(Problem::new(Reason::NoConnections, format!("{message}{}", secret_stays(request))));
         }
         return Ok((loaded.connections.clone(), loaded.retained.clone()));
     }
@@ -90,8 +106,9 @@ fn targets(
     if !unknown.is_empty() {
         let message = format!(
             "spec.connections: there is no MarketplaceConnection {} in this namespace (kubectl get mconn): delete this \
-             request and make one with the right names, or without any to ask all",
-            unknown.join(", ")
+             request and make one with the right names, or without any to ask all{}",
+            unknown.join(", "),
+            secret_stays(request)
         );
         return Err(Problem::new(Reason::ConnectionNotFound, message));
     }
@@ -99,8 +116,25 @@ fn targets(
     Ok((of(&loaded.connections), of(&loaded.retained)))
 }
 
+/// What a refused request leaves behind.
+fn secret_stays(request: &ErasureRequest) -> String {
+    let Some(reference) = &request.spec.subject.secret_ref else { return String::new() };
+    format!(
+        ". Secret {name} was neither used nor deleted: if no other request is to use it, delete the plaintext yourself \
+         (kubectl delete secret {name})",
+        name = reference.name
+    )
+}
+
 fn missing(request: &ErasureRequest) -> Problem {
     let name = request.spec.subject.secret_ref.as_ref().map_or("", |reference| &reference.name);
+    if is_reserved(name) {
+        let message = format!(
+            "spec.subject.secretRef: {name} is a name of the operator's own Secrets, which are never read for a request: \
+             delete this request, put the subject into a Secret of another name, and name that in a new one"
+        );
+        return Problem::new(Reason::SecretInvalid, message);
+    }
     let message = format!(
         "spec.subject.secretRef: there is no Secret {name} in this namespace: create it, such as with kubectl create \
          secret generic {name} --from-file=emails, or delete this request"

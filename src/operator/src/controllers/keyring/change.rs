@@ -55,6 +55,10 @@ pub fn change(secret: &mut Secret, step: &Step, seen: &Seen) -> Result<usize, Ke
             added.into_iter().count()
         }
         Step::AddAuditKey => usize::from(keyring.add_audit_key()?),
+        Step::SetRecipients(recipients) => {
+            keyring.set_recipients(recipients.clone());
+            0
+        }
     };
     wipe(secret);
     let entries = keyring.entries().into_iter();

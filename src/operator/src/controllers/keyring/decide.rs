@@ -1,11 +1,14 @@
 //! What is to be done with a keyring, one step at a time. Pure: the same for whoever leads, however often it was
 //! interrupted.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::relay::{KeyringUse, Retention};
-use marketrelay_keyring::{DestroyAt, HoldKey};
+use marketrelay_keyring::{BackupKey, DestroyAt, HoldKey, Recipient};
 
 use super::facts::{Held, KeyringFacts, key_epoch, reaches};
 use crate::controllers::holds::{Asked, MOST, last};
@@ -26,6 +29,8 @@ pub struct Seen {
     pub ended: BTreeSet<String>,
     /// The last word of the keyring's own relay.
     pub relay: Option<KeyringUse>,
+    /// What the identities of its backups open; nothing if there are none that can be used.
+    pub recipients: BTreeMap<BackupKey, Recipient>,
     /// By our clock.
     pub now: Timestamp,
     /// No operator's clock that agrees has reached this time: keys of before it aren't made.
@@ -55,6 +60,8 @@ pub enum Step {
     AddVolumeKey(SignedDuration),
     /// The relay has nothing to sign its audit log with.
     AddAuditKey,
+    /// Backups are to be encrypted to these.
+    SetRecipients(BTreeMap<BackupKey, Recipient>),
 }
 
 /// What is due before anything else, whatever else is known: the keys whose time has come.
@@ -69,6 +76,11 @@ pub fn due(held: &Held, seen: &Seen) -> Option<Step> {
 
 /// The next step; `None`: all is as it should be.
 pub fn next(held: &Held, seen: &Seen) -> Option<Step> {
+    keys(held, seen).or_else(|| recipients(held, seen))
+}
+
+/// The next step that isn't about recipients, for who doesn't know what there is of identities.
+pub fn keys(held: &Held, seen: &Seen) -> Option<Step> {
     due(held, seen)
         .or_else(|| holds(held, seen))
         .or_else(|| replaced(held, seen))
@@ -81,6 +93,18 @@ fn audit_key(held: &Held, seen: &Seen) -> Option<Step> {
     let facts = held.keyring.as_ref().ok()?;
     let asked = seen.relay.as_ref().is_some_and(|relay| relay.audit_key_missing);
     (asked && !facts.has_audit_key).then_some(Step::AddAuditKey)
+}
+
+/// Recipients follow their identities: the relay must not encrypt a backup that nobody can open. They come once the relay
+/// knows what they are.
+fn recipients(held: &Held, seen: &Seen) -> Option<Step> {
+    let facts = held.keyring.as_ref().ok().filter(|_| seen.agreed)?;
+    let knows = seen.relay.as_ref().is_some_and(|relay| relay.knows_recipients);
+    let mut wanted = seen.recipients.clone();
+    wanted.retain(|name, recipient| {
+        !name.destroy_at().is_due(seen.now) && (knows || facts.recipients.get(name) == Some(recipient))
+    });
+    (wanted != facts.recipients).then_some(Step::SetRecipients(wanted))
 }
 
 /// Has the keys of holds follow the policy. An earlier end must be confirmed.
@@ -136,14 +160,21 @@ pub fn idle(held: &Held, seen: &Seen) -> Duration {
         return Duration::ZERO;
     }
     let facts = held.keyring.as_ref().ok();
-    let waits = !seen.agreed || facts.is_some_and(|facts| facts.generations.len() > 1);
-    let look = if waits { LOOK_SOON } else { LOOK };
-    let destruction = held.first().and_then(|at| Timestamp::from_second(at.as_second()).ok());
+    let waits_for_relay =
+        |facts: &KeyringFacts| facts.generations.len() > 1 || facts.recipients.len() < seen.recipients.len();
+    let waits = !seen.agreed || facts.is_some_and(waits_for_relay);
+    let recipient = facts.and_then(|facts| facts.recipients.keys().next()).map(|name| name.destroy_at());
     let replacement = facts.and_then(|facts| facts.volume_key_since?.checked_add(epoch(facts, seen)).ok());
-    let until = |at: Timestamp| Duration::try_from(at.duration_since(seen.now)).ok();
-    let moments = [destruction, replacement].into_iter().flatten().filter_map(until);
-    // What is past and wasn't done waits for something else than the time.
-    moments.filter(|wait| !wait.is_zero()).min().map_or(look, |wait| wait.min(look))
+    let destruction = [held.first(), recipient].into_iter().flatten().map(DestroyAt::as_second);
+    let destruction = destruction.filter_map(|at| Timestamp::from_second(at).ok());
+    until_first(destruction.chain(replacement), seen.now, waits)
+}
+
+/// Until the first of these moments, but not for long. What is past and wasn't done waits for something else than the time.
+pub fn until_first(moments: impl Iterator<Item = Timestamp>, now: Timestamp, waits: bool) -> Duration {
+    let look = if waits { LOOK_SOON } else { LOOK };
+    let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).ok();
+    moments.filter_map(until).filter(|wait| !wait.is_zero()).min().map_or(look, |wait| wait.min(look))
 }
 
 #[cfg(test)]
@@ -162,6 +193,7 @@ mod tests {
             volume_key_since: Timestamp::from_second(NOW + since).ok(),
             key_epoch: SignedDuration::from_hours(24),
             has_audit_key: true,
+            recipients: BTreeMap::new(),
         };
         Held { destroy_at, holds: Vec::new(), keyring: Ok(keyring) }
     }
@@ -170,7 +202,16 @@ mod tests {
         let now = Timestamp::from_millisecond(NOW * 1_000 + 250).expect("in range");
         let unreached = now + SignedDuration::from_mins(5);
         let holds = Asked::default();
-        Seen { retention: None, holds, ended: BTreeSet::new(), relay: None, now, unreached, agreed }
+        Seen {
+            retention: None,
+            holds,
+            ended: BTreeSet::new(),
+            relay: None,
+            recipients: BTreeMap::new(),
+            now,
+            unreached,
+            agreed,
+        }
     }
 
     #[test]

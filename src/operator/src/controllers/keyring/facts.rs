@@ -1,10 +1,14 @@
 //! What a keyring is known by; none of it is secret.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{MarketplaceConnection, Reason, labels, relay::Retention};
-use marketrelay_keyring::{ConnectionId, DestroyAt, Grid, HoldKey, Keyring, KeyringError};
+use marketrelay_keyring::{
+    BackupKey, ConnectionId, DestroyAt, Grid, HoldKey, Keyring, KeyringError, Recipient,
+};
 
 use crate::{names::Names, problem::Problem, secrets::is_key};
 
@@ -28,6 +32,8 @@ pub struct KeyringFacts {
     pub key_epoch: SignedDuration,
     /// There is a key that signs the audit log.
     pub has_audit_key: bool,
+    /// What backups may be encrypted to: no keys.
+    pub recipients: BTreeMap<BackupKey, Recipient>,
 }
 
 /// What a key Secret with a keyring's name holds.
@@ -92,6 +98,7 @@ pub fn judge(secret: &Secret) -> Held {
         holds: holds.clone(),
         generations: keyring.volume_generations().collect(),
         has_audit_key: keyring.audit_key().is_some(),
+        recipients: keyring.recipients().clone(),
         volume_key_since: annotation(labels::VOLUME_KEY_SINCE).and_then(|since| since.parse().ok()),
         key_epoch: epoch.filter(|seconds| *seconds > 0).map_or(DAY, SignedDuration::from_secs),
     });

@@ -1,5 +1,7 @@
-//! A keyring between operators that are paused, restarted and take turns, relays that confirm late or never, policies
+//! A keyring and the identities of its backups between operators that are paused, restarted and take turns, relays that confirm late or never, policies
 //! that change and clocks that are set.
+
+mod backups;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,15 +11,17 @@ use marketrelay_api::{
     labels,
     relay::{KeyringUse, Retention},
 };
-use marketrelay_keyring::{DestroyAt, HoldKey, Keyring};
+use marketrelay_keyring::{BackupKey, DestroyAt, HoldKey, Keyring, Recipient};
 use proptest::prelude::*;
 
 use super::{
     change::change,
     decide::{Seen, Step, due, next},
     facts::{Held, judge},
+    identities::{self, facts::Reach},
 };
 use crate::{clock::TOLERANCE, controllers::holds::Asked};
+use backups::{Backups, View};
 
 const START: i64 = 1_800_000_000;
 const ID: &str = "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34";
@@ -34,13 +38,21 @@ enum Event {
     Read(usize),
     /// It goes on with what it had read.
     Replace(usize),
-    /// A policy with this epoch, and this many epochs; none at all.
-    Policy(Option<(i64, i64)>),
+    /// A policy with this epoch, and this many epochs, of which backups are kept for so many; none at all.
+    Policy(Option<(i64, i64, Option<i64>)>),
+    /// An operator looks at the identities.
+    Look(usize),
+    /// An operator reads the identities and decides, and is then paused; it catches up only.
+    ReadIdentities(usize, bool),
+    /// It goes on with what it had read.
+    ReplaceIdentities(usize),
+    /// Somebody deletes the identities.
+    LoseIdentities,
     /// The policy asks for this hold so many seconds from now on, or not at all; whether it may end early.
     Hold(usize, Option<i64>, bool),
     /// The relay takes the keyring from its mount.
     Mount,
-    /// An older relay is replaced by one that has an audit log.
+    /// An older relay is replaced by one that has an audit log and knows recipients.
     Upgrade,
     /// It has rewritten its records.
     Rewrite,
@@ -56,7 +68,11 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0usize..2, any::<bool>()).prop_map(|(who, only_due)| Event::Settle(who, only_due)),
         3 => (0usize..2).prop_map(Event::Read),
         3 => (0usize..2).prop_map(Event::Replace),
-        1 => prop::option::of((60i64..900, 2i64..20)).prop_map(Event::Policy),
+        1 => prop::option::of((60i64..900, 2i64..20, prop::option::of(2i64..20))).prop_map(Event::Policy),
+        1 => (0usize..2).prop_map(Event::Look),
+        2 => (0usize..2, any::<bool>()).prop_map(|(who, only_due)| Event::ReadIdentities(who, only_due)),
+        2 => (0usize..2).prop_map(Event::ReplaceIdentities),
+        1 => Just(Event::LoseIdentities),
         2 => (0usize..2, prop::option::of(-500i64..9_000), any::<bool>())
             .prop_map(|(which, until, may_end)| Event::Hold(which, until, may_end)),
         2 => Just(Event::Mount),
@@ -70,6 +86,7 @@ fn event() -> impl Strategy<Value = Event> {
 struct Operator {
     offset: i64,
     paused: Option<(u64, Secret, Seen)>,
+    view: View,
 }
 
 const HOLDS: [&str; 2] = ["court", "tax"];
@@ -80,6 +97,7 @@ struct World {
     secret: Secret,
     dead: BTreeSet<Vec<u8>>,
     operators: [Operator; 2],
+    backups: Backups,
     retention: Option<Retention>,
     holds: Asked,
     /// When each hold ends, as the connection's status says.
@@ -88,7 +106,7 @@ struct World {
     mounted: u32,
     needed: u32,
     heard: Option<KeyringUse>,
-    knows_audit: bool,
+    is_new: bool,
     has_audit_key: bool,
 }
 
@@ -96,13 +114,13 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).expect("in range")
 }
 
-fn retention(epoch: i64, epochs: i64) -> Retention {
+fn retention(epoch: i64, epochs: i64, backups: Option<i64>) -> Retention {
     let longest = epoch * epochs;
     Retention {
         anonymize_after_seconds: longest,
         delete_after_shipment_seconds: longest,
         key_epoch_seconds: epoch,
-        backup_retention_seconds: None,
+        backup_retention_seconds: backups.map(|epochs| epoch * epochs),
     }
 }
 
@@ -118,6 +136,10 @@ fn audit_key(secret: &Secret) -> Option<&ByteString> {
 fn holds(secret: &Secret) -> BTreeMap<HoldKey, Vec<u8>> {
     let entries = secret.data.iter().flatten();
     entries.filter_map(|(name, bytes)| Some((name.parse().ok()?, bytes.0.clone()))).collect()
+}
+
+fn recipients(secret: &Secret) -> BTreeMap<BackupKey, Recipient> {
+    judge(secret).keyring.expect("it can be used").recipients
 }
 
 fn generations(secret: &Secret) -> Vec<u32> {
@@ -138,13 +160,14 @@ impl World {
             secret,
             dead: BTreeSet::new(),
             operators: Default::default(),
-            retention: Some(retention(300, 10)),
+            backups: Backups::default(),
+            retention: Some(retention(300, 10, Some(6))),
             holds: Asked::default(),
             told: BTreeMap::new(),
             mounted: 1,
             needed: 1,
             heard: None,
-            knows_audit: false,
+            is_new: false,
             has_audit_key: false,
         }
     }
@@ -163,10 +186,38 @@ impl World {
             holds: self.holds.clone(),
             ended: ended.map(|(name, _)| name.clone()).collect(),
             relay: self.heard.clone(),
+            recipients: self.operators[who].view.recipients(),
             now: at(self.now + offset),
             unreached,
             agreed: SignedDuration::from_secs(offset.abs()) <= TOLERANCE,
         }
+    }
+
+    fn seen_of_identities(&self, who: usize) -> identities::decide::Seen {
+        let Seen { now, unreached, agreed, .. } = self.seen(who);
+        identities::decide::Seen { reach: self.retention.and_then(Reach::of), now, unreached, agreed }
+    }
+
+    fn read_identities(&mut self, who: usize, only_due: bool) -> bool {
+        let seen = self.seen_of_identities(who);
+        let id = ID.parse().expect("a UUID");
+        self.backups.read(&mut self.operators[who].view, &id, only_due, seen)
+    }
+
+    fn settle_identities(&mut self, who: usize, only_due: bool) {
+        let mut steps = 0;
+        while self.read_identities(who, only_due) {
+            self.replace_identities(who);
+            steps += 1;
+            assert!(steps < 4, "it never settles");
+        }
+        let id = ID.parse().expect("a UUID");
+        self.backups.check_settled(&id, only_due, &self.seen_of_identities(who));
+    }
+
+    fn replace_identities(&mut self, who: usize) {
+        let time = self.time();
+        self.backups.replace(&mut self.operators[who].view, time);
     }
 
     fn read(&mut self, who: usize, decide: fn(&Held, &Seen) -> Option<Step>) -> bool {
@@ -206,6 +257,7 @@ impl World {
         let signing = audit_key(&self.secret);
         assert!(signing.is_none() || signing == audit_key(after), "the audit log's key changed");
         self.check_holds(after, seen);
+        self.backups.check_recipients(&recipients(&self.secret), &recipients(after));
         let (old, new) = (generations(&self.secret), generations(after));
         assert!(new.len() <= 2, "{new:?}");
         assert!(new.last() >= old.last());
@@ -247,12 +299,14 @@ impl World {
     }
 
     fn settle(&mut self, who: usize, only_due: bool) {
+        self.settle_identities(who, only_due);
+        self.backups.look(&mut self.operators[who].view);
         let decide = if only_due { due } else { next };
         let mut steps = 0;
         while self.read(who, decide) {
             self.replace(who);
             steps += 1;
-            assert!(steps < 8, "it never settles");
+            assert!(steps < 12, "it never settles");
         }
         let seen = self.seen(who);
         let outlived = |at: &DestroyAt| seen.agreed && at.is_due(seen.now);
@@ -263,7 +317,17 @@ impl World {
         assert!(alive.is_empty(), "still alive at {}: {alive:?}", seen.now);
         if !only_due && seen.agreed {
             self.check_asked(&seen);
+            self.check_recipients(&seen);
         }
+    }
+
+    /// Backups are encrypted to what can be opened, and to nothing else.
+    fn check_recipients(&self, seen: &Seen) {
+        let (there, mut live) = (recipients(&self.secret), self.backups.live(seen.now));
+        if !seen.relay.as_ref().is_some_and(|relay| relay.knows_recipients) {
+            live.retain(|name, _| there.contains_key(name));
+        }
+        assert_eq!(there, live);
     }
 
     /// What the policy asks for is there, and what may end isn't.
@@ -298,7 +362,15 @@ impl World {
                 self.read(who, next);
             }
             Event::Replace(who) => self.replace(who),
-            Event::Policy(policy) => self.retention = policy.map(|(epoch, epochs)| retention(epoch, epochs)),
+            Event::Policy(policy) => {
+                self.retention = policy.map(|(epoch, epochs, backups)| retention(epoch, epochs, backups));
+            }
+            Event::Look(who) => self.backups.look(&mut self.operators[who].view),
+            Event::ReadIdentities(who, only_due) => {
+                self.read_identities(who, only_due);
+            }
+            Event::ReplaceIdentities(who) => self.replace_identities(who),
+            Event::LoseIdentities => self.backups.lose(),
             Event::Hold(which, until, may_end) => {
                 let name = HOLDS[which].to_owned();
                 self.holds.end.remove(&name);
@@ -313,9 +385,10 @@ impl World {
             Event::Mount => {
                 self.mounted = *generations(&self.secret).last().expect("a volume key");
                 self.has_audit_key = audit_key(&self.secret).is_some();
-                assert!(self.knows_audit || !self.has_audit_key, "an older relay refuses such a keyring");
+                let is_older = !self.has_audit_key && recipients(&self.secret).is_empty();
+                assert!(self.is_new || is_older, "an older relay refuses such a keyring");
             }
-            Event::Upgrade => self.knows_audit = true,
+            Event::Upgrade => self.is_new = true,
             Event::Rewrite => self.needed = self.mounted,
             Event::Hear => {
                 self.tell();
@@ -323,7 +396,8 @@ impl World {
                     mounted_generation: self.mounted,
                     oldest_generation: self.needed,
                     first_mounted: None,
-                    audit_key_missing: self.knows_audit && !self.has_audit_key,
+                    audit_key_missing: self.is_new && !self.has_audit_key,
+                    knows_recipients: self.is_new,
                 });
             }
         }
@@ -416,6 +490,26 @@ fn a_volume_key_is_replaced_every_epoch_as_soon_as_the_relay_confirms_and_not_be
     world.now += 1;
     world.settle(0, false);
     assert_eq!(generations(&world.secret), [3, 4]);
+}
+
+#[test]
+fn recipients_come_after_their_identities_once_the_relay_knows_them_and_go_with_lost_ones() {
+    let mut world = World::new();
+    world.settle(0, false);
+    assert!(recipients(&world.secret).is_empty(), "the relay isn't known to take them");
+    world.happen(&Event::Upgrade);
+    world.happen(&Event::Hear);
+    world.settle(0, false);
+    let before = recipients(&world.secret);
+    assert!(before.len() >= 6 && before == world.backups.live(world.time()));
+    world.happen(&Event::LoseIdentities);
+    world.happen(&Event::Policy(None));
+    world.settle(0, false);
+    assert!(recipients(&world.secret).is_empty(), "nobody could open such backups");
+    world.happen(&Event::Policy(Some((300, 10, Some(6)))));
+    world.settle(0, false);
+    let after = recipients(&world.secret);
+    assert!(!after.is_empty() && before.iter().all(|(name, to)| after.get(name) != Some(to)));
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! What was done is told: an audit record for each key, figures, and an event where it concerns a person.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::{
     Resource, ResourceExt,
+    api::PartialObjectMeta,
     runtime::events::{Event, EventType},
 };
 use marketrelay_api::labels;
-use marketrelay_keyring::DestroyAt;
+use marketrelay_keyring::{BackupKey, DestroyAt, Recipient};
 
 use super::{
     Metadata,
@@ -53,11 +56,46 @@ pub async fn done(context: &Context, keyring: &Metadata, step: &Step, made: usiz
         Step::Extend(_) => {
             tracing::info!(keyring = %keyring.name_any(), namespace = keyring.namespace(), made, "keyring extended");
         }
+        Step::SetRecipients(recipients) => withdrawn(context, keyring, before, recipients).await,
     }
 }
 
+/// Recipients whose identities can't open anything any more, though their time hasn't come.
+async fn withdrawn(
+    context: &Context,
+    keyring: &Metadata,
+    before: &Held,
+    now: &BTreeMap<BackupKey, Recipient>,
+) {
+    let due = context.clock.now();
+    let known = before.keyring.iter().flat_map(|facts| &facts.recipients);
+    let lost = known.filter(|(name, to)| !name.destroy_at().is_due(due) && now.get(name) != Some(to));
+    let lost: Vec<_> = lost.map(|(name, _)| name.to_string()).collect();
+    for name in &lost {
+        record(keyring, "BackupRecipientWithdrawn", name, None, None);
+    }
+    if !lost.is_empty() {
+        let note = format!(
+            "the identities of {} recipients in {} are gone or can't be used: backups that were encrypted to them can't be \
+             opened, and none is made with them any more (docs/runbooks/conditions.md#backupidentitieslost)",
+            lost.len(),
+            keyring.name_any()
+        );
+        warn(context, keyring, "BackupIdentitiesLost", "WithdrawRecipients", note).await;
+    }
+    tracing::info!(
+        keyring = %keyring.name_any(), namespace = keyring.namespace(), recipients = now.len(), "recipients follow identities"
+    );
+}
+
+/// Identities are there.
+pub fn identities_made(secret: &Secret, made: usize) {
+    let metadata = PartialObjectMeta { metadata: secret.metadata.clone(), ..PartialObjectMeta::default() };
+    record(&metadata, "BackupIdentitiesMade", &made.to_string(), None, None);
+}
+
 /// Keys are gone, by their entries and times.
-async fn destroyed(
+pub async fn destroyed(
     context: &Context,
     keyring: &Metadata,
     action: &'static str,
@@ -71,14 +109,25 @@ async fn destroyed(
     }
     let latest = keys.iter().map(|(_, at)| late(*at, now)).max().unwrap_or_default();
     if latest >= LATE {
-        warn(context, keyring, keys.len(), latest).await;
+        let late = SignedDuration::from_secs(latest.as_secs());
+        let note = format!(
+            "keys of {} were destroyed late ({}, up to {late:#} after their time): the operator wasn't at work then, or the \
+             API server didn't take it (docs/runbooks/conditions.md#destructionlate)",
+            keyring.name_any(),
+            keys.len()
+        );
+        warn(context, keyring, "KeyDestroyedLate", "DestroyKey", note).await;
     }
+}
+
+/// The API server refused to have a key destroyed.
+pub fn refused(secret: &Metadata, action: &'static str, key: &str, error: &kube::Error) {
+    record(secret, action, key, Some(&error.to_string()), None);
 }
 
 /// The API server refused a step.
 pub fn failed(keyring: &Metadata, step: &Step, before: &Held, error: &kube::Error) {
-    let error = error.to_string();
-    let failed = |action: &'static str, key: &str| record(keyring, action, key, Some(&error), None);
+    let failed = |action: &'static str, key: &str| refused(keyring, action, key, error);
     match step {
         Step::Destroy(keys) => keys.iter().for_each(|at| failed("EpochKeyDestroyed", &at.to_string())),
         Step::DestroyHolds(holds) => {
@@ -94,6 +143,7 @@ pub fn failed(keyring: &Metadata, step: &Step, before: &Held, error: &kube::Erro
         | Step::AddHold(_)
         | Step::AddVolumeKey(_)
         | Step::AddAuditKey
+        | Step::SetRecipients(_)
         | Step::Extend(_) => {}
     }
 }
@@ -129,20 +179,14 @@ fn record(
 }
 
 /// An event at the connection, or at the Secret that it left behind.
-async fn warn(context: &Context, keyring: &Metadata, keys: usize, latest: SignedDuration) {
-    let connection = connection(keyring).and_then(|of| context.stores.connections.get(&of));
-    let object = connection.map_or_else(|| reference(keyring), |connection| connection.object_ref(&()));
-    let late = SignedDuration::from_secs(latest.as_secs());
-    let note = format!(
-        "keys of {} were destroyed late ({keys}, up to {late:#} after their time): the operator wasn't at work then, or \
-         the API server didn't take it (docs/runbooks/conditions.md#destructionlate)",
-        keyring.name_any()
-    );
+async fn warn(context: &Context, secret: &Metadata, reason: &str, action: &str, note: String) {
+    let connection = connection(secret).and_then(|of| context.stores.connections.get(&of));
+    let object = connection.map_or_else(|| reference(secret), |connection| connection.object_ref(&()));
     let event = Event {
         type_: EventType::Warning,
-        reason: "KeyDestroyedLate".to_owned(),
+        reason: reason.to_owned(),
         note: Some(note),
-        action: "DestroyKey".to_owned(),
+        action: action.to_owned(),
         secondary: None,
     };
     if let Err(error) = context.recorder.publish(&event, &object).await {

@@ -21,7 +21,7 @@ use marketrelay_api::{
 
 use super::{own_id, phase};
 use crate::{
-    controllers::connection::Context,
+    controllers::{connection::Context, keyring::identities::facts::is_identities},
     names::DIGEST_KEY,
     secrets::{is_key, wipe},
 };
@@ -76,6 +76,8 @@ pub struct Object {
 pub enum Turn {
     /// What would start the relay or a backup again.
     Relay,
+    /// The identities of backups.
+    Identities,
     /// The keyring.
     Keyring,
     /// Other keys.
@@ -110,6 +112,7 @@ impl Object {
         let id = object.labels().get(labels::CONNECTION_ID).cloned();
         let turn = match resource.kind.as_str() {
             "StatefulSet" | "CronJob" | "Job" => Some(Turn::Relay),
+            "Secret" if is_identities(object) => Some(Turn::Identities),
             "Secret" if is_key(object) && id.is_some() => Some(Turn::Keyring),
             "Secret" if is_key(object) => Some(Turn::Keys),
             "PersistentVolumeClaim" => Some(Turn::Volume),
@@ -131,7 +134,7 @@ impl Object {
 
     /// Whether it holds keys.
     pub fn is_key(&self) -> bool {
-        matches!(self.turn, Some(Turn::Keyring | Turn::Keys))
+        matches!(self.turn, Some(Turn::Identities | Turn::Keyring | Turn::Keys))
     }
 }
 

@@ -18,7 +18,9 @@ use kube::{
     runtime::{controller::Action, reflector::ObjectRef},
 };
 use marketrelay_api::{
-    ConnectionRecord, ConnectionRecordStatus, MarketplaceConnection, labels,
+    ConnectionRecord, ConnectionRecordStatus, MarketplaceConnection,
+    hold::HoldStatus,
+    labels,
     record::{ClosureCause, ClosureProof, RecordPhase},
 };
 use snafu::{ResultExt, Snafu};
@@ -146,7 +148,8 @@ async fn begin(
     if let Some(waits) = confirm::waits(context, &id, cause, &found) {
         context.closures.forget(&id);
         let before = record.status.clone().unwrap_or_default();
-        let after = status::awaiting(&before, &waits, &context.namespace, &id, context.clock.now());
+        let held = holds(record, context);
+        let after = status::awaiting(&before, &waits, &held, &context.namespace, &id, context.clock.now());
         return note(record, context, after).await;
     }
     context.closures.begins(&id);
@@ -156,6 +159,13 @@ async fn begin(
     };
     report::begun(context, &written, cause).await;
     purge::purge(context, written).await
+}
+
+/// What the connection told last of its holds.
+fn holds(record: &ConnectionRecord, context: &Context) -> Vec<HoldStatus> {
+    let of = ObjectRef::new(&record.spec.connection).within(&record.spec.namespace);
+    let connection = context.stores.connections.get(&of);
+    connection.and_then(|connection| Some(connection.status.as_ref()?.holds.clone())).unwrap_or_default()
 }
 
 /// No connection, and no keyring that the stores know of: is it so, and why?

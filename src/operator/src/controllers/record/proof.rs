@@ -135,6 +135,8 @@ mod tests {
         for (failed, next, expected) in [
             (Turn::Relay, Turn::Keyring, false),
             (Turn::Relay, Turn::Keys, false),
+            (Turn::Identities, Turn::Keyring, false),
+            (Turn::Identities, Turn::Volume, true),
             (Turn::Keyring, Turn::Keys, false),
             (Turn::Relay, Turn::Volume, true),
             (Turn::Keyring, Turn::Volume, true),

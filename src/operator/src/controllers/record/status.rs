@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use marketrelay_api::{
     ConnectionRecord, ConnectionRecordStatus,
+    hold::HoldStatus,
     record::{ClosureCause, ClosureProof, Listing, RecordPhase},
 };
 
@@ -25,16 +26,22 @@ pub fn marked(before: &ConnectionRecordStatus, phase: RecordPhase, now: Timestam
 }
 
 /// The closure waits for a confirmation on the record. The connection says the same.
+/// `held`: what the connection told last of its holds.
 pub fn awaiting(
     before: &ConnectionRecordStatus,
     waits: &Waits,
+    held: &[HoldStatus],
     home: &str,
     id: &str,
     now: Timestamp,
 ) -> ConnectionRecordStatus {
     let why = match waits {
         Waits::Holds(names) => {
-            let names = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let count = |name: &String| {
+                let orders = held.iter().find(|hold| hold.name == *name).and_then(|hold| hold.orders);
+                orders.map_or_else(|| name.clone(), |orders| format!("{name} ({orders} orders)"))
+            };
+            let names = names.iter().map(count).collect::<Vec<_>>().join(", ");
             format!("the holds {names} keep orders of this account, which would be destroyed too")
         }
         Waits::Breaker => {
@@ -42,7 +49,7 @@ pub fn awaiting(
         }
     };
     let message = Some(format!(
-        "{why}, so this closure waits: to close the account, kubectl -n {home} patch connrec {id} --type=merge -p \
+        "{why}, so this closure waits, and meanwhile nothing is collected or delivered: to close the account, kubectl -n {home} patch connrec {id} --type=merge -p \
          '{{\"spec\":{{\"closure\":{{\"confirm\":\"{id}\"}}}}}}'; to keep it, remove spec.closure of the connection"
     ));
     let phase = RecordPhase::AwaitingConfirmation;
@@ -102,7 +109,7 @@ fn message(proof: &ClosureProof, found: &Found) -> String {
 
 #[cfg(test)]
 mod tests {
-    use marketrelay_api::ConnectionRecordSpec;
+    use marketrelay_api::{ConnectionRecordSpec, hold::HoldState};
 
     use super::{
         super::found::{Object, Turn},
@@ -165,9 +172,14 @@ mod tests {
     #[test]
     fn a_closure_that_waits_says_how_to_confirm_it_and_how_to_take_it_back() {
         let before = ConnectionRecordStatus::default();
+        let until = seconds(at(900));
+        let court = HoldStatus { name: "court".to_owned(), until, orders: Some(12), state: HoldState::Held };
         let holds = Waits::Holds(["court", "tax"].map(str::to_owned).into());
-        for (waits, why) in [(holds, "the holds court, tax keep"), (Waits::Breaker, "closure.breaker")] {
-            let waits = awaiting(&before, &waits, "marketrelay-system", ID, at(0));
+        for (waits, why) in
+            [(holds, "the holds court (12 orders), tax keep"), (Waits::Breaker, "closure.breaker")]
+        {
+            let waits =
+                awaiting(&before, &waits, std::slice::from_ref(&court), "marketrelay-system", ID, at(0));
             assert_eq!(waits.phase, RecordPhase::AwaitingConfirmation);
             let message = waits.message.unwrap_or_default();
             assert!(message.contains(why), "{message}");

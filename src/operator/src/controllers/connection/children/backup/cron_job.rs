@@ -91,7 +91,7 @@ fn unless_disrupted() -> PodFailurePolicy {
             action: "Ignore".to_owned(),
             on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
                 type_: "DisruptionTarget".to_owned(),
-                status: Some("True".to_owned()),
+                status: "True".to_owned(),
             }]),
             ..PodFailurePolicyRule::default()
         }],

@@ -1,0 +1,211 @@
+//! What a person does with backups outside the cluster.
+
+mod list;
+mod open;
+mod progress;
+mod restore;
+mod show;
+mod verify;
+
+use std::{env, path::PathBuf, time::Duration};
+
+use clap::Subcommand;
+use marketrelay_api::backup::S3Store;
+use marketrelay_audit::from_hex;
+use marketrelay_snapshot::Manifest;
+use snafu::{OptionExt, ResultExt, Whatever, whatever};
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::{
+    BackupId,
+    catalog::Catalog,
+    store::{Credentials, Store},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const NEWEST: &str = "newest";
+
+/// What is done with the backups of one connection.
+#[derive(Subcommand)]
+pub enum Command {
+    /// List the backups of a connection, oldest first.
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Show what a backup says of itself: times, tables, keys.
+    Show {
+        #[command(flatten)]
+        which: Which,
+        /// The manifest as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Download a backup and check it against its signed manifest.
+    Verify {
+        #[command(flatten)]
+        which: Which,
+        /// Decrypt it too, and check every table: a file with the backup's identity, AGE-SECRET-KEY-1….
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+    },
+    /// Download a backup, check it, and write its rows as JSON lines; what identifies a person stays sealed in them.
+    Restore {
+        #[command(flatten)]
+        which: Which,
+        /// The file with the backup's identity, AGE-SECRET-KEY-1….
+        #[arg(long, value_name = "FILE")]
+        identity: PathBuf,
+        /// Is made, and appears only once everything is right.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+}
+
+impl Command {
+    /// Does it, and writes to standard output.
+    pub async fn run(self) -> Result<(), Whatever> {
+        match self {
+            Self::List { place } => list::run(&place).await,
+            Self::Show { which, json } => show::run(&which, json).await,
+            Self::Verify { which, identity } => verify::run(&which, identity.as_deref()).await,
+            Self::Restore { which, identity, to } => restore::run(&which, &identity, &to).await,
+        }
+    }
+}
+
+/// Where the backups of a connection are. Credentials are in `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if there is one,
+/// `AWS_SESSION_TOKEN`.
+#[derive(clap::Args)]
+#[command(
+    next_help_heading = "The store (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN)"
+)]
+pub struct Place {
+    /// The store's https URL; without it AWS, by the region.
+    #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
+    endpoint: Option<Url>,
+    /// The bucket's name.
+    #[arg(long)]
+    bucket: String,
+    /// The bucket's region.
+    #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
+    region: String,
+    /// Where the connection's backups are in the bucket: the configured prefix, a slash, the connection's id
+    /// (`status.connectionId`).
+    #[arg(long)]
+    prefix: String,
+    /// The bucket is in the URL's path instead of its host name.
+    #[arg(long)]
+    path_style: bool,
+    /// PEM file with authorities that are trusted beside the public ones.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The relay's public key, hex (`status.audit.publicKey`): a manifest that another key signed is refused.
+    #[arg(long, value_name = "HEX")]
+    public_key: Option<String>,
+}
+
+/// Which backup.
+#[derive(clap::Args)]
+pub struct Which {
+    /// The backup's id, or the newest one.
+    #[arg(default_value = NEWEST)]
+    backup: String,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Place {
+    fn connection_id(&self) -> &str {
+        self.prefix.rsplit('/').next().unwrap_or_default()
+    }
+
+    fn store(&self) -> Result<Store, Whatever> {
+        let read = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path);
+            text.with_whatever_context(|error| format!("can't read {}: {error}", path.display()))
+        };
+        let is_key = self.public_key.as_deref().is_none_or(|key| from_hex::<32>(key).is_some());
+        snafu::ensure_whatever!(is_key, "--public-key must be 64 lowercase hex digits");
+        let store = S3Store {
+            endpoint: self.endpoint.clone(),
+            bucket: self.bucket.clone(),
+            region: self.region.clone(),
+            prefix: self.prefix.clone(),
+            path_style: self.path_style,
+            ca_certificates: self.ca.as_ref().map(read).transpose()?.unwrap_or_default(),
+        };
+        let store = Store::new(&store, &credentials()?, PATIENCE);
+        store.with_whatever_context(|error| error.to_string())
+    }
+
+    async fn catalog(&self, store: &Store) -> Result<Catalog, Whatever> {
+        let catalog = Catalog::load(store, self.connection_id(), self.public_key.as_deref()).await;
+        catalog.with_whatever_context(|error| error.to_string())
+    }
+}
+
+fn credentials() -> Result<Credentials, Whatever> {
+    let get = |name| env::var(name).ok().filter(|text| !text.is_empty()).map(Zeroizing::new);
+    let required = |name| {
+        get(name)
+            .with_whatever_context(|| format!("{name} isn't set: the store's credentials are read from it"))
+    };
+    Ok(Credentials {
+        access_key_id: required("AWS_ACCESS_KEY_ID")?,
+        secret_access_key: required("AWS_SECRET_ACCESS_KEY")?,
+        session_token: get("AWS_SESSION_TOKEN"),
+    })
+}
+
+impl Which {
+    /// The backup, and its manifest, which is its own.
+    async fn find(&self, store: &Store) -> Result<(BackupId, Manifest), Whatever> {
+        let mut catalog = self.place.catalog(store).await?;
+        let id = match self.backup.as_str() {
+            NEWEST => catalog.manifests.keys().next_back().cloned(),
+            text => BackupId::parse(text),
+        };
+        let is_damaged = |id: &BackupId| catalog.damaged.iter().find(|(damaged, _)| damaged == id);
+        if let Some((id, problem)) = id.as_ref().and_then(is_damaged) {
+            whatever!("{id} is damaged: {problem}");
+        }
+        let found = id.and_then(|id| catalog.manifests.remove_entry(&id));
+        found.with_whatever_context(|| {
+            let count = catalog.manifests.len();
+            format!(
+                "there is no backup {:?} under {}/: `list` shows the {count} that are there",
+                self.backup,
+                store.prefix()
+            )
+        })
+    }
+}
+
+/// `1.5 MiB`.
+#[expect(clippy::cast_precision_loss, reason = "for a person")]
+fn size(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if size < 1024.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") };
+        }
+        size /= 1024.0;
+    }
+    format!("{size:.1} TiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 20, "5.0 MiB"), (3 << 40, "3.0 TiB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a listing has found, put together as backups. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::{
+    BackupId,
+    store::{Object, Upload, Version},
+};
+
+/// All that is under a connection's prefix.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    /// Oldest first; incomplete ones too.
+    pub backups: BTreeMap<BackupId, Stored>,
+    /// Objects and uploads that are named otherwise than ours.
+    pub foreign: Vec<String>,
+}
+
+/// What there is of a backup.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Versions of its two objects, and delete markers.
+    pub versions: Vec<(Object, Version)>,
+    /// Unfinished uploads of its data.
+    pub uploads: Vec<Upload>,
+}
+
+impl Inventory {
+    /// `prefix`: without a slash at its end.
+    pub fn new(prefix: &str, versions: Vec<Version>, uploads: Vec<Upload>) -> Self {
+        let mut inventory = Self::default();
+        for version in versions {
+            match ours(prefix, &version.key) {
+                Some((id, object)) => {
+                    inventory.backups.entry(id).or_default().versions.push((object, version));
+                }
+                None => inventory.foreign.push(version.key),
+            }
+        }
+        for upload in uploads {
+            match ours(prefix, &upload.key) {
+                Some((id, _)) => inventory.backups.entry(id).or_default().uploads.push(upload),
+                None => inventory.foreign.push(upload.key),
+            }
+        }
+        inventory.foreign.sort();
+        inventory.foreign.dedup();
+        inventory
+    }
+
+    /// Those that a reader finds whole, oldest first.
+    pub fn complete(&self) -> impl DoubleEndedIterator<Item = (&BackupId, &Stored)> {
+        self.backups.iter().filter(|(_, stored)| stored.is_complete())
+    }
+}
+
+fn ours(prefix: &str, key: &str) -> Option<(BackupId, Object)> {
+    let (id, name) = key.strip_prefix(prefix)?.strip_prefix('/')?.split_once('/')?;
+    let object = [Object::Data, Object::Manifest].into_iter().find(|object| object.name() == name)?;
+    Some((BackupId::parse(id)?, object))
+}
+
+impl Stored {
+    /// Whether a reader gets data and manifest.
+    pub fn is_complete(&self) -> bool {
+        [Object::Data, Object::Manifest].into_iter().all(|object| self.current(object).is_some())
+    }
+
+    /// What a reader gets.
+    pub fn current(&self, object: Object) -> Option<&Version> {
+        let latest = |(which, version): &&(Object, Version)| *which == object && version.is_latest;
+        self.versions.iter().find(latest).map(|(_, version)| version).filter(|version| !version.is_marker)
+    }
+
+    /// All versions together.
+    pub fn bytes(&self) -> u64 {
+        self.versions.iter().map(|(_, version)| version.bytes).sum()
+    }
+
+    /// Whether nothing of it is left but what is to come.
+    pub fn is_empty(&self) -> bool {
+        self.versions.is_empty() && self.uploads.is_empty()
+    }
+
+    /// When the first of it was written, which no later id makes younger.
+    pub fn first_written(&self) -> Option<Timestamp> {
+        let versions = self.versions.iter().map(|(_, version)| version.modified);
+        versions.chain(self.uploads.iter().map(|upload| upload.begun)).min()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub const PREFIX: &str = "tenants/3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34";
+
+    pub fn version(key: &str, is_latest: bool, is_marker: bool, modified: Timestamp) -> Version {
+        let bytes = if is_marker { 0 } else { 10 };
+        let version = format!("{modified}-{is_marker}");
+        Version { key: format!("{PREFIX}/{key}"), version, is_latest, is_marker, bytes, modified }
+    }
+
+    #[test]
+    fn what_is_not_named_like_a_backup_is_foreign_and_similar_prefixes_are_not_ours() {
+        let now = Timestamp::UNIX_EPOCH;
+        let id = "20261129T003250Z-5f0c1a2b";
+        let keys = [
+            format!("{id}/data"),
+            format!("{id}/manifest.json"),
+            format!("{id}/notes"),
+            format!("{id}/data/more"),
+            "readme.txt".to_owned(),
+            String::new(),
+            "20261129T003250Z-xxxxxxxx/data".to_owned(),
+        ];
+        let mut versions: Vec<_> = keys.iter().map(|key| version(key, true, false, now)).collect();
+        versions.push(Version { key: format!("{PREFIX}-2/{id}/data"), ..versions[0].clone() });
+        let uploads = vec![Upload { key: format!("{PREFIX}/x"), id: "1".to_owned(), begun: now }];
+        let inventory = Inventory::new(PREFIX, versions, uploads);
+        assert_eq!(inventory.complete().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), [id]);
+        assert_eq!(inventory.backups.len(), 1);
+        assert_eq!(inventory.foreign.len(), 7, "{:?}", inventory.foreign);
+    }
+
+    #[test]
+    fn a_deleted_manifest_makes_a_backup_incomplete_and_its_versions_still_count() {
+        let now = Timestamp::UNIX_EPOCH;
+        let id = "20261129T003250Z-5f0c1a2b";
+        let versions = vec![
+            version(&format!("{id}/data"), true, false, now),
+            version(&format!("{id}/manifest.json"), false, false, now),
+            version(&format!("{id}/manifest.json"), true, true, now),
+        ];
+        let inventory = Inventory::new(PREFIX, versions, Vec::new());
+        assert_eq!(inventory.complete().count(), 0);
+        assert_eq!(inventory.backups.values().map(Stored::bytes).sum::<u64>(), 20);
+    }
+}

@@ -1,0 +1,207 @@
+//! The Jobs: a backup, and pruning alone. Each prunes, lists what is there, and says so.
+
+use std::{future::Future, path::Path, time::Duration};
+
+use backon::{ExponentialBuilder, Retryable};
+use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::backup::{Failure, JobConfig, JobReport, Listing, paths};
+use snafu::{ResultExt, Snafu};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    BackupId, Reason,
+    catalog::Catalog,
+    prune,
+    relay::{Relay, RelayError},
+    settings::{self, SettingsError},
+    store::{Store, StoreError},
+    write::{self, Backup, WriteError},
+};
+
+/// What is left of the pod's grace period for tidying up.
+const LAST: Duration = Duration::from_secs(20);
+/// Of a report's message; the whole report must stay below 4 KiB.
+const LONGEST_MESSAGE: usize = 1024;
+/// A snapshot that fails is begun anew at most so often.
+const SNAPSHOTS: usize = 6;
+
+/// A Job failed.
+#[derive(Debug, Snafu)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum JobError {
+    #[snafu(context(false), display("{source}"))]
+    Settings { source: SettingsError },
+    #[snafu(context(false), display("{source}"))]
+    Store { source: StoreError },
+    #[snafu(context(false), display("{source}"))]
+    Write { source: WriteError },
+    #[snafu(display(
+        "the bucket keeps every object for {lock:?}, longer than backups may be kept ({retention:?}): use a bucket without object lock, or with a shorter one"
+    ))]
+    Locked { lock: SignedDuration, retention: SignedDuration },
+    #[snafu(display("asked to end"))]
+    Interrupted,
+    #[snafu(display("what should be gone is still in the store: backup {backup}: {source}"))]
+    Overdue { backup: BackupId, source: StoreError },
+}
+
+impl JobError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Settings { .. } => Reason::StoreInvalid,
+            Self::Store { source } | Self::Overdue { source, .. } => source.reason(),
+            Self::Write { source } => source.reason(),
+            Self::Locked { .. } => Reason::ObjectLocked,
+            Self::Interrupted => Reason::Interrupted,
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        let mut message = self.to_string();
+        while message.len() > LONGEST_MESSAGE {
+            message.pop();
+        }
+        Failure { reason: self.reason().to_string(), message }
+    }
+}
+
+/// What a Job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// A backup, and pruning.
+    Run,
+    /// Pruning alone.
+    Prune,
+}
+
+/// Does it, and reports.
+pub async fn execute(task: Task, root: &Path, patience: Duration, stop: &CancellationToken) -> JobReport {
+    let mut report = JobReport::default();
+    let done = match Job::new(root, patience, stop) {
+        Ok(job) => job.execute(task, &mut report).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = done {
+        tracing::error!(reason = %error.reason(), %error, "the Job failed");
+        report.failure = Some(error.failure());
+    }
+    report
+}
+
+struct Job<'a> {
+    config: JobConfig,
+    store: Store,
+    root: &'a Path,
+    patience: Duration,
+    stop: &'a CancellationToken,
+}
+
+impl<'a> Job<'a> {
+    fn new(root: &'a Path, patience: Duration, stop: &'a CancellationToken) -> Result<Self, JobError> {
+        let config = settings::config(root)?;
+        let store = Store::new(&config.store, &settings::credentials(root)?, patience)?;
+        Ok(Self { config, store, root, patience, stop })
+    }
+
+    fn retention(&self) -> SignedDuration {
+        SignedDuration::from_secs(self.config.backup_retention_seconds)
+    }
+
+    async fn execute(&self, task: Task, report: &mut JobReport) -> Result<(), JobError> {
+        let (pruned, not_removed) = self.until_stopped(self.prune()).await?;
+        let backup = match task {
+            Task::Run => self.backup().await.map(Some),
+            Task::Prune => Ok(None),
+        };
+        if matches!(backup, Err(JobError::Interrupted)) {
+            return backup.map(drop);
+        }
+        let public_key =
+            backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.public_key.as_str());
+        let listed = self.until_stopped(self.list(pruned, public_key)).await;
+        report.written = backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.written.clone());
+        report.listing = listed.as_ref().ok().cloned();
+        backup?;
+        if listed?.overdue > 0
+            && let Some((backup, source)) = not_removed
+        {
+            return Err(JobError::Overdue { backup, source });
+        }
+        Ok(())
+    }
+
+    /// How many backups it has removed, and the first that it could not.
+    async fn prune(&self) -> Result<(u64, Option<(BackupId, StoreError)>), JobError> {
+        let catalog = Catalog::load(&self.store, &self.config.connection_id, None).await?;
+        let now = Timestamp::now();
+        let next_run = SignedDuration::from_secs(self.config.interval_seconds);
+        let at = now.checked_add(next_run).unwrap_or(Timestamp::MAX);
+        let due = catalog.due(self.retention(), at, now);
+        let pruned = prune::remove(&self.store, &catalog.inventory, &due).await;
+        Ok((pruned.backups, pruned.failures.into_iter().next()))
+    }
+
+    async fn list(&self, pruned: u64, public_key: Option<&str>) -> Result<Listing, JobError> {
+        let catalog = Catalog::load(&self.store, &self.config.connection_id, public_key).await?;
+        let listing = catalog.listing(self.retention(), pruned, Timestamp::now());
+        for name in &catalog.inventory.foreign {
+            tracing::warn!(name, "not a backup's object; it is left alone");
+        }
+        Ok(listing)
+    }
+
+    /// A backup that is written and read back. A snapshot that was cut, or that the relay can't take now, is asked for again.
+    async fn backup(&self) -> Result<Backup, JobError> {
+        let lock = self.until_stopped(self.lock()).await?;
+        let checking = lock.is_some().then(|| self.store.with_checksums()).transpose()?;
+        let store = checking.as_ref().unwrap_or(&self.store);
+        let entries = settings::entries(self.root, paths::TLS)?;
+        let relay = Relay::new(&entries, &self.config.relay).map_err(WriteError::from)?;
+        let again = ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(Duration::from_secs(5).min(self.patience))
+            .with_max_delay(Duration::from_mins(1))
+            .with_max_times(SNAPSHOTS)
+            .with_total_delay(Some(self.patience));
+        let stop = self.stop.clone();
+        let pause = move |after| stop.clone().run_until_cancelled_owned(sleep(after));
+        let attempts = (|| self.attempt(&relay, store)).retry(again).sleep(pause);
+        let is_passing =
+            |error: &JobError| matches!(error, JobError::Write { source } if source.is_passing());
+        let told = |error: &JobError, after: Duration| tracing::warn!(%error, ?after, "asking again");
+        attempts.when(is_passing).notify(told).await
+    }
+
+    /// How long the bucket keeps every object; an error if that is too long.
+    async fn lock(&self) -> Result<Option<SignedDuration>, JobError> {
+        let lock = self.store.lock().await?;
+        let lock = lock.map(|lock| SignedDuration::try_from(lock).unwrap_or(SignedDuration::MAX));
+        let retention = self.retention();
+        match lock {
+            Some(lock) if lock > retention => LockedSnafu { lock, retention }.fail(),
+            lock => Ok(lock),
+        }
+    }
+
+    /// Asked to end, it still tidies up.
+    async fn attempt(&self, relay: &Relay, store: &Store) -> Result<Backup, JobError> {
+        let id = BackupId::mint(Timestamp::now());
+        tracing::info!(backup = %id, "begins");
+        let writing = async { Ok(write::write(&self.config, relay, store, &id).await?) };
+        let written = self.until_stopped(writing).await;
+        match &written {
+            Ok(backup) => tracing::info!(backup = %id, bytes = backup.written.bytes, "written and read back"),
+            Err(_) => match timeout(LAST, write::discard(&self.store, &id)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(backup = %id, %error, "what it left can't be removed"),
+                Err(_) => tracing::warn!(backup = %id, "what it left can't be removed in time"),
+            },
+        }
+        written
+    }
+
+    async fn until_stopped<T>(&self, done: impl Future<Output = Result<T, JobError>>) -> Result<T, JobError> {
+        self.stop.run_until_cancelled(done).await.unwrap_or(InterruptedSnafu.fail())
+    }
+}

@@ -1,0 +1,75 @@
+//! The Jobs of backups, and what a person does with backups outside the cluster.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Parser, Subcommand};
+use marketrelay_api::backup::{JobReport, paths};
+use marketrelay_backup::{
+    cli,
+    job::{Task, execute},
+};
+use marketrelay_pod::{logging, mounts::at, termination};
+use snafu::{ResultExt, Whatever};
+
+/// Backups of marketrelay's connections in S3 stores.
+#[derive(Parser)]
+#[command(version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Take a backup, prune, and report what is in the store. Started by the operator.
+    Run(JobArguments),
+    /// Prune, and report what is in the store. Started by the operator.
+    Prune(JobArguments),
+    #[command(flatten)]
+    ByHand(cli::Command),
+}
+
+#[derive(clap::Args)]
+struct JobArguments {
+    /// Folder that the mounted paths are below.
+    #[arg(long, default_value = "/")]
+    root: PathBuf,
+    /// For how long a store or a relay that doesn't answer is asked again, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "120")]
+    patience: u64,
+}
+
+async fn job(task: Task, arguments: &JobArguments) -> Result<ExitCode, Whatever> {
+    logging::start();
+    let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
+    let patience = Duration::from_secs(arguments.patience);
+    let report = execute(task, &arguments.root, patience, &stop).await;
+    tell(&arguments.root, &report)?;
+    Ok(if report.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// For the operator, which reads it from the pod's status.
+fn tell(root: &Path, report: &JobReport) -> Result<(), Whatever> {
+    let path = at(root, paths::TERMINATION);
+    let text = serde_json::to_string(report).whatever_context("the report")?;
+    tracing::info!(report = text, "ended");
+    fs::write(&path, text).with_whatever_context(|error| format!("can't write {}: {error}", path.display()))
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Run(arguments) => job(Task::Run, &arguments).await,
+        Command::Prune(arguments) => job(Task::Prune, &arguments).await,
+        Command::ByHand(command) => command.run().await.map(|()| ExitCode::SUCCESS),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,140 @@
+//! One backup, from the relay into the store.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
+use marketrelay_api::backup::{JobConfig, SnapshotRequest, Written};
+use marketrelay_audit::hex;
+use marketrelay_snapshot::{SignedManifest, Unpacker};
+use object_store::WriteMultipart;
+use snafu::{ResultExt, Snafu, ensure};
+
+use crate::{
+    BackupId, Reason,
+    inventory::Inventory,
+    prune::{self, Due},
+    relay::{ContainerSnafu, Relay, RelayError, SnapshotSnafu},
+    store::{Store, StoreError},
+};
+
+/// Parts that are sent while the next one fills.
+const IN_FLIGHT: usize = 2;
+
+/// A backup wasn't written.
+#[derive(Debug, Snafu)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum WriteError {
+    #[snafu(context(false), display("{source}"))]
+    Store { source: StoreError },
+    #[snafu(context(false), display("{source}"))]
+    Relay { source: RelayError },
+}
+
+impl WriteError {
+    /// As a Job reports it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Store { source } => source.reason(),
+            Self::Relay { source } => source.reason(),
+        }
+    }
+
+    /// Whether another snapshot may succeed. What fails at the store was tried again already.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Relay { source } if source.is_passing())
+    }
+}
+
+/// What has come from the relay.
+struct Received {
+    bytes: u64,
+    sha256: String,
+    manifest: Vec<u8>,
+}
+
+/// A backup that is in the store, and the key that the relay signed it with.
+#[derive(Debug)]
+pub struct Backup {
+    /// For the report.
+    pub written: Written,
+    /// Hex.
+    pub public_key: String,
+}
+
+/// Writes a backup. What it leaves if it fails or is dropped, [`discard`] removes.
+pub async fn write(
+    config: &JobConfig,
+    relay: &Relay,
+    store: &Store,
+    id: &BackupId,
+) -> Result<Backup, WriteError> {
+    let request = SnapshotRequest { backup: id.to_string(), site: config.site };
+    let snapshot = relay.snapshot(&request).await?;
+    let mut upload = store.upload(id).await?;
+    let received = receive(snapshot, &mut upload).await?;
+    let backup = check(config, id, &received)?;
+    // Nothing that doesn't fit its manifest becomes an object.
+    upload.finish().await.map_err(StoreError::from)?;
+    let stored = store.data_bytes(id).await?;
+    if stored != received.bytes {
+        let problem = format!("of {} bytes it has kept {stored}", received.bytes);
+        return Err(StoreError::Answer { problem }.into());
+    }
+    store.put_manifest(id, &received.manifest).await?;
+    if store.manifest(id).await? != received.manifest {
+        let problem = "the manifest isn't the one that was written".to_owned();
+        return Err(StoreError::Answer { problem }.into());
+    }
+    Ok(backup)
+}
+
+async fn receive(
+    mut snapshot: impl Stream<Item = Result<Bytes, RelayError>> + Unpin,
+    upload: &mut WriteMultipart,
+) -> Result<Received, WriteError> {
+    let (mut unpacker, mut sha256, mut bytes) = (Unpacker::default(), Context::new(&SHA256), 0);
+    while let Some(chunk) = snapshot.try_next().await? {
+        let mut rest = chunk.as_ref();
+        while !rest.is_empty() {
+            let data = unpacker.take(&mut rest).context(ContainerSnafu)?;
+            if !data.is_empty() {
+                upload.wait_for_capacity(IN_FLIGHT).await.map_err(StoreError::from)?;
+                upload.put(chunk.slice_ref(data));
+                sha256.update(data);
+                bytes += data.len() as u64;
+            }
+        }
+    }
+    let manifest = unpacker.finish().context(ContainerSnafu)?;
+    Ok(Received { bytes, sha256: hex(sha256.finish().as_ref()), manifest })
+}
+
+/// Whether the manifest is what was asked for and what has come.
+fn check(config: &JobConfig, id: &BackupId, received: &Received) -> Result<Backup, RelayError> {
+    let unusable =
+        |error: marketrelay_snapshot::ManifestError| RelayError::Snapshot { problem: error.to_string() };
+    let signed = SignedManifest::parse(&received.manifest).map_err(unusable)?;
+    let manifest = signed.manifest(None).map_err(unusable)?;
+    let is_ours = manifest.backup == id.as_str() && manifest.connection_id == config.connection_id;
+    ensure!(is_ours, SnapshotSnafu { problem: "its manifest is of another backup" });
+    let fits = manifest.data.bytes == received.bytes && manifest.data.sha256 == received.sha256;
+    ensure!(fits, SnapshotSnafu { problem: "its data isn't what its manifest says" });
+    let rows = |name: &str| manifest.tables.iter().find(|table| table.name == name).map(|table| table.rows);
+    let written = Written {
+        backup: manifest.backup.clone(),
+        created_at: manifest.created_at,
+        expires_at: manifest.expires_at,
+        sequence: manifest.sequence,
+        orders: rows("orders").unwrap_or(0) + rows("anonymised_orders").unwrap_or(0),
+        bytes: received.bytes + received.manifest.len() as u64,
+    };
+    Ok(Backup { written, public_key: signed.public_key().to_owned() })
+}
+
+/// Removes what there is of a backup that failed.
+pub async fn discard(store: &Store, id: &BackupId) -> Result<(), StoreError> {
+    let (versions, uploads) = (store.versions().await?, store.uploads().await?);
+    let inventory = Inventory::new(store.prefix(), versions, uploads);
+    let pruned = prune::remove(store, &inventory, &[(id.clone(), Due::Everything)]).await;
+    pruned.failures.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+}

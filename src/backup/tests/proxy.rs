@@ -1,0 +1,98 @@
+//! Between a Job and its store: answers what a test wants in the store's place, or lets requests through.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use marketrelay_pod::tls;
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::world::World;
+
+/// Which requests are answered otherwise, how often, and how.
+#[derive(Clone)]
+pub struct Fault {
+    /// In method and URI, such as `PUT /backups/` or `partNumber`.
+    pub of: &'static str,
+    pub times: usize,
+    pub status: u16,
+    pub code: &'static str,
+    /// The store does what was asked of it; only its answer is lost.
+    pub after: bool,
+}
+
+/// The proxy.
+#[derive(Clone)]
+pub struct Proxy {
+    upstream: String,
+    http: reqwest::Client,
+    fault: Arc<Mutex<Option<Fault>>>,
+    _stop: Arc<DropGuard>,
+}
+
+impl Proxy {
+    /// Puts it before the world's store.
+    pub async fn start(world: &mut World) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::public(&world.authority.pem).expect("TLS"))
+            .no_proxy()
+            .build();
+        let stop = CancellationToken::new();
+        let proxy = Self {
+            upstream: world.s3.endpoint(),
+            http: http.expect("a client"),
+            fault: Arc::default(),
+            _stop: Arc::new(stop.clone().drop_guard()),
+        };
+        let router = Router::new().fallback(pass).with_state(proxy.clone());
+        tokio::spawn(marketrelay_mtls::serve(listener, world.authority.server(), router, stop));
+        world.config.store.endpoint = Some(format!("https://localhost:{port}").parse().expect("a URL"));
+        proxy
+    }
+
+    pub fn fails(&self, fault: Fault) {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+
+    /// How often it is still to fail.
+    pub fn left(&self) -> usize {
+        let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        fault.as_ref().map_or(0, |fault| fault.times)
+    }
+
+    fn fault(&self, what: &str) -> Option<Fault> {
+        let mut fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let fault = fault.as_mut().filter(|fault| fault.times > 0 && what.contains(fault.of))?;
+        fault.times -= 1;
+        Some(fault.clone())
+    }
+}
+
+async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
+    let fault = proxy.fault(&format!("{} {}", request.method(), request.uri()));
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.expect("a body");
+    if let Some(fault) = fault.as_ref().filter(|fault| !fault.after) {
+        return refusal(fault);
+    }
+    let url = format!("{}{}", proxy.upstream, parts.uri);
+    let sent = proxy.http.request(parts.method, url).headers(parts.headers).body(body);
+    let Ok(answer) = sent.send().await else { return StatusCode::BAD_GATEWAY.into_response() };
+    match fault {
+        Some(fault) => refusal(&fault),
+        None => http::Response::from(answer).map(Body::new),
+    }
+}
+
+fn refusal(fault: &Fault) -> Response {
+    let body = format!("<Error><Code>{}</Code><Message>of the test</Message></Error>", fault.code);
+    (StatusCode::from_u16(fault.status).expect("a status"), body).into_response()
+}
