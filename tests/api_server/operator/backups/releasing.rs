@@ -15,7 +15,7 @@ use kube::{
 };
 use marketrelay_api::labels;
 use marketrelay_operator::clock::Clock;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     BOTH, CONFIG, CRON_JOBS, connect, cron_jobs, finish, furnish_stores, is_finished, is_suspended, jobs,
@@ -41,11 +41,7 @@ fn objects(number: usize) -> (CronJob, Job) {
     let store = json!({labels::STORE: format!("https://s3.site.example/b{}", number % 2)});
     let job = json!({"metadata": {"name": format!("{connection}-on-site-1"), "labels": labels, "annotations": store},
         "spec": spec});
-    let parse = |value: Value| value;
-    (
-        serde_json::from_value(parse(cron_job)).expect("a CronJob"),
-        serde_json::from_value(parse(job)).expect("a Job"),
-    )
+    (serde_json::from_value(cron_job).expect("a CronJob"), serde_json::from_value(job).expect("a Job"))
 }
 
 async fn make_all(space: &Space) {
@@ -93,6 +89,7 @@ async fn of_two_hundred_jobs_few_are_at_work_at_each_store_also_when_the_operato
                 at_work(&jobs(&space).await);
             }
         }
+        drop(operator);
         let mut patched = BTreeMap::<_, usize>::new();
         for request in audit::requests(&space) {
             if request.verb == "patch" && request.object_ref.resource == "jobs" {

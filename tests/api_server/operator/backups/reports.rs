@@ -66,6 +66,7 @@ async fn a_report_reaches_the_status_once_and_survives_its_job_and_a_restart() {
         let columns = text(&space.kubectl(&["get", "mconn", "bol"]));
         assert!(columns.lines().nth(1).is_some_and(|row| row.contains("m")), "{columns}");
 
+        looks(&space, 2).await;
         let before = audit::writes(&space).len();
         looks(&space, 3).await;
         assert_eq!(audit::writes(&space).split_off(before), Vec::<String>::new());

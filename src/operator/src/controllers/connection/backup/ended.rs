@@ -62,8 +62,10 @@ pub fn ended(jobs: &[BackupJob], pods: &[Arc<Pod>], now: Timestamp) -> Vec<Ended
     let of = |job: &BackupJob| {
         let Stage::Ended(end) = &job.stage else { return None };
         let pods: Vec<_> = pods.iter().filter(|pod| belongs(pod, &job.uid)).collect();
-        let last =
-            pods.iter().filter_map(|pod| terminated(pod)).max_by_key(|state| state.finished_at.clone());
+        let last = pods
+            .iter()
+            .filter_map(|pod| terminated(pod))
+            .max_by_key(|state| state.finished_at.as_ref().map(|at| at.0));
         let report: Option<JobReport> =
             last.and_then(|state| serde_json::from_str(state.message.as_deref()?).ok());
         // The pod's last state comes a moment later, or it never comes.

@@ -81,7 +81,7 @@ fn failure(last: &JobResult) -> Option<Verdict> {
 
 /// Why it can't be said that backups are gone in time.
 pub fn overdue(backups: &Backups, now: Timestamp) -> Option<(Reason, String)> {
-    let sites = || Site::ALL.into_iter().filter_map(|site| Some((site, backups.site(site)?)));
+    let sites = || Site::ALL.into_iter().filter_map(move |site| Some((site, backups.site(site)?)));
     let overdue = sites().find(|(_, known)| known.overdue > 0).map(|(site, known)| {
         let message = format!(
             "{} backups, versions or unfinished uploads in the {site} store should be gone and are still there, though nobody \

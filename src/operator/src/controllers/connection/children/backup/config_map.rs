@@ -7,7 +7,10 @@ use marketrelay_api::{
 };
 
 use super::Plan;
-use crate::controllers::connection::backup::{Store, Wanted};
+use crate::{
+    controllers::connection::backup::{Store, Wanted},
+    problem::Problem,
+};
 
 /// A day: a store is pruned at least as often.
 const DAILY: i64 = 86_400;
@@ -25,7 +28,7 @@ pub fn build(
     existing: Option<&ConfigMap>,
 ) -> ConfigMap {
     let kept = |site| existing?.data.as_ref()?.get(&entry(site)).cloned();
-    let file = |(site, store): (Site, Result<&Store, _>)| {
+    let file = |(site, store): (Site, Result<&Store, &Problem>)| {
         let text = store.map_or_else(|_| kept(site), |store| Some(file(plan, settings, site, store)));
         Some((entry(site), text?))
     };
