@@ -5,7 +5,7 @@ use std::{future::Future, path::Path, time::Duration};
 use backon::{ExponentialBuilder, Retryable};
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::backup::{Failure, JobConfig, JobReport, Listing, paths};
-use snafu::{ResultExt, Snafu};
+use snafu::Snafu;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use crate::{
     BackupId, Reason,
     catalog::Catalog,
     prune,
-    relay::{Relay, RelayError},
+    relay::Relay,
     settings::{self, SettingsError},
     store::{Store, StoreError},
     write::{self, Backup, WriteError},
