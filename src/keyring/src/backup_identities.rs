@@ -178,7 +178,7 @@ mod tests {
             ("backup.20261229T000000Z", &[0xff]),
         ] {
             let error = BackupIdentities::from_entries([(name, bytes)]).expect_err("foreign").to_string();
-            assert!(error.contains("entry") && !error.contains("AGE-"), "{error}");
+            assert!(error.contains("entry") && !error.contains(&recipient), "{error}");
         }
         assert!(read(&BTreeMap::new()).is_err(), "nobody's");
     }

@@ -172,7 +172,8 @@ mod tests {
         ] {
             assert_eq!(told(backups, &wanted, hour), (status, reason.to_string()), "hour {hour}");
         }
-        let suspended = Wanted { suspend: true, ..sample() };
+        let mut suspended = sample();
+        suspended.suspend = true;
         assert_eq!(told(&good, &suspended, 3), (Status::False, Reason::Suspended.to_string()));
         let blocked = sample().blocked(&Problem::new(Reason::NameConflict, "taken"));
         assert_eq!(told(&good, &blocked, 3), (Status::False, Reason::NameConflict.to_string()));
