@@ -24,7 +24,7 @@ use marketrelay_keyring::{BackupIdentities, BackupKey, DestroyAt, Grid, Keyring,
 use serde_json::json;
 
 use super::{
-    CONFIG, Operator,
+    CONFIG, Operator, apply, audit,
     auditing::running,
     change, closures, connected, delete, furnish,
     gate::{send, through},

@@ -8,8 +8,8 @@ use marketrelay_api::{MarketplaceConnection, labels};
 use serde_json::{Value, json};
 
 use super::{
-    BOTH, CONFIG, CRON_JOBS, condition, connect, cron_jobs, finish, furnish_stores, is_suspended, jobs,
-    leave, now, released,
+    BOTH, CONFIG, CRON_JOBS, condition, connect, cron_jobs, finish, furnish_stores, is_finished,
+    is_suspended, jobs, leave, now, released,
 };
 use crate::{
     operator::{Operator, apply, audit, change, closures, connection, kubelet::Volume, reason},
@@ -152,12 +152,14 @@ async fn the_first_backup_is_taken_at_once_when_the_relay_answers_and_only_once(
         })
         .await;
         assert_eq!(first.iter().filter(|job| !is_suspended(job)).count(), 1, "one after the other");
-        for job in &first {
-            let name = job.name_any();
-            let job = released(&space, &name).await;
+        for _ in &first {
+            let job = wait_for(&space, "one at work", async || {
+                jobs(&space).await.into_iter().find(|job| !is_suspended(job) && !is_finished(job))
+            })
+            .await;
             assert_eq!(job.owner_references().len(), 1, "it goes with its CronJob");
             leave(&space, &job, &failure("NoBackupKey")).await;
-            finish(&space, &name, Some("BackoffLimitExceeded")).await;
+            finish(&space, &job.name_any(), Some("BackoffLimitExceeded")).await;
         }
         condition(&space, "bol", "BackedUpOnSite", "NoBackupKey").await;
         condition(&space, "bol", "BackedUpOffSite", "NoBackupKey").await;
