@@ -10,9 +10,10 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use marketrelay_api::backup::Site;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use xtask::{
-    cluster::{self, Access},
+    cluster::{self, Access, S3},
     kube::Kube,
     run::run,
 };
@@ -33,10 +34,17 @@ pub async fn alone() -> RwLockWriteGuard<'static, ()> {
     COMPANY.write().await
 }
 
+fn name() -> String {
+    std::env::var("MARKETRELAY_E2E_CLUSTER").expect("cargo xtask e2e sets MARKETRELAY_E2E_CLUSTER")
+}
+
 fn access() -> Access {
-    let name =
-        std::env::var("MARKETRELAY_E2E_CLUSTER").expect("cargo xtask e2e sets MARKETRELAY_E2E_CLUSTER");
-    cluster::access(&name).expect("a running cluster")
+    cluster::access(&name()).expect("a running cluster")
+}
+
+/// The S3 server of a site.
+pub fn s3(site: Site) -> S3 {
+    cluster::s3(&name(), site).expect("a running cluster")
 }
 
 /// kubectl and helm.

@@ -3,6 +3,7 @@
 
 mod alone;
 mod audit;
+mod backups;
 mod closure;
 mod cluster;
 mod connections;

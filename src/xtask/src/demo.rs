@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => stage::local(CLUSTER)?,
         Some(context) => (Kube::existing(context), existing(arguments)?),
     };
-    stage::up(&kube, &images)?;
+    stage::up(&kube, &images, arguments.context.is_none().then_some(CLUSTER))?;
     customer(&kube)?;
     show(&kube)?;
     farewell(&kube, arguments);

@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 /// Numbers of passed and failed tests.
 pub fn tests(filter: Option<&str>, keep: bool) -> Result<(u64, u64)> {
     let result = stage::local(CLUSTER)
-        .and_then(|(kube, images)| stage::up(&kube, &images))
+        .and_then(|(kube, images)| stage::up(&kube, &images, Some(CLUSTER)))
         .and_then(|()| run_tests(filter));
     if keep {
         step(format!("the cluster stays: eval \"$(cargo xtask cluster env {CLUSTER})\""));

@@ -1,5 +1,6 @@
 //! What the demo and the e2e tests play on: a cluster with our images, the simulators, the operator.
 
+use marketrelay_api::backup::Site;
 use snafu::ResultExt;
 
 use crate::{
@@ -28,10 +29,14 @@ pub fn local(cluster: &str) -> Result<(Kube, Images)> {
     Ok((Kube::local(&access), images))
 }
 
-/// Simulators and operator.
-pub fn up(kube: &Kube, images: &Images) -> Result<()> {
-    let authority = sandbox(kube, images)?;
-    install(kube, images, &authority)
+/// Simulators and operator. `cluster`: the local one, whose S3 servers are trusted then.
+pub fn up(kube: &Kube, images: &Images, cluster: Option<&str>) -> Result<()> {
+    let mut authorities = sandbox(kube, images)?;
+    if let Some(cluster) = cluster {
+        // Both servers have the same.
+        authorities += &crate::run::read(&cluster::s3(cluster, Site::OnSite)?.authority)?;
+    }
+    install(kube, images, &authorities)
 }
 
 /// The simulators, with a certificate of their own; gives the authority that signed it.
@@ -65,25 +70,25 @@ fn certificate(kube: &Kube) -> Result<String> {
     Ok(authority.pem().to_owned())
 }
 
-fn install(kube: &Kube, images: &Images, authority: &str) -> Result<()> {
+fn install(kube: &Kube, images: &Images, authorities: &str) -> Result<()> {
     step("helm: the operator and its CustomResourceDefinitions");
     let checkout = paths::checkout();
-    let file = paths::target().join(format!("sandbox-authority-{}.pem", std::process::id()));
-    crate::run::write(&file, authority)?;
+    let file = paths::target().join(format!("sandbox-authorities-{}.pem", std::process::id()));
+    crate::run::write(&file, authorities)?;
     let chart = checkout.join("charts/marketrelay").display().to_string();
     let samples = checkout.join("manifests/samples");
     let values = ["values-demo.yaml", "values-ebay-notices.yaml"];
     let values = values.map(|name| format!("--values={}", samples.join(name).display()));
     kube.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SYSTEM}}}\n"))?;
     kube.apply(&crate::run::read(&samples.join("ebay-application.yaml"))?)?;
-    let authority = format!("egress.extraCaCertificates={}", file.display());
+    let authorities = format!("egress.extraCaCertificates={}", file.display());
     let Images { prefix, tag } = images;
     let operator = format!("image.repository={prefix}/operator,image.tag={tag}");
     let relay = format!("relay.image.repository={prefix}/relay,relay.image.tag={tag}");
     let backup = format!("backup.image.repository={prefix}/backup,backup.image.tag={tag}");
     let notices = format!("ebayNotices.image.repository={prefix}/notices,ebayNotices.image.tag={tag}");
     let mut helm = kube.helm(&["upgrade", "--install", "marketrelay", &chart, "--namespace", SYSTEM]);
-    helm.args(values).args(["--set-file", &authority]);
+    helm.args(values).args(["--set-file", &authorities]);
     helm.args([
         "--set",
         &operator,

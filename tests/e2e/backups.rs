@@ -1,0 +1,220 @@
+//! Backups: written at both sites, read outside the cluster, proven by listing, and gone on time.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::Secret;
+use marketrelay_api::{backup::Site, connection::SiteBackups};
+use serde_json::{Value, json};
+use xtask::{paths, run::run};
+
+use crate::{
+    cluster::{folder, s3, together, wait_for},
+    tenant::{Tenant, with_tenant},
+};
+
+const BUCKET: &str = "relays";
+/// A schedule's minute, a Job's turn, a pod's start, on a busy machine.
+const RUN: Duration = Duration::from_mins(4);
+/// backupRetention, a keyEpoch, the next run.
+const GONE: Duration = Duration::from_mins(8);
+
+/// The store of a site, in the connection's YAML, with a Secret of the customer's.
+fn store(tenant: &Tenant, site: Site, secret_key: Option<&str>) -> Value {
+    let s3 = s3(site);
+    s3.make_bucket(BUCKET).expect("a bucket");
+    let secret = format!("{site}-s3");
+    let key = secret_key.unwrap_or(&s3.secret_key);
+    tenant.secret(&secret, &json!({"accessKeyId": s3.access_key, "secretAccessKey": key}));
+    json!({"s3": {"credentialsSecretRef": {"name": secret}, "endpoint": s3.endpoint, "bucket": BUCKET,
+        "region": s3.region, "prefix": tenant.name}})
+}
+
+/// With backups every minute that are kept for three.
+fn connection(tenant: &Tenant, sites: &[Site]) -> Value {
+    tenant.apply(&json!({
+        "apiVersion": "marketrelay.dev/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": "minutes"},
+        "spec": {"anonymizeAfter": "60m", "amazon": {"anonymizeAfter": "60m"}, "deleteAfterShipment": "30m",
+                 "backupRetention": "3m", "keyEpoch": "1m"},
+    }));
+    let mut connection = tenant.connection("bol");
+    connection["spec"]["retentionPolicyRef"] = json!({"name": "minutes"});
+    connection["spec"]["backup"] = json!({"schedule": "* * * * *"});
+    for site in sites {
+        let field = if *site == Site::OnSite { "onSite" } else { "offSite" };
+        connection["spec"]["backup"][field] = store(tenant, *site, None);
+    }
+    connection
+}
+
+/// What the status says of a site.
+async fn told(tenant: &Tenant, site: Site) -> Result<SiteBackups, String> {
+    let status = tenant.get("bol").await?.status.unwrap_or_default();
+    status.backups.and_then(|backups| backups.site(site).cloned()).ok_or_else(|| "nothing is told".to_owned())
+}
+
+/// Waits for backups in a store.
+async fn backed_up(tenant: &Tenant, site: Site) -> SiteBackups {
+    wait_for(&format!("{}: a backup {site}", tenant.name), RUN, async || {
+        let told = told(tenant, site).await?;
+        if told.count > 0 && told.last_success.is_some() { Ok(told) } else { Err(format!("{told:?}")) }
+    })
+    .await
+}
+
+/// Everything in the customer's part of a store, older versions included.
+fn files(tenant: &Tenant, site: Site) -> Vec<PathBuf> {
+    fn below(path: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() { below(&path, found) } else { found.push(path) }
+        }
+    }
+    let (mut found, servers) = (Vec::new(), folder().join("s3"));
+    for root in [site.to_string(), format!("{site}.versions")] {
+        below(&servers.join(root).join(BUCKET).join(&tenant.name), &mut found);
+    }
+    found
+}
+
+/// The ids of the backups that any file belongs to.
+fn ids(tenant: &Tenant, site: Site) -> Vec<String> {
+    let is_id = |part: &&str| part.len() == 25 && part.as_bytes()[8] == b'T' && part.as_bytes()[15] == b'Z';
+    let mut ids: Vec<_> = files(tenant, site)
+        .iter()
+        .filter_map(|path| path.iter().filter_map(|part| part.to_str()).find(is_id).map(str::to_owned))
+        .collect();
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+/// The command line of backups, as somebody outside the cluster runs it.
+async fn outside(tenant: &Tenant, site: Site, words: &[&str]) -> Result<String, String> {
+    let status = tenant.get("bol").await?.status.unwrap_or_default();
+    let id = status.connection_id.ok_or("no id")?;
+    let s3 = s3(site);
+    let program = paths::target().join("x86_64-unknown-linux-gnu/debug/marketrelay-backup");
+    let (key, secret) =
+        (format!("AWS_ACCESS_KEY_ID={}", s3.access_key), format!("AWS_SECRET_ACCESS_KEY={}", s3.secret_key));
+    let prefix = format!("{}/{id}", tenant.name);
+    let (program, authority) = (program.display().to_string(), s3.authority.display().to_string());
+    let store = [
+        "--endpoint",
+        &s3.endpoint,
+        "--region",
+        s3.region,
+        "--bucket",
+        BUCKET,
+        "--prefix",
+        &prefix,
+        "--path-style",
+        "--ca",
+        &authority,
+    ];
+    let all = [&["env", &key, &secret, &program, words[0]], &store[..], &words[1..]].concat();
+    run(&all).map_err(|error| error.to_string())
+}
+
+/// The identity that opens a backup, in a file.
+async fn identity(tenant: &Tenant, name: &str, file: &Path) -> Result<(), String> {
+    let secret =
+        tenant.api::<Secret>().get("bol-backup-identities").await.map_err(|error| error.to_string())?;
+    let data = secret.data.unwrap_or_default();
+    let entry =
+        data.get(name).ok_or_else(|| format!("no {name} among {:?}", data.keys().collect::<Vec<_>>()))?;
+    fs::write(file, &entry.0).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn backups_are_written_at_both_sites_readable_outside_and_gone_on_time() {
+    let _together = together().await;
+    with_tenant("backups", |tenant| async move {
+        tenant.seller("bol", 3).await;
+        tenant.apply(&connection(&tenant, &Site::ALL));
+        tenant.ready("bol").await;
+        tenant.all_arrived("bol").await;
+        for site in Site::ALL {
+            let told = backed_up(&tenant, site).await;
+            assert_eq!((told.overdue, told.foreign, told.damaged), (0, 0, 0), "{told:?}");
+        }
+        for kind in ["BackedUpOnSite", "BackedUpOffSite", "Ready"] {
+            tenant.condition("bol", kind, "True", None).await;
+        }
+        let first = ids(&tenant, Site::OnSite).remove(0);
+        let shown = outside(&tenant, Site::OnSite, &["show", &first]).await.expect("shown");
+        let name =
+            shown.split(|c: char| c.is_whitespace() || c == '"').find(|word| word.starts_with("backup."));
+        let name = name.unwrap_or_else(|| panic!("no identity in {shown}")).to_owned();
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("identity");
+        identity(&tenant, &name, &file).await.expect("it is alive");
+        let path = file.display().to_string();
+        let key =
+            tenant.get("bol").await.expect("there").status.and_then(|status| status.audit).expect("a head");
+        let words = ["verify", "--public-key", &key.public_key, "--identity", &path, &first];
+        let verified = outside(&tenant, Site::OnSite, &words).await.expect("verified");
+        assert!(verified.contains(&first), "{verified}");
+        nothing_is_readable(&tenant).await;
+        wait_for("the first backup is gone", GONE, async || {
+            let left: Vec<_> = Site::ALL
+                .into_iter()
+                .flat_map(|site| files(&tenant, site))
+                .filter(|path| path.to_string_lossy().contains(&first))
+                .collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        })
+        .await;
+        let dead = identity(&tenant, &name, &file).await;
+        assert!(dead.is_err_and(|error| error.contains(&name)), "its key is gone, too");
+        let told = backed_up(&tenant, Site::OnSite).await;
+        assert_eq!(told.overdue, 0, "{told:?}");
+    })
+    .await;
+}
+
+/// What the sandbox's buyers are called is in no file of either store.
+async fn nothing_is_readable(tenant: &Tenant) {
+    let numbers = tenant.sandbox.orders(&tenant.account("bol")).await;
+    assert!(!numbers.is_empty());
+    for path in Site::ALL.into_iter().flat_map(|site| files(tenant, site)) {
+        // One that was pruned meanwhile shows nothing.
+        let bytes = fs::read(&path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        for number in &numbers {
+            assert!(!text.contains(number.as_str()), "{}", path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_is_named_while_the_relay_works_and_the_next_run_is_clean() {
+    let _together = together().await;
+    with_tenant("refused", |tenant| async move {
+        tenant.seller("bol", 2).await;
+        let connection = connection(&tenant, &[Site::OnSite]);
+        drop(store(&tenant, Site::OnSite, Some("wrong")));
+        tenant.apply(&connection);
+        tenant.all_arrived("bol").await;
+        wait_for("the store's refusal is told", RUN, async || {
+            let status = tenant.get("bol").await?.status.unwrap_or_default();
+            let of = |kind: &str| {
+                let found = status.conditions.iter().find(|condition| condition.type_ == kind);
+                found.map(|found| (found.status.clone(), found.reason.clone()))
+            };
+            let refused = Some(("False".to_owned(), "StoreRefused".to_owned()));
+            let seen = (of("BackedUpOnSite"), of("Ready"), of("Delivering"));
+            let delivers = seen.2.as_ref().is_some_and(|(status, _)| status == "True");
+            if seen.0 == refused && seen.1 == refused && delivers { Ok(()) } else { Err(format!("{seen:?}")) }
+        })
+        .await;
+        drop(store(&tenant, Site::OnSite, None));
+        backed_up(&tenant, Site::OnSite).await;
+        tenant.condition("bol", "BackedUpOnSite", "True", None).await;
+        tenant.ready("bol").await;
+    })
+    .await;
+}
