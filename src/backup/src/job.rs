@@ -5,7 +5,7 @@ use std::{future::Future, path::Path, time::Duration};
 use backon::{ExponentialBuilder, Retryable};
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::backup::{Failure, JobConfig, JobReport, Listing, paths};
-use snafu::{ResultExt, Snafu};
+use snafu::Snafu;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use crate::{
     BackupId, Reason,
     catalog::Catalog,
     prune,
-    relay::{Relay, RelayError},
+    relay::Relay,
     settings::{self, SettingsError},
     store::{Store, StoreError},
     write::{self, Backup, WriteError},
@@ -160,7 +160,7 @@ impl<'a> Job<'a> {
         let relay = Relay::new(&entries, &self.config.relay).map_err(WriteError::from)?;
         let again = ExponentialBuilder::new()
             .with_jitter()
-            .with_min_delay(Duration::from_secs(5).min(self.patience))
+            .with_min_delay(Duration::from_secs(1).min(self.patience))
             .with_max_delay(Duration::from_mins(1))
             .with_max_times(SNAPSHOTS)
             .with_total_delay(Some(self.patience));
@@ -188,8 +188,11 @@ impl<'a> Job<'a> {
     async fn attempt(&self, relay: &Relay, store: &Store) -> Result<Backup, JobError> {
         let id = BackupId::mint(Timestamp::now());
         tracing::info!(backup = %id, "begins");
-        let writing = async { Ok(write::write(&self.config, relay, store, &id).await?) };
-        let written = self.until_stopped(writing).await;
+        let written = write::write(&self.config, relay, store, &id, self.stop).await;
+        let written = written.map_err(|error| match error {
+            WriteError::Interrupted => JobError::Interrupted,
+            source => JobError::Write { source },
+        });
         match &written {
             Ok(backup) => tracing::info!(backup = %id, bytes = backup.written.bytes, "written and read back"),
             Err(_) => match timeout(LAST, write::discard(&self.store, &id)).await {

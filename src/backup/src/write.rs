@@ -1,5 +1,7 @@
 //! One backup, from the relay into the store.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
@@ -8,6 +10,8 @@ use marketrelay_audit::hex;
 use marketrelay_snapshot::{SignedManifest, Unpacker};
 use object_store::WriteMultipart;
 use snafu::{ResultExt, Snafu, ensure};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     BackupId, Reason,
@@ -19,6 +23,8 @@ use crate::{
 
 /// Parts that are sent while the next one fills.
 const IN_FLIGHT: usize = 2;
+/// For them to arrive once nothing comes of it.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// A backup wasn't written.
 #[derive(Debug, Snafu)]
@@ -28,6 +34,8 @@ pub enum WriteError {
     Store { source: StoreError },
     #[snafu(context(false), display("{source}"))]
     Relay { source: RelayError },
+    #[snafu(display("asked to end"))]
+    Interrupted,
 }
 
 impl WriteError {
@@ -36,6 +44,7 @@ impl WriteError {
         match self {
             Self::Store { source } => source.reason(),
             Self::Relay { source } => source.reason(),
+            Self::Interrupted => Reason::Interrupted,
         }
     }
 
@@ -61,19 +70,46 @@ pub struct Backup {
     pub public_key: String,
 }
 
-/// Writes a backup. What it leaves if it fails or is dropped, [`discard`] removes.
+/// Writes a backup, unless it is stopped. What it leaves if it fails, [`discard`] removes.
 pub async fn write(
     config: &JobConfig,
     relay: &Relay,
     store: &Store,
     id: &BackupId,
+    stop: &CancellationToken,
 ) -> Result<Backup, WriteError> {
     let request = SnapshotRequest { backup: id.to_string(), site: config.site };
-    let snapshot = relay.snapshot(&request).await?;
-    let mut upload = store.upload(id).await?;
-    let received = receive(snapshot, &mut upload).await?;
-    let backup = check(config, id, &received)?;
-    // Nothing that doesn't fit its manifest becomes an object.
+    let begin = async { Ok((relay.snapshot(&request).await?, store.upload(id).await?)) };
+    let (snapshot, mut upload) = until(stop, begin).await?;
+    let received = until(stop, receive(snapshot, &mut upload)).await;
+    let checked = received.and_then(|received| Ok((check(config, id, &received)?, received)));
+    match checked {
+        Ok((backup, received)) => {
+            until(stop, finish(store, id, upload, &received)).await?;
+            Ok(backup)
+        }
+        Err(error) => {
+            // A part that is still on its way could come after the upload was given up, and stay.
+            drop(timeout(SETTLE, upload.wait_for_capacity(0)).await);
+            Err(error)
+        }
+    }
+}
+
+async fn until<T>(
+    stop: &CancellationToken,
+    done: impl Future<Output = Result<T, WriteError>>,
+) -> Result<T, WriteError> {
+    stop.run_until_cancelled(done).await.unwrap_or(Err(WriteError::Interrupted))
+}
+
+/// Makes an object of what fits its manifest, writes the manifest, and reads back.
+async fn finish(
+    store: &Store,
+    id: &BackupId,
+    upload: WriteMultipart,
+    received: &Received,
+) -> Result<(), WriteError> {
     upload.finish().await.map_err(StoreError::from)?;
     let stored = store.data_bytes(id).await?;
     if stored != received.bytes {
@@ -85,7 +121,7 @@ pub async fn write(
         let problem = "the manifest isn't the one that was written".to_owned();
         return Err(StoreError::Answer { problem }.into());
     }
-    Ok(backup)
+    Ok(())
 }
 
 async fn receive(

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::Method;
 use marketrelay_pod::tls;
@@ -120,6 +122,11 @@ impl S3 {
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().expect("a name");
             request.headers_mut().insert(name, value.parse().expect("a value"));
+        }
+        if !body.is_empty() {
+            // Of what is put into a bucket with object lock S3 wants a checksum.
+            let sum = BASE64_STANDARD.encode(digest(&SHA256, body));
+            request.headers_mut().insert("x-amz-checksum-sha256", sum.parse().expect("a value"));
         }
         AwsAuthorizer::new(&credential, "s3", REGION).try_authorize(&mut request, None).expect("signed");
         let answer = self.http.execute(request).await.expect("an answer");

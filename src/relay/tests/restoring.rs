@@ -269,7 +269,8 @@ async fn what_was_stored_is_recognised_when_it_is_told_again_after_a_restore() {
     delivery.ingest(orders.clone()).await;
     let identities = delivery.begin_backups();
     let backup = taken(&delivery, Marketplace::Bol).await;
-    delivery.store = restore(&backup, &delivery, &identities, &[]).store;
+    let restored = restore(&backup, &delivery, &identities, &[]);
+    delivery.store = restored.store;
     let again = delivery.told(orders, None).await.expect("stored");
     assert_eq!((again.new, again.changed, again.unchanged), (0, 0, 2));
 }
@@ -388,7 +389,8 @@ async fn who_was_erased_before_the_backup_stays_erased() {
     erase(&delivery, Marketplace::Bol, "A1").await;
     let identities = delivery.begin_backups();
     let backup = taken(&delivery, Marketplace::Bol).await;
-    delivery.store = restore(&backup, &delivery, &identities, &[]).store;
+    let restored = restore(&backup, &delivery, &identities, &[]);
+    delivery.store = restored.store;
     let again = delivery.told(vec![told(order("A1"))], None).await.expect("stored");
     assert_eq!((again.erased, again.new), (1, 0));
     let answer = "SELECT count(*) FROM erasures WHERE uid = 'case-A1'";

@@ -56,7 +56,7 @@ async fn query<T: rusqlite::types::FromSql + Send + 'static>(
 async fn erase(delivery: &Delivery, number: &str) -> Result<u64, StoreError> {
     let digest = *delivery.digest_key.order("bol", number).as_bytes();
     let request = erase::Request {
-        uid: format!("case-{number}"),
+        uid: "case".to_owned(),
         subject: vec![SubjectDigest::Order(digest)],
         keyring: Arc::new(keyring(delivery)),
         limits: LIMITS,
@@ -209,6 +209,7 @@ async fn there_is_one_snapshot_at_a_time_and_nobody_waits_for_it() {
     );
     keeper.look().await.expect("a look");
     assert_eq!(delivery.counts().await.oldest_generation, Some(2));
+    assert!(delivery.store.truncate_log().await.expect("emptied"));
     assert_eq!(std::fs::metadata(delivery.folder().join("marketrelay.db-wal")).expect("a log").len(), 0);
     assert_eq!(erase(&delivery, "A1").await.expect("the same answer"), 1);
     delivery.snapshot().await.expect("there is room again");
@@ -291,10 +292,12 @@ async fn a_job_gets_a_snapshot_from_the_admin_api_and_nobody_without_its_role() 
     assert_eq!(ask(&asked, &job, "Zoë Müller").await.status(), 400);
     let taken = eventually("the orders", SOON, || async {
         let answer = ask(&asked, &job, BACKUP).await;
-        assert_eq!(
-            (answer.status().as_u16(), answer.headers()["content-type"].to_str()),
-            (200, Ok(CONTENT_TYPE))
-        );
+        // The one before may not have ended yet.
+        if answer.status() == 409 {
+            return None;
+        }
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], CONTENT_TYPE);
         let taken = take_apart(&answer.bytes().await.expect("bytes"));
         let rows = |name: &str| {
             taken.manifest.tables.iter().find(|table| table.name == name).map(|table| table.rows)

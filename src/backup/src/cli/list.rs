@@ -1,5 +1,3 @@
-use std::fmt::Write;
-
 use jiff::Timestamp;
 use snafu::Whatever;
 
@@ -15,32 +13,33 @@ pub async fn run(place: &Place) -> Result<(), Whatever> {
 }
 
 fn table(catalog: &Catalog, now: Timestamp) -> String {
-    let mut out = String::new();
-    let mut line = |backup: &str, taken: &str, expires: &str, number: &str, size: &str, state: &str| {
-        drop(writeln!(out, "{backup:<25}  {taken:<20}  {expires:<20}  {number:>6}  {size:>10}  {state}"));
-    };
-    line("BACKUP", "TAKEN", "EXPIRES", "NUMBER", "SIZE", "STATE");
+    let mut lines = vec![line("BACKUP", ["TAKEN", "EXPIRES", "NUMBER", "SIZE", "STATE"])];
     for (id, stored) in &catalog.inventory.backups {
         let size = size(stored.bytes());
         let damage = catalog.damaged.iter().find(|(damaged, _)| damaged == id);
-        match (catalog.manifests.get(id), damage) {
+        lines.push(match (catalog.manifests.get(id), damage) {
             (Some(manifest), _) => {
                 let state = if manifest.expires_at <= now { "expired" } else { "complete" };
                 let [taken, expires] = [manifest.created_at, manifest.expires_at].map(second);
-                line(id.as_str(), &taken, &expires, &manifest.sequence.to_string(), &size, state);
+                line(id.as_str(), [&taken, &expires, &manifest.sequence.to_string(), &size, state])
             }
             (None, Some((_, problem))) => {
-                line(id.as_str(), "", "", "", &size, &format!("damaged: {problem}"));
+                line(id.as_str(), ["", "", "", &size, &format!("damaged: {problem}")])
             }
-            (None, None) => line(id.as_str(), "", "", "", &size, incomplete(stored)),
-        }
+            (None, None) => line(id.as_str(), ["", "", "", &size, incomplete(stored)]),
+        });
     }
     let foreign = &catalog.inventory.foreign;
     if !foreign.is_empty() {
-        drop(writeln!(out, "\n{} that are no backups' objects:", foreign.len()));
-        foreign.iter().for_each(|key| drop(writeln!(out, "  {key}")));
+        lines.push(format!("\nno backup's: {}", foreign.len()));
+        // A name may hold anything, also what a terminal obeys.
+        lines.extend(foreign.iter().map(|key| format!("  {key:?}")));
     }
-    out
+    lines.join("\n") + "\n"
+}
+
+fn line(backup: &str, [taken, expires, number, size, state]: [&str; 5]) -> String {
+    format!("{backup:<25}  {taken:<20}  {expires:<20}  {number:>6}  {size:>10}  {state}")
 }
 
 fn incomplete(stored: &Stored) -> &'static str {

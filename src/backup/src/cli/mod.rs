@@ -28,6 +28,7 @@ const NEWEST: &str = "newest";
 
 /// What is done with the backups of one connection.
 #[derive(Subcommand)]
+#[expect(missing_docs, reason = "arguments that are described where they are")]
 pub enum Command {
     /// List the backups of a connection, oldest first.
     List {

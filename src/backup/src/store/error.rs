@@ -102,7 +102,9 @@ impl Refusal {
 
     fn is_locked(&self) -> bool {
         let message = self.message.to_ascii_lowercase();
-        self.code == "ObjectLocked" || message.contains("object lock") || message.contains("worm protected")
+        let says_so = message.contains("object lock") || message.contains("worm protected");
+        // 404: there is no lock.
+        self.code == "ObjectLocked" || says_so && self.status != StatusCode::NOT_FOUND
     }
 
     fn into_error(self) -> StoreError {
@@ -225,6 +227,12 @@ mod tests {
             ),
             (400, "AuthorizationHeaderMalformed", "the region 'a' is wrong", Reason::StoreInvalid),
             (501, "NotImplemented", "", Reason::StoreInvalid),
+            (
+                404,
+                "ObjectLockConfigurationNotFoundError",
+                "Object Lock configuration does not exist for this bucket.",
+                Reason::StoreUnreachable,
+            ),
         ] {
             assert_eq!(reason(status, code, message), expected, "{status} {code} {message}");
         }

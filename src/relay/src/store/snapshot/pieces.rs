@@ -49,8 +49,10 @@ impl Pieces {
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let sent = timeout_at(self.until, self.to.write_all(bytes));
-        self.runtime.block_on(sent).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        let (to, until) = (&mut self.to, self.until);
+        // The timer is the runtime's, too.
+        let sent = self.runtime.block_on(async { timeout_at(until, to.write_all(bytes)).await });
+        sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
