@@ -113,8 +113,8 @@ async fn unknown_fields_are_refused_by_name() {
             ),
             (
                 Kind::Policy,
-                "spec: {backupRetention: 30d}",
-                "spec.backupRetention: field not declared in schema",
+                "spec: {backupsRetention: 30d}",
+                "spec.backupsRetention: field not declared in schema",
             ),
         ] {
             let object = with(kind, change);

@@ -24,6 +24,8 @@ pub const RETAINED: &str = "marketrelay.dev/retained";
 pub const SITE: &str = "marketrelay.dev/site";
 /// What a Job of backups does: `run` or `prune`.
 pub const TASK: &str = "marketrelay.dev/task";
+/// On the ConfigMap of backups: the names of its entries.
+pub const ENTRIES: &str = "marketrelay.dev/entries";
 /// On a Job of backups: the store that it works with, whose Jobs are few at a time.
 pub const STORE: &str = "marketrelay.dev/store";
 /// Keeps Velero from copying key material.

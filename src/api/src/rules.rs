@@ -79,15 +79,15 @@ fn schedule_field(value: &str, last: &str) -> String {
 
 /// A step of 1 is none.
 const STEP: &str = "([2-9]|[1-5][0-9])";
-const MONTHS: &str = "[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)";
+const MONTHS: &str = "0?[1-9]|1[0-2]|(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)";
 const WEEKDAYS: &str = "[0-6]|(?i:sun|mon|tue|wed|thu|fri|sat)";
 const WEEKDAYS_BUT_SUNDAY: &str = "[1-6]|(?i:mon|tue|wed|thu|fri|sat)";
 
 /// What the API server accepts as a schedule.
 pub fn schedule_pattern() -> String {
     let same = |value: &str| schedule_field(value, value);
-    let (minutes, hours) = (same("[0-5]?[0-9]"), same("1?[0-9]|2[0-3]"));
-    let (days, months) = (same("[1-9]|[12][0-9]|3[01]"), same(MONTHS));
+    let (minutes, hours) = (same("[0-5]?[0-9]"), same("[01]?[0-9]|2[0-3]"));
+    let (days, months) = (same("0?[1-9]|[12][0-9]|3[01]"), same(MONTHS));
     let weekdays = schedule_field(WEEKDAYS, WEEKDAYS_BUT_SUNDAY);
     format!("^{minutes} {hours} {days} {months} {weekdays}$")
 }

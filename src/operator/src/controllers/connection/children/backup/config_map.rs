@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use marketrelay_api::{
     backup::{JobConfig, S3Store, Site},
@@ -8,7 +10,10 @@ use marketrelay_api::{
 
 use super::Plan;
 use crate::{
-    controllers::connection::backup::{Store, Wanted},
+    controllers::connection::{
+        backup::{Store, Wanted},
+        children::strings,
+    },
     problem::Problem,
 };
 
@@ -32,11 +37,12 @@ pub fn build(
         let text = store.map_or_else(|_| kept(site), |store| Some(file(plan, settings, site, store)));
         Some((entry(site), text?))
     };
-    ConfigMap {
-        metadata: plan.owned(plan.names().backup(), labels::BACKUP),
-        data: Some(wanted.sites().filter_map(file).collect()),
-        ..ConfigMap::default()
-    }
+    let files: BTreeMap<_, _> = wanted.sites().filter_map(file).collect();
+    let mut metadata = plan.owned(plan.names().backup(), labels::BACKUP);
+    // Comparing sees only what is wanted, and so not that an entry has to go.
+    let entries = files.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
+    metadata.annotations = Some(strings(&[(labels::ENTRIES, &entries)]));
+    ConfigMap { metadata, data: Some(files), ..ConfigMap::default() }
 }
 
 fn file(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) -> String {
