@@ -160,8 +160,10 @@ impl Senders {
         let _ended = self.keyrings.unbounded_send(reference);
     }
 
-    fn identities(&self, secret: &PartialObjectMeta<Secret>) {
-        let _ended = self.keyrings.unbounded_send(ObjectRef::from_obj(secret));
+    fn identities(&self, namespace: Option<String>, connection: &str) {
+        let name = Names(connection).backup_identities();
+        let _ended =
+            self.keyrings.unbounded_send(ObjectRef::new(&name).within(&namespace.unwrap_or_default()));
     }
 
     fn record(&self, id: &str) {
@@ -362,6 +364,9 @@ fn stores(
         move |connection: &MarketplaceConnection| {
             senders.connection(connection.namespace(), &connection.name_any());
             senders.keyring(connection.namespace(), &connection.name_any());
+            if connection.spec.backup.is_some() {
+                senders.identities(connection.namespace(), &connection.name_any());
+            }
             if let Some(policy) = &connection.spec.retention_policy_ref {
                 senders.policy(connection.namespace(), &policy.name);
             }
@@ -403,7 +408,7 @@ fn stores(
             if let Some(connection) = secret.labels().get(labels::CONNECTION) {
                 senders.retained.notify_one();
                 if is_identities(secret) {
-                    senders.identities(secret);
+                    senders.identities(namespace.clone(), connection);
                     senders.keyring(namespace, connection);
                 } else if is_keyring(secret) {
                     senders.keyring(namespace, connection);
