@@ -168,6 +168,7 @@ type Lives = Vec<(Order, u8, Option<i32>)>;
 async fn live(delivery: &mut Delivery, marketplace: Marketplace, lives: Lives) {
     let now = delivery.now();
     let placed_at = millisecond(now - DAY * 40);
+    delivery.store.claim_digest_key(&delivery.digest_key).await.expect("the first one");
     mount(delivery, with_hold(&keyring(delivery), "tax", now + DAY * 60));
     let mut erased = Vec::new();
     let mut orders = Vec::new();
