@@ -25,7 +25,7 @@ pub fn recorded(before: Option<&Backups>, wanted: &Wanted, ended: &[Ended], now:
         let of_site = ended.iter().filter(|ended| ended.site == site && ended.store == site_backups.store);
         let mut of_site: Vec<_> = of_site.collect();
         // Of several within a second, the last counts.
-        of_site.sort_by_key(|ended| (ended.at, ended.created, &ended.job));
+        of_site.sort_by(|a, b| (a.at, a.created, &a.job).cmp(&(b.at, b.created, &b.job)));
         of_site.into_iter().for_each(|ended| record(&mut site_backups, ended));
         *backups.site_mut(site) = Some(site_backups);
     }
