@@ -113,9 +113,10 @@ async fn back_up(space: &Space) {
     let volume = Volume::new();
     let pod = volume.start(space, "bol").await;
     backups::relay_runs(space).await;
-    wait_for(space, "first backups", async || (!backups::jobs(space).await.is_empty()).then_some(())).await;
-    let first = backups::jobs(space).await.remove(0);
-    backups::released(space, &first.name_any()).await;
+    wait_for(space, "a first backup at work", async || {
+        backups::jobs(space).await.iter().any(|job| !backups::is_suspended(job)).then_some(())
+    })
+    .await;
     pod.stop().await;
     delete::<Pod>(space, "bol-relay-0").await;
     change::<MarketplaceConnection>(space, "bol", "{spec: {suspend: true, backup: {offSite: null}}}").await;

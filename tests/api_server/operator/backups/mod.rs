@@ -90,7 +90,7 @@ pub(super) fn now(space: &Space, cron_job: &str, name: &str) {
     assert!(made.status.success(), "{}", text(&made));
 }
 
-fn is_suspended(job: &Job) -> bool {
+pub(super) fn is_suspended(job: &Job) -> bool {
     job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)
 }
 

@@ -53,7 +53,7 @@ async fn a_report_reaches_the_status_once_and_survives_its_job_and_a_restart() {
         connect(&space, "bol", BOTH).await;
         cron_jobs(&space, "bol", &CRON_JOBS).await;
         reason(&space, "bol", "RelayStarting").await;
-        let newest = Timestamp::now() - SignedDuration::from_mins(1);
+        let newest = Timestamp::now() - SignedDuration::from_mins(5);
         let job = run(&space, "bol-on-site", "now-1", &report(newest, 0)).await;
         let (_, status) = condition(&space, "bol", "BackedUpOnSite", "BackedUp").await;
         let backups = status.backups.expect("backups");
@@ -64,7 +64,7 @@ async fn a_report_reaches_the_status_once_and_survives_its_job_and_a_restart() {
         run(&space, "bol-off-site", "now-2", &report(newest, 0)).await;
         condition(&space, "bol", "BackedUpOffSite", "BackedUp").await;
         let columns = text(&space.kubectl(&["get", "mconn", "bol"]));
-        assert!(columns.lines().nth(1).is_some_and(|row| row.contains("m")), "{columns}");
+        assert!(columns.lines().nth(1).is_some_and(|row| row.contains(" 5m")), "{columns}");
 
         looks(&space, 2).await;
         let before = audit::writes(&space).len();

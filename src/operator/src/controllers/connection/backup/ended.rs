@@ -49,7 +49,9 @@ pub struct Ended {
     pub task: Task,
     /// The store that it worked with.
     pub store: String,
-    /// When it ended.
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it ended; Kubernetes' times have whole seconds.
     pub at: Timestamp,
     /// What it reported; `None`: nothing that could be read.
     pub report: Option<JobReport>,
@@ -78,6 +80,7 @@ pub fn ended(jobs: &[BackupJob], pods: &[Arc<Pod>], now: Timestamp) -> Vec<Ended
             site: job.site,
             task: job.task,
             store: job.store.clone(),
+            created: job.created,
             at: end.at,
             report,
             failure,

@@ -23,9 +23,10 @@ pub fn recorded(before: Option<&Backups>, wanted: &Wanted, ended: &[Ended], now:
         let place = store.map(|store| store.location.key()).unwrap_or_default();
         let mut site_backups = known.unwrap_or_else(|| new(place, now));
         let of_site = ended.iter().filter(|ended| ended.site == site && ended.store == site_backups.store);
-        for ended in of_site.collect::<Vec<_>>() {
-            record(&mut site_backups, ended);
-        }
+        let mut of_site: Vec<_> = of_site.collect();
+        // Of several within a second, the last counts.
+        of_site.sort_by(|a, b| (a.at, a.created, &a.job).cmp(&(b.at, b.created, &b.job)));
+        of_site.into_iter().for_each(|ended| record(&mut site_backups, ended));
         *backups.site_mut(site) = Some(site_backups);
     }
     let newest = wanted.sites().map(|(site, _)| backups.site(site)?.newest.clone());
@@ -66,7 +67,7 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
         Task::Prune => &mut site.last_prune,
     };
     let at = seconds(ended.at);
-    if last.as_ref().is_none_or(|last| last.finished_at.0 < at.0) {
+    if last.as_ref().is_none_or(|last| last.finished_at.0 <= at.0) {
         let failure = ended.failure.clone();
         *last = Some(JobResult {
             job: ended.job.clone(),
@@ -79,7 +80,7 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
 
 fn wrote(site: &mut SiteBackups, written: &Written) {
     let at = seconds(written.created_at);
-    if is_later(&at, site.last_success.as_ref()) {
+    if !is_earlier(&at, site.last_success.as_ref()) {
         site.last_success = Some(at);
         site.sequence = Some(count(written.sequence));
     }
@@ -87,7 +88,7 @@ fn wrote(site: &mut SiteBackups, written: &Written) {
 
 fn listed(site: &mut SiteBackups, listing: &Listing) {
     let at = seconds(listing.at);
-    if is_later(&at, site.listed_at.as_ref()) {
+    if !is_earlier(&at, site.listed_at.as_ref()) {
         site.newest = listing.newest.map(seconds);
         site.oldest = listing.oldest.map(seconds);
         site.count = count(listing.backups);
@@ -99,8 +100,8 @@ fn listed(site: &mut SiteBackups, listing: &Listing) {
     }
 }
 
-fn is_later(at: &Time, than: Option<&Time>) -> bool {
-    than.is_none_or(|than| than.0 < at.0)
+fn is_earlier(at: &Time, than: Option<&Time>) -> bool {
+    than.is_some_and(|than| at.0 < than.0)
 }
 
 fn count(number: u64) -> i64 {
@@ -153,6 +154,7 @@ mod tests {
             site,
             task,
             store,
+            created: at(second - 10),
             at: at(second),
             report: Some(report),
             failure: None,
@@ -194,6 +196,18 @@ mod tests {
         assert_eq!((last.reason.as_deref(), last.finished_at), (Some("StoreFull"), seconds(at(200))));
         assert_eq!(all.last_prune.expect("a prune").reason, None);
         assert_eq!((all.last_success, all.listed_at), (Some(seconds(at(90))), Some(seconds(at(300)))));
+    }
+
+    #[test]
+    fn of_two_jobs_that_end_in_the_same_second_the_later_one_counts_whichever_is_seen_first() {
+        let wanted = sample();
+        let first = Ended { job: "b".to_owned(), ..run(Site::OnSite, 100, 90) };
+        let failure = Some((Reason::StoreFull, "because".to_owned()));
+        let second = Ended { job: "a".to_owned(), created: at(95), failure, report: None, ..first.clone() };
+        let known = recorded(None, &wanted, std::slice::from_ref(&first), at(200));
+        let both = recorded(Some(&known), &wanted, &[second, first], at(200));
+        let last = both.on_site.as_ref().and_then(|site| site.last_run.as_ref()).expect("a run");
+        assert_eq!((last.job.as_str(), last.reason.as_deref()), ("a", Some("StoreFull")));
     }
 
     #[test]
