@@ -272,11 +272,14 @@ where
     K: DeserializeOwned + Clone + std::fmt::Debug,
 {
     let api = space.api::<K>();
+    let there = api.get(name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     api.delete(name, &kube::api::DeleteParams::default())
         .await
         .unwrap_or_else(|error| panic!("{name}: {error}"));
     wait_for(space, &format!("{name} is gone"), async || {
-        api.get_opt(name).await.expect("an answer").is_none().then_some(())
+        let found = api.get_opt(name).await.expect("an answer");
+        // The operator may have made another one already.
+        found.is_none_or(|found| found.uid() != there.uid()).then_some(())
     })
     .await;
 }
