@@ -25,6 +25,7 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Command {
     /// Take a backup, prune, and report what is in the store. Started by the operator.
     Run(JobArguments),

@@ -182,7 +182,9 @@ mod tests {
         let now = at("2026-11-29T00:00:00Z");
         let id = BackupId::mint(now - DAY * 2);
         let mut versions = whole(&id, id.begun());
-        versions.iter_mut().for_each(|version| version.is_latest = false);
+        for version in &mut versions {
+            version.is_latest = false;
+        }
         versions.push(version(&format!("{id}/data"), true, true, now - HOUR));
         versions.push(version(&format!("{id}/manifest.json"), true, true, now - HOUR));
         let inventory = Inventory::new(PREFIX, versions, Vec::new());

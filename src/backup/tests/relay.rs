@@ -156,7 +156,7 @@ async fn snapshot(
     let data = Data { bytes: relay.bytes as u64, sha256: hex(sha256.finish().as_ref()) };
     let mut manifest = manifest(&request.backup, Timestamp::now(), data);
     match act {
-        Act::OtherBackup => manifest.backup = "20200101T000000Z-00000000".to_owned(),
+        Act::OtherBackup => "20200101T000000Z-00000000".clone_into(&mut manifest.backup),
         Act::OtherConnection => manifest.connection_id = CONNECTION.replace('3', "4"),
         _ => {}
     }

@@ -175,7 +175,7 @@ impl S3 {
         let id = begun.split("<UploadId>").nth(1).and_then(|rest| rest.split('<').next()).expect("an id");
         let part = format!("{BUCKET}/{key}?partNumber=1&uploadId={id}");
         self.done(Method::PUT, &part, &vec![9; 5 << 20], &[]).await;
-        let folders = self.folders(&self.uploads());
+        let folders = folders(&self.uploads());
         let folder = folders.iter().find(|path| path.ends_with(id)).expect("the upload's folder");
         let folder = File::open(folder).expect("a folder");
         folder.set_modified(SystemTime::now() - age).expect("an old upload");
@@ -206,12 +206,12 @@ impl S3 {
     pub fn older_versions(&self) -> usize {
         files(&self.folder.path().join("versions")).len()
     }
+}
 
-    fn folders(&self, of: &Path) -> Vec<PathBuf> {
-        let entries = fs::read_dir(of).into_iter().flatten().flatten().map(|entry| entry.path());
-        let folders = entries.filter(|path| path.is_dir());
-        folders.flat_map(|path| [vec![path.clone()], self.folders(&path)].concat()).collect()
-    }
+fn folders(of: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(of).into_iter().flatten().flatten().map(|entry| entry.path());
+    let inner = entries.filter(|path| path.is_dir());
+    inner.flat_map(|path| [vec![path.clone()], folders(&path)].concat()).collect()
 }
 
 fn files(of: &Path) -> Vec<PathBuf> {

@@ -24,7 +24,7 @@ use crate::{
     s3::{ACCESS_KEY, BUCKET, Bucket, REGION, S3, SECRET_KEY},
 };
 
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Three parts of an upload.
 const SNAPSHOT: usize = (16 << 20) + 12345;

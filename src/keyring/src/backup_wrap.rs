@@ -27,7 +27,7 @@ impl Keyring {
     }
 
     /// What [`wrap_for_backup`](Self::wrap_for_backup) made, under the newest volume key.
-    pub fn wrap_wrapped_anew(&self, record: RecordRef, wrapped_key: &[u8]) -> Result<Vec<u8>, OpenError> {
+    pub fn wrap_from_backup(&self, record: RecordRef, wrapped_key: &[u8]) -> Result<Vec<u8>, OpenError> {
         let bound = self.record(record).context(KeyGoneSnafu { name: record.destroy_at })?;
         self.wrapped_anew(&bound, wrapped_key)
     }
@@ -42,8 +42,8 @@ impl Keyring {
         self.for_backup(&self.held(record).context(HoldKeyGoneSnafu)?, wrapped_key, generation)
     }
 
-    /// [`wrap_wrapped_anew`](Self::wrap_wrapped_anew) of a held order.
-    pub fn wrap_held_wrapped_anew(&self, record: HeldRef, wrapped_key: &[u8]) -> Result<Vec<u8>, OpenError> {
+    /// [`wrap_from_backup`](Self::wrap_from_backup) of a held order.
+    pub fn wrap_held_from_backup(&self, record: HeldRef, wrapped_key: &[u8]) -> Result<Vec<u8>, OpenError> {
         self.wrapped_anew(&self.held(record).context(HoldKeyGoneSnafu)?, wrapped_key)
     }
 
@@ -109,7 +109,7 @@ mod tests {
         let sealed = keyring.seal(record, b"Jane Doe").expect("sealed");
         let backup = keyring.wrap_for_backup(record, &sealed.wrapped_key, 1).expect("wrapped");
         let later = later(&keyring);
-        let wrapped_key = later.wrap_wrapped_anew(record, &backup).expect("wrapped");
+        let wrapped_key = later.wrap_from_backup(record, &backup).expect("wrapped");
         let restored = Sealed { wrapped_key, volume_generation: 2, ..sealed.clone() };
         assert_eq!(&*later.open(record, &restored).expect("opens"), b"Jane Doe");
         assert_eq!(
@@ -124,7 +124,7 @@ mod tests {
         let record = record(&keyring);
         let sealed = keyring.seal(record, b"Jane Doe").expect("sealed");
         let backup = keyring.wrap_for_backup(record, &sealed.wrapped_key, 1).expect("wrapped");
-        assert_eq!(keyring.wrap_wrapped_anew(record, &sealed.wrapped_key), Err(OpenError::Invalid));
+        assert_eq!(keyring.wrap_from_backup(record, &sealed.wrapped_key), Err(OpenError::Invalid));
         let mixed = Sealed { wrapped_key: backup, ..sealed };
         assert_eq!(keyring.open(record, &mixed), Err(OpenError::Invalid));
     }
@@ -141,11 +141,11 @@ mod tests {
             RecordRef { destroy_at: other_key, ..good },
             RecordRef { kind: RecordKind::ErasedOrder, ..good },
         ] {
-            assert_eq!(keyring.wrap_wrapped_anew(wrong, &backup), Err(OpenError::Invalid));
+            assert_eq!(keyring.wrap_from_backup(wrong, &backup), Err(OpenError::Invalid));
         }
         keyring.drop_due(Timestamp::from_second(good.destroy_at.as_second()).expect("in range"));
         let gone = Err(OpenError::KeyGone { name: good.destroy_at });
-        assert_eq!(keyring.wrap_wrapped_anew(good, &backup), gone);
+        assert_eq!(keyring.wrap_from_backup(good, &backup), gone);
     }
 
     #[test]
@@ -153,16 +153,16 @@ mod tests {
         let mut keyring = keyring();
         let hold = HoldKey::new("tax", DestroyAt::from_second(100)).expect("a name");
         keyring.add_hold(hold.clone()).expect("random bytes");
-        let held = HeldRef { hold: keyring.holds().next().expect("a hold").1, revision: 7 };
-        let sealed = keyring.seal_held(held, b"Jane Doe").expect("sealed");
-        let backup = keyring.wrap_held_for_backup(held, &sealed.wrapped_key, 1).expect("wrapped");
+        let reference = HeldRef { hold: keyring.holds().next().expect("a hold").1, revision: 7 };
+        let sealed = keyring.seal_held(reference, b"Jane Doe").expect("sealed");
+        let backup = keyring.wrap_held_for_backup(reference, &sealed.wrapped_key, 1).expect("wrapped");
         let mut later = later(&keyring);
         later.epochs.clear();
-        let wrapped_key = later.wrap_held_wrapped_anew(held, &backup).expect("wrapped");
+        let wrapped_key = later.wrap_held_from_backup(reference, &backup).expect("wrapped");
         let restored = Sealed { wrapped_key, volume_generation: 2, ..sealed };
-        assert_eq!(&*later.open_held(held, &restored).expect("opens"), b"Jane Doe");
+        assert_eq!(&*later.open_held(reference, &restored).expect("opens"), b"Jane Doe");
         later.remove_hold(&hold);
-        assert_eq!(later.wrap_held_wrapped_anew(held, &backup), Err(OpenError::HoldKeyGone));
+        assert_eq!(later.wrap_held_from_backup(reference, &backup), Err(OpenError::HoldKeyGone));
     }
 
     proptest! {
@@ -175,8 +175,8 @@ mod tests {
             let at = at.index(backup.len());
             let mut altered = backup.clone();
             altered[at] ^= 1 << bit;
-            prop_assert!(keyring.wrap_wrapped_anew(record, &altered).is_err());
-            prop_assert!(keyring.wrap_wrapped_anew(record, &backup[..at]).is_err());
+            prop_assert!(keyring.wrap_from_backup(record, &altered).is_err());
+            prop_assert!(keyring.wrap_from_backup(record, &backup[..at]).is_err());
         }
     }
 }

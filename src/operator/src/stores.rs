@@ -425,22 +425,8 @@ fn stores(
         }
     });
     let claims = plan.ours(scope.api(client), without_managed_fields, senders);
-    let (jobs_of, job_pods_of) = (Arc::<Index>::default(), Arc::<Index>::default());
-    let pods = plan.ours_noted(scope.api(client), without_spec, senders, {
-        let index = job_pods_of.clone();
-        move |pod: &Pod| {
-            if pod.labels().get(labels::COMPONENT).is_some_and(|component| component == labels::BACKUP) {
-                index.note(pod);
-            }
-        }
-    });
-    let jobs = plan.ours_noted(scope.api(client), without_template, senders, {
-        let (index, bell) = (jobs_of.clone(), senders.backups.clone());
-        move |job: &Job| {
-            index.note(job);
-            bell.notify_one();
-        }
-    });
+    let (pods, job_pods_of) = pods(client, scope, senders, plan);
+    let (jobs, jobs_of) = jobs(client, scope, senders, plan);
     let bell = senders.backups.clone();
     let ring = move |_: &CronJob| bell.notify_one();
     let cron_jobs = plan.ours_noted(scope.api(client), without_managed_fields, senders, ring);
@@ -464,6 +450,29 @@ fn stores(
         read: watch::Sender::new(false),
         records,
     }
+}
+
+/// Our pods, and by connection those of Jobs.
+fn pods(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) -> (Store<Pod>, Arc<Index>) {
+    let index = Arc::<Index>::default();
+    let noted = index.clone();
+    let pods = plan.ours_noted(scope.api(client), without_spec, senders, move |pod: &Pod| {
+        if pod.labels().get(labels::COMPONENT).is_some_and(|component| component == labels::BACKUP) {
+            noted.note(pod);
+        }
+    });
+    (pods, index)
+}
+
+/// Our Jobs, and the same by connection.
+fn jobs(client: &Client, scope: &Scope, senders: &Senders, plan: &mut Plan) -> (Store<Job>, Arc<Index>) {
+    let index = Arc::<Index>::default();
+    let (noted, bell) = (index.clone(), senders.backups.clone());
+    let jobs = plan.ours_noted(scope.api(client), without_template, senders, move |job: &Job| {
+        noted.note(job);
+        bell.notify_one();
+    });
+    (jobs, index)
 }
 
 fn refers_to_secret(connection: &MarketplaceConnection, name: &str) -> bool {

@@ -130,6 +130,8 @@ async fn the_data_of_another_backup_is_refused() {
     assert!(matches!(error, ImportError::Data { source: FrameError::Contradiction { .. } }), "{error}");
 }
 
+type Lie = fn(&mut Manifest);
+
 #[tokio::test]
 async fn a_manifest_that_somebody_else_has_signed_or_that_lies_is_refused() {
     let case = case().await;
@@ -137,7 +139,7 @@ async fn a_manifest_that_somebody_else_has_signed_or_that_lies_is_refused() {
     let forged = SignedManifest::sign(&case.taken.manifest, &stranger).expect("signed");
     let error = case.refused(&forged, &case.taken.data);
     assert!(matches!(error, ImportError::Manifest { source: ManifestError::Signature { .. } }), "{error}");
-    let lies: [(&str, fn(&mut Manifest)); 6] = [
+    let lies: [(&str, Lie); 6] = [
         ("rows", |manifest| manifest.tables[2].rows += 1),
         ("a checksum", |manifest| manifest.tables[2].sha256 = "00".repeat(32)),
         ("a table less", |manifest| drop(manifest.tables.pop())),

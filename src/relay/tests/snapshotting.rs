@@ -194,7 +194,7 @@ async fn there_is_one_snapshot_at_a_time_and_nobody_waits_for_it() {
     let begun = Instant::now();
     mount(&delivery, with_volume(&keyring(&delivery), 2));
     keeper.look().await.expect("a look");
-    let error = erase(&delivery, "A1").await.err().expect("the log still has it");
+    let error = erase(&delivery, "A1").await.expect_err("the log still has it");
     assert!(matches!(error, StoreError::LogInUse), "{error}");
     delivery.ingest(vec![order("B1")]).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());

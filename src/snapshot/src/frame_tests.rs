@@ -76,8 +76,11 @@ fn written(tables: &[Rows]) -> (Vec<u8>, Vec<Table>) {
     writer.finish().expect("written")
 }
 
+/// Of a table, by its name.
+type Rows = (String, Vec<Vec<Owned>>);
+
 /// Everything that is in it, to its end.
-fn read(from: impl Read) -> Result<Vec<(String, Vec<Vec<Owned>>)>, FrameError> {
+fn read(from: impl Read) -> Result<Vec<Rows>, FrameError> {
     let (mut reader, mut tables, mut are_known) = (Reader::new(from)?, Vec::new(), true);
     while let Some(item) = reader.next()? {
         match item {

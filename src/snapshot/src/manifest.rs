@@ -79,6 +79,12 @@ pub struct SignedManifest {
     signature: String,
 }
 
+/// What every version of the format has.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
 /// Why a manifest can't be used.
 #[derive(Debug, Snafu)]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -119,10 +125,6 @@ impl SignedManifest {
     pub fn manifest(&self, public_key: Option<&str>) -> Result<Manifest, ManifestError> {
         let expected = public_key.unwrap_or(&self.public_key);
         ensure!(self.public_key == expected, SignatureSnafu { public_key: expected });
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
-        }
         let Version { format } = serde_json::from_str(self.manifest.get()).context(ParseSnafu)?;
         ensure!((1..=FORMAT).contains(&format), FormatSnafu { format });
         serde_json::from_str(self.manifest.get()).context(ParseSnafu)
@@ -173,10 +175,10 @@ mod tests {
         let (manifest, signer) = manifest(FORMAT);
         let json =
             SignedManifest::sign(&manifest, &signer).and_then(|signed| signed.to_json()).expect("JSON");
-        let signed = SignedManifest::parse(&json).expect("its own");
-        assert_eq!(signed.manifest(Some(&signer.public_key())).expect("its own"), manifest);
+        let read = SignedManifest::parse(&json).expect("its own");
+        assert_eq!(read.manifest(Some(&signer.public_key())).expect("its own"), manifest);
         let stranger = Signer::new(&[8; 32]).expect("a key").public_key();
-        assert!(matches!(signed.manifest(Some(&stranger)), Err(ManifestError::Signature { .. })));
+        assert!(matches!(read.manifest(Some(&stranger)), Err(ManifestError::Signature { .. })));
         let text = String::from_utf8(json).expect("text");
         for (from, to) in [("\"rows\":2", "\"rows\":3"), ("\"sequence\":4", "\"sequence\":5")] {
             let altered = text.replacen(from, to, 1);

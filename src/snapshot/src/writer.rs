@@ -70,7 +70,9 @@ impl<W: Write> Writer<W> {
         ensure!(length <= LONGEST_ROW, TooLongSnafu { what: "a row" });
         let mut frame = std::mem::take(&mut self.frame);
         frame.clear();
-        values.iter().for_each(|value| value.write(&mut frame));
+        for value in values {
+            value.write(&mut frame);
+        }
         if let Some(table) = &mut self.open {
             table.rows += 1;
         }

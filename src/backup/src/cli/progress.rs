@@ -27,20 +27,20 @@ impl Progress {
         if self.is_watched && self.shown.is_none_or(|shown| shown.elapsed() >= INTERVAL) {
             self.shown = Some(Instant::now());
             let percent = 100 * bytes / self.total.max(1);
-            self.write(&format!("{percent:3} % of {}", size(self.total)));
+            write(&format!("{percent:3} % of {}", size(self.total)));
         }
     }
+}
 
-    fn write(&self, text: &str) {
-        // Nobody misses it.
-        drop(write!(stderr(), "\r\x1b[K{text}"));
-    }
+fn write(text: &str) {
+    // Nobody misses it.
+    drop(write!(stderr(), "\r\x1b[K{text}"));
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown.is_some() {
-            self.write("");
+            write("");
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// Between two reads of an answer.
-const READ: Duration = Duration::from_secs(60);
+const READ: Duration = Duration::from_mins(1);
 /// Until an answer begins: the request with its body, which is one part at most, is sent within it.
 const ANSWER: Duration = Duration::from_mins(3);
 

@@ -303,23 +303,23 @@ mod tests {
             session_token: None,
         };
         let good = store(Some("https://s3.example"), true);
-        let changed = |change: &dyn Fn(&mut S3Store)| {
+        let refusal = |change: fn(&mut S3Store)| {
             let mut store = good.clone();
             change(&mut store);
             let made = Store::new(&store, &credentials, Duration::ZERO);
             made.err().map(|error| (error.reason(), error.to_string()))
         };
-        assert_eq!(changed(&|_| ()), None);
-        let changes: [(&dyn Fn(&mut S3Store), &str); 8] = [
-            (&|store| store.endpoint = "http://s3.example".parse().ok(), "https://"),
-            (&|store| store.bucket = "a/b".to_owned(), "bucket"),
-            (&|store| store.prefix = String::new(), "prefix"),
-            (&|store| store.prefix = "/a".to_owned(), "prefix"),
-            (&|store| store.prefix = "a/".to_owned(), "prefix"),
-            (&|store| store.prefix = "a/../b".to_owned(), "prefix"),
-            (&|store| store.prefix = "a b".to_owned(), "prefix"),
+        assert_eq!(refusal(|_| ()), None);
+        let changes: [(fn(&mut S3Store), &str); 8] = [
+            (|store| store.endpoint = "http://s3.example".parse().ok(), "https://"),
+            (|store| store.bucket = "a/b".to_owned(), "bucket"),
+            (|store| store.prefix = String::new(), "prefix"),
+            (|store| store.prefix = "/a".to_owned(), "prefix"),
+            (|store| store.prefix = "a/".to_owned(), "prefix"),
+            (|store| store.prefix = "a/../b".to_owned(), "prefix"),
+            (|store| store.prefix = "a b".to_owned(), "prefix"),
             (
-                &|store| {
+                |store| {
                     store.ca_certificates =
                         "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----".to_owned();
                 },
@@ -327,7 +327,7 @@ mod tests {
             ),
         ];
         for (change, word) in changes {
-            let (reason, message) = changed(change).expect(word);
+            let (reason, message) = refusal(change).expect(word);
             assert_eq!(reason, crate::Reason::StoreInvalid, "{message}");
             assert!(message.contains(word), "{message}");
         }

@@ -91,20 +91,20 @@ fn event(before: Option<&RetentionPolicyStatus>, after: &RetentionPolicyStatus) 
 /// What holds there is to say of, too: one whose end has passed, one that connections keep though it isn't asked for any more,
 /// and a name in endHolds that is none.
 fn in_effect(policy: &RetentionPolicySpec, users: &[Arc<MarketplaceConnection>], now: Timestamp) -> Verdict {
-    let mut message = "the policy is in effect for the connections that refer to it".to_owned();
+    let mut message = vec!["the policy is in effect for the connections that refer to it".to_owned()];
     let told = || users.iter().filter_map(|user| user.status.as_ref()).flat_map(|status| &status.holds);
     let ended = ended(policy, now).join(", ");
     if !ended.is_empty() {
-        message += &format!("; the end of these holds has passed, so they hold nothing: {ended}");
+        message.push(format!("the end of these holds has passed, so they hold nothing: {ended}"));
     }
     let kept: BTreeSet<_> =
         told().filter(|hold| hold.state == HoldState::Kept).map(|hold| hold.name.as_str()).collect();
     if !kept.is_empty() {
         let kept = Vec::from_iter(kept).join(", ");
-        message += &format!(
-            "; connections keep these holds until their own end, though it doesn't ask for them any more or not for so \
+        message.push(format!(
+            "connections keep these holds until their own end, though it doesn't ask for them any more or not for so \
              long: {kept} (spec.endHolds ends them)"
-        );
+        ));
     }
     let asked = policy.holds.iter().map(|hold| hold.name.as_str());
     let there: BTreeSet<_> = told().map(|hold| hold.name.as_str()).chain(asked).collect();
@@ -113,13 +113,13 @@ fn in_effect(policy: &RetentionPolicySpec, users: &[Arc<MarketplaceConnection>],
     if !unknown.is_empty() {
         let there = Vec::from_iter(there).join(", ");
         let there = if there.is_empty() { "none".to_owned() } else { there };
-        message += &format!(
-            "; spec.endHolds: no connection has a hold of the name {}, or none any more; there are: {there}",
+        message.push(format!(
+            "spec.endHolds: no connection has a hold of the name {}, or none any more; there are: {there}",
             unknown.join(", ")
-        );
+        ));
     }
     let reason = if ended.is_empty() { Reason::Ready } else { Reason::HoldEnded };
-    Verdict::new(Status::True, reason, message)
+    Verdict::new(Status::True, reason, message.join("; "))
 }
 
 fn status(

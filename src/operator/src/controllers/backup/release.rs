@@ -35,7 +35,7 @@ const DEBOUNCE: Duration = Duration::from_millis(250);
 /// For one call; the next look tries again.
 const CALL: Duration = Duration::from_secs(30);
 /// A place at a store is held until the watch shows that it is taken, at most this long.
-const CLAIM: Duration = Duration::from_secs(60);
+const CLAIM: Duration = Duration::from_mins(1);
 /// Calls at the same time.
 const CALLS: usize = 16;
 /// How long scopes that can't be read keep the others' Jobs waiting: their Jobs may be at work, too.

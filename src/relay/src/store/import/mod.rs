@@ -131,8 +131,8 @@ pub fn import<R: Read>(
 /// The manifest, if the keyring's own relay has signed it.
 fn trusted(signed: &SignedManifest, keyring: &Keyring) -> Result<Manifest> {
     let seed = keyring.audit_key().context(NoAuditKeySnafu)?;
-    let signer = Signer::new(seed.expose()).ok().context(NoAuditKeySnafu)?;
-    let manifest = signed.manifest(Some(&signer.public_key())).context(ManifestSnafu)?;
+    let own = Signer::new(seed.expose()).ok().context(NoAuditKeySnafu)?;
+    let manifest = signed.manifest(Some(&own.public_key())).context(ManifestSnafu)?;
     let (found, expected) = (&manifest.connection_id, keyring.connection_id().as_str());
     ensure!(found == expected, OtherConnectionSnafu { found, expected });
     Ok(manifest)

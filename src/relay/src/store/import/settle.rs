@@ -95,9 +95,9 @@ fn write_digests(connection: &Connection, id: i64, keys: Keys<'_>) -> Result<()>
 
 /// The destination can't be told any more of erased orders whose key is dead.
 fn give_up_erased(connection: &Connection, now: Timestamp) -> Result<()> {
-    let dead = "SELECT id FROM erased_orders WHERE length(pii_key) = 0";
-    let ended = connection.execute(&format!("DELETE FROM outbox WHERE erased_id IN ({dead})"), [])?;
-    connection.execute(&format!("DELETE FROM erased_orders WHERE id IN ({dead})"), [])?;
+    let keyless = "SELECT id FROM erased_orders WHERE length(pii_key) = 0";
+    let ended = connection.execute(&format!("DELETE FROM outbox WHERE erased_id IN ({keyless})"), [])?;
+    connection.execute(&format!("DELETE FROM erased_orders WHERE id IN ({keyless})"), [])?;
     if ended > 0 {
         outbox::dissolve_message(connection)?;
         connection.execute("UPDATE relay SET given_up = given_up + ?1", [ended])?;

@@ -26,7 +26,9 @@ pub fn recorded(before: Option<&Backups>, wanted: &Wanted, ended: &[Ended], now:
         let mut of_site: Vec<_> = of_site.collect();
         // Of several within a second, the last counts.
         of_site.sort_by(|a, b| (a.at, a.created, &a.job).cmp(&(b.at, b.created, &b.job)));
-        of_site.into_iter().for_each(|ended| record(&mut site_backups, ended));
+        for ended in of_site {
+            record(&mut site_backups, ended);
+        }
         *backups.site_mut(site) = Some(site_backups);
     }
     let newest = wanted.sites().map(|(site, _)| backups.site(site)?.newest.clone());

@@ -136,14 +136,9 @@ mod tests {
         backups
     }
 
-    fn ended(hour: i64, reason: Option<&str>) -> Option<JobResult> {
+    fn ended(hour: i64, reason: Option<&str>) -> JobResult {
         let text = reason.map(str::to_owned);
-        Some(JobResult {
-            job: "j".to_owned(),
-            finished_at: seconds(at(hour)),
-            reason: text.clone(),
-            message: text,
-        })
+        JobResult { job: "j".to_owned(), finished_at: seconds(at(hour)), reason: text.clone(), message: text }
     }
 
     fn told(backups: &Backups, wanted: &Wanted, hour: i64) -> (Status, String) {
@@ -158,10 +153,10 @@ mod tests {
         let wanted = sample();
         let first = known(|_| {});
         let good = known(|site| {
-            (site.newest, site.last_run) = (Some(seconds(at(1))), ended(2, None));
+            (site.newest, site.last_run) = (Some(seconds(at(1))), Some(ended(2, None)));
         });
         let bad = known(|site| {
-            (site.newest, site.last_run) = (Some(seconds(at(1))), ended(2, Some("StoreFull")));
+            (site.newest, site.last_run) = (Some(seconds(at(1))), Some(ended(2, Some("StoreFull"))));
         });
         for (backups, hour, status, reason) in [
             (&first, 25, Status::Unknown, Reason::FirstRun),
@@ -188,7 +183,7 @@ mod tests {
         assert_eq!((reason(&listed, 58), reason(&listed, 59)), (None, Some(Reason::BackupsNotListed)));
         let left = known(|site| {
             (site.listed_at, site.overdue) = (Some(seconds(at(10))), 2);
-            site.last_prune = ended(10, Some("ObjectLocked"));
+            site.last_prune = Some(ended(10, Some("ObjectLocked")));
         });
         let (found, message) = overdue(&left, at(11)).expect("overdue");
         assert_eq!(found, Reason::BackupsOverdue);
