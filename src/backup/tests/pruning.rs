@@ -9,7 +9,7 @@ use marketrelay_snapshot::SignedManifest;
 use crate::{
     relay::{CONNECTION, signed},
     s3::Bucket,
-    world::{DATA, DAY, World},
+    world::{DATA, DAY, World, manifest_of},
 };
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -42,7 +42,7 @@ async fn what_expires_before_the_next_run_goes_with_all_versions_and_what_is_new
 async fn a_manifest_that_says_so_makes_its_backup_expire_sooner_and_none_later() {
     let world = world().await;
     let put = async |age: SignedDuration, lives: SignedDuration| {
-        let (id, mut manifest) = world.manifest_of(age);
+        let (id, mut manifest) = manifest_of(age);
         manifest.expires_at = manifest.created_at + lives;
         world.s3.put(&world.key(&format!("{id}/data")), DATA).await;
         world.s3.put(&world.key(&format!("{id}/manifest.json")), &signed(&manifest)).await;
@@ -90,7 +90,7 @@ async fn similar_prefixes_and_other_tenants_are_not_touched_and_foreign_objects_
 #[tokio::test]
 async fn uploads_and_backups_that_nobody_finishes_go_after_a_day_and_count_until_then() {
     let world = world().await;
-    let id = |age: SignedDuration| world.manifest_of(age).0;
+    let id = |age: SignedDuration| manifest_of(age).0;
     let [stale, fresh] = [id(DAY * 2), id(HOUR)];
     for (id, age) in [(&stale, 48), (&fresh, 1)] {
         world.s3.leave_upload(&world.key(&format!("{id}/data")), Duration::from_hours(age)).await;
@@ -116,22 +116,22 @@ async fn a_forged_swapped_or_unreadable_manifest_is_reported_counts_as_no_backup
         world.s3.put(&world.key(&format!("{id}/data")), DATA).await;
         world.s3.put(&world.key(&format!("{id}/manifest.json")), manifest).await;
     };
-    let (forged, mut manifest) = world.manifest_of(DAY * 2);
+    let (forged, mut manifest) = manifest_of(DAY * 2);
     let honest = signed(&manifest);
     manifest.expires_at = manifest.created_at + DAY * 300;
     let text = String::from_utf8(honest.clone()).expect("text");
     put(&forged, text.replace("\"sequence\":4", "\"sequence\":9").as_bytes()).await;
-    let (swapped, _) = world.manifest_of(DAY * 3);
+    let (swapped, _) = manifest_of(DAY * 3);
     put(&swapped, &honest).await;
-    let (unreadable, _) = world.manifest_of(DAY * 4);
+    let (unreadable, _) = manifest_of(DAY * 4);
     put(&unreadable, b"{").await;
-    let (strange, manifest) = world.manifest_of(DAY * 5);
+    let (strange, manifest) = manifest_of(DAY * 5);
     let strangers = SignedManifest::sign(&manifest, &stranger).and_then(|signed| signed.to_json());
     put(&strange, &strangers.expect("JSON")).await;
-    let (short, manifest) = world.manifest_of(DAY * 6);
+    let (short, manifest) = manifest_of(DAY * 6);
     put(&short, &signed(&manifest)).await;
     world.s3.put(&world.key(&format!("{short}/data")), b"shorter").await;
-    let (old, _) = world.manifest_of(DAY * 31);
+    let (old, _) = manifest_of(DAY * 31);
     put(&old, &honest).await;
     let ended = world.run().await;
     assert!(ended.success, "{:?} {}", ended.report, ended.log);

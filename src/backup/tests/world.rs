@@ -165,19 +165,10 @@ impl World {
 
     /// Puts a backup of this age into the store, as a Job did then.
     pub async fn backup_of(&self, age: SignedDuration) -> String {
-        let (id, manifest) = self.manifest_of(age);
+        let (id, manifest) = manifest_of(age);
         self.s3.put(&self.key(&format!("{id}/data")), DATA).await;
         self.s3.put(&self.key(&format!("{id}/manifest.json")), &signed(&manifest)).await;
         id
-    }
-
-    /// An id of this age, and the manifest of a backup that has [`DATA`].
-    pub fn manifest_of(&self, age: SignedDuration) -> (String, Manifest) {
-        let taken = Timestamp::now() - age;
-        let id = marketrelay_backup::BackupId::mint(taken).to_string();
-        let sha256 = hex(digest(&SHA256, DATA).as_ref());
-        let manifest = manifest(&id, taken, Data { bytes: DATA.len() as u64, sha256 });
-        (id, manifest)
     }
 
     /// Whether any object of that backup is on the disk.
@@ -185,6 +176,15 @@ impl World {
         let prefix = self.key(id);
         self.s3.objects().keys().any(|key| key.starts_with(&prefix))
     }
+}
+
+/// An id of this age, and the manifest of a backup that has [`DATA`].
+pub fn manifest_of(age: SignedDuration) -> (String, Manifest) {
+    let taken = Timestamp::now() - age;
+    let id = marketrelay_backup::BackupId::mint(taken).to_string();
+    let sha256 = hex(digest(&SHA256, DATA).as_ref());
+    let manifest = manifest(&id, taken, Data { bytes: DATA.len() as u64, sha256 });
+    (id, manifest)
 }
 
 pub const DATA: &[u8] = b"what is in a backup of the tests";

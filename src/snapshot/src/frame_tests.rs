@@ -77,10 +77,10 @@ fn written(tables: &[Rows]) -> (Vec<u8>, Vec<Table>) {
 }
 
 /// Of a table, by its name.
-type Rows = (String, Vec<Vec<Owned>>);
+type Named = (String, Vec<Vec<Owned>>);
 
 /// Everything that is in it, to its end.
-fn read(from: impl Read) -> Result<Vec<Rows>, FrameError> {
+fn read(from: impl Read) -> Result<Vec<Named>, FrameError> {
     let (mut reader, mut tables, mut are_known) = (Reader::new(from)?, Vec::new(), true);
     while let Some(item) = reader.next()? {
         match item {

@@ -271,6 +271,8 @@ fn bucket_url(store: &S3Store) -> Result<String, StoreError> {
 mod tests {
     use super::*;
 
+    type Change = fn(&mut S3Store);
+
     fn store(endpoint: Option<&str>, path_style: bool) -> S3Store {
         S3Store {
             endpoint: endpoint.map(|url| url.parse().expect("a URL")),
@@ -303,14 +305,14 @@ mod tests {
             session_token: None,
         };
         let good = store(Some("https://s3.example"), true);
-        let refusal = |change: fn(&mut S3Store)| {
+        let refusal = |change: Change| {
             let mut store = good.clone();
             change(&mut store);
             let made = Store::new(&store, &credentials, Duration::ZERO);
             made.err().map(|error| (error.reason(), error.to_string()))
         };
         assert_eq!(refusal(|_| ()), None);
-        let changes: [(fn(&mut S3Store), &str); 8] = [
+        let changes: [(Change, &str); 8] = [
             (|store| store.endpoint = "http://s3.example".parse().ok(), "https://"),
             (|store| store.bucket = "a/b".to_owned(), "bucket"),
             (|store| store.prefix = String::new(), "prefix"),
