@@ -118,7 +118,9 @@ fn targets(
 
 /// What a refused request leaves behind.
 fn secret_stays(request: &ErasureRequest) -> String {
-    let Some(reference) = &request.spec.subject.secret_ref else { return String::new() };
+    let reference =
+        request.spec.subject.secret_ref.as_ref().filter(|reference| !is_reserved(&reference.name));
+    let Some(reference) = reference else { return String::new() };
     format!(
         ". Secret {name} was neither used nor deleted: if no other request is to use it, delete the plaintext yourself \
          (kubectl delete secret {name})",
