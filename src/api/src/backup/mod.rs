@@ -4,9 +4,11 @@
 mod job;
 pub mod paths;
 mod report;
+mod restore;
 
 pub use job::{JobConfig, S3Store, Site};
 pub use report::{Failure, JobReport, Listing, Written};
+pub use restore::{AuditHead, Choice, PastErasure, RestoreConfig, RestoreReport, Restored, SiteStore};
 
 use serde::{Deserialize, Serialize};
 

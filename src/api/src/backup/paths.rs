@@ -6,6 +6,14 @@ pub const CONFIG: &str = "/etc/marketrelay/job/job.yaml";
 pub const CONFIG_FOLDER: &str = "/etc/marketrelay/job";
 /// The store's credentials, as in the tenant's Secret: `accessKeyId`, `secretAccessKey`, `sessionToken` if there is one.
 pub const STORE: &str = "/etc/marketrelay/store";
+/// As [`STORE`], of the near site, for a Job that may need both.
+pub const STORE_ON_SITE: &str = "/etc/marketrelay/store-on-site";
+/// As [`STORE`], of the far site, for a Job that may need both.
+pub const STORE_OFF_SITE: &str = "/etc/marketrelay/store-off-site";
+/// The identities that open backups, as in their Secret.
+pub const IDENTITIES: &str = "/etc/marketrelay/identities";
+/// The database that a restored one took the place of, until the restored one is at work: beside it on the volume.
+pub const REPLACED: &str = "replaced.db";
 /// The Job's client certificate for the relay: `tls.crt`, `tls.key`, `ca.crt`.
 pub const TLS: &str = "/etc/marketrelay/tls";
 /// What the container leaves behind for the operator: a [`JobReport`](super::JobReport) as JSON, below 4 KiB.

@@ -126,6 +126,14 @@ pub struct BatchLimits {
     pub max_bytes: u32,
 }
 
+/// A database that was at work and has backups: a relay that doesn't find it must not begin another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KnownDatabase {
+    /// The id of its audit log.
+    pub chain: String,
+}
+
 /// Effective retention in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

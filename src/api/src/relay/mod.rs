@@ -8,8 +8,8 @@ mod status;
 
 pub use affected::{Affected, AffectedQuery};
 pub use config::{
-    AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, HeldSelection, MarketplaceEndpoints,
-    MarketplaceSettings, Placed, RelayConfig, Retention, WebhookConfig,
+    AmazonSettings, BatchLimits, BolSettings, EbaySettings, Egress, HeldSelection, KnownDatabase,
+    MarketplaceEndpoints, MarketplaceSettings, Placed, RelayConfig, Retention, WebhookConfig,
 };
 pub use erasure::{Erasure, ErasureAnswer, SubjectAnswer};
 pub use status::{Activity, DeliveryState, HoldUse, KeyringUse, RelayStatus};

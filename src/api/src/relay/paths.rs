@@ -4,6 +4,8 @@
 pub const CONFIG_FOLDER: &str = "/etc/marketrelay/config";
 /// The configuration file, from the ConfigMap's entry `relay.yaml`.
 pub const CONFIG: &str = "/etc/marketrelay/config/relay.yaml";
+/// From the ConfigMap's entry `database.yaml`, if there is one: [`KnownDatabase`](super::KnownDatabase).
+pub const KNOWN_DATABASE: &str = "/etc/marketrelay/config/database.yaml";
 /// The keyring Secret's entries.
 pub const KEYRING: &str = "/etc/marketrelay/keyring";
 /// The namespace's digest key, entry `digest-key`.
@@ -18,6 +20,8 @@ pub const SIGNING: &str = "/etc/marketrelay/signing";
 pub const TLS: &str = "/etc/marketrelay/tls";
 /// The volume.
 pub const DATA: &str = "/var/lib/marketrelay";
+/// The database, in [`DATA`].
+pub const DATABASE: &str = "marketrelay.db";
 /// The admin API's port.
 pub const ADMIN_PORT: u16 = 9443;
 /// The URI in a client certificate's subjectAltName that the admin API lets in, beside the metrics role.
