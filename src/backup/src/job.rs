@@ -4,7 +4,7 @@ use std::{future::Future, path::Path, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
 use jiff::{SignedDuration, Timestamp};
-use marketrelay_api::backup::{Failure, JobConfig, JobReport, Listing, paths};
+use marketrelay_api::backup::{JobConfig, JobReport, Listing, paths};
 use snafu::Snafu;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,6 @@ use crate::{
 
 /// What is left of the pod's grace period for tidying up.
 const LAST: Duration = Duration::from_secs(20);
-/// Of a report's message; the whole report must stay below 4 KiB.
-const LONGEST_MESSAGE: usize = 1024;
 /// A snapshot that fails is begun anew at most so often.
 const SNAPSHOTS: usize = 6;
 
@@ -56,14 +54,6 @@ impl JobError {
             Self::Interrupted => Reason::Interrupted,
         }
     }
-
-    fn failure(&self) -> Failure {
-        let mut message = self.to_string();
-        while message.len() > LONGEST_MESSAGE {
-            message.pop();
-        }
-        Failure { reason: self.reason().to_string(), message }
-    }
 }
 
 /// What a Job does.
@@ -84,7 +74,7 @@ pub async fn execute(task: Task, root: &Path, patience: Duration, stop: &Cancell
     };
     if let Err(error) = done {
         tracing::error!(reason = %error.reason(), %error, "the Job failed");
-        report.failure = Some(error.failure());
+        report.failure = Some(error.reason().failure(&error.to_string()));
     }
     report
 }
@@ -100,7 +90,7 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn new(root: &'a Path, patience: Duration, stop: &'a CancellationToken) -> Result<Self, JobError> {
         let config = settings::config(root)?;
-        let store = Store::new(&config.store, &settings::credentials(root)?, patience)?;
+        let store = Store::new(&config.store, &settings::credentials(root, paths::STORE)?, patience)?;
         Ok(Self { config, store, root, patience, stop })
     }
 

@@ -1,5 +1,5 @@
 //! Backups in S3 stores: written by Jobs, which know no Kubernetes and never see what is in them, pruned, and proven by listing;
-//! outside the cluster they are listed, checked and read.
+//! outside the cluster they are listed, checked and read. Another Job makes the database of a relay's volume of one.
 
 pub mod catalog;
 pub mod cli;
@@ -9,7 +9,9 @@ pub mod job;
 pub mod prune;
 mod reason;
 pub mod relay;
+pub mod restore;
 pub mod settings;
+mod size;
 pub mod store;
 pub mod write;
 

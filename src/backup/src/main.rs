@@ -8,12 +8,14 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use marketrelay_api::backup::{JobReport, paths};
+use marketrelay_api::backup::paths;
 use marketrelay_backup::{
     cli,
     job::{Task, execute},
+    restore,
 };
 use marketrelay_pod::{logging, mounts::at, termination};
+use serde::Serialize;
 use snafu::{ResultExt, Whatever};
 
 /// Backups of marketrelay's connections in S3 stores.
@@ -31,6 +33,8 @@ enum Command {
     Run(JobArguments),
     /// Prune, and report what is in the store. Started by the operator.
     Prune(JobArguments),
+    /// Make the database of a relay's volume of a backup, while no relay runs on it. Started by the operator.
+    RestoreVolume(JobArguments),
     #[command(flatten)]
     ByHand(cli::Command),
 }
@@ -51,11 +55,24 @@ async fn job(task: Task, arguments: &JobArguments) -> Result<ExitCode, Whatever>
     let patience = Duration::from_secs(arguments.patience);
     let report = execute(task, &arguments.root, patience, &stop).await;
     tell(&arguments.root, &report)?;
-    Ok(if report.failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ended(report.failure.is_none()))
+}
+
+async fn restore_volume(arguments: &JobArguments) -> Result<ExitCode, Whatever> {
+    logging::start();
+    let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
+    let patience = Duration::from_secs(arguments.patience);
+    let report = restore::execute(&arguments.root, patience, &stop).await;
+    tell(&arguments.root, &report)?;
+    Ok(ended(report.failure.is_none()))
+}
+
+fn ended(well: bool) -> ExitCode {
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// For the operator, which reads it from the pod's status.
-fn tell(root: &Path, report: &JobReport) -> Result<(), Whatever> {
+fn tell(root: &Path, report: &impl Serialize) -> Result<(), Whatever> {
     let path = at(root, paths::TERMINATION);
     let text = serde_json::to_string(report).whatever_context("the report")?;
     tracing::info!(report = text, "ended");
@@ -67,6 +84,7 @@ async fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Run(arguments) => job(Task::Run, &arguments).await,
         Command::Prune(arguments) => job(Task::Prune, &arguments).await,
+        Command::RestoreVolume(arguments) => restore_volume(&arguments).await,
         Command::ByHand(command) => command.run().await.map(|()| ExitCode::SUCCESS),
     };
     ended.unwrap_or_else(|error| {

@@ -1,5 +1,10 @@
 use std::fmt;
 
+use marketrelay_api::backup::Failure;
+
+/// Of a report's message; the whole report must stay below 4 KiB.
+const LONGEST_MESSAGE: usize = 1024;
+
 /// Why a Job failed, as its condition says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -25,8 +30,38 @@ pub enum Reason {
     NoBackupKey,
     /// The relay could not give a whole snapshot.
     SnapshotFailed,
+    /// There is no backup.
+    NoBackup,
+    /// There is none that was asked for.
+    BackupNotFound,
+    /// It isn't what its relay has signed, or can't be read.
+    BackupDamaged,
+    /// The identity that opens it is gone.
+    IdentityMissing,
+    /// The volume has a database, which isn't to be replaced.
+    VolumeInUse,
+    /// The volume has no room.
+    StorageFull,
+    /// The volume or the database's key can't be used.
+    DatabaseError,
+    /// The keyring lacks what it should have.
+    KeyringInvalid,
+    /// The digest key isn't the one that the backup's database was filled with.
+    DigestKeyInvalid,
     /// The Job was asked to end.
     Interrupted,
+}
+
+impl Reason {
+    /// As a Job reports it.
+    pub fn failure(self, message: &str) -> Failure {
+        Failure { reason: self.to_string(), message: short(message, LONGEST_MESSAGE).to_owned() }
+    }
+}
+
+/// At most so many bytes of it.
+pub fn short(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }
 
 impl fmt::Display for Reason {

@@ -5,11 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use marketrelay_api::backup::{
-    JobConfig,
-    paths::{CONFIG, STORE},
-};
+use marketrelay_api::backup::{JobConfig, RestoreConfig, S3Store, paths::CONFIG};
+use marketrelay_audit::from_hex;
 use marketrelay_pod::mounts::{self, Entries, at, text};
+use serde::de::DeserializeOwned;
 use snafu::{ResultExt, Snafu, ensure};
 
 use crate::store::Credentials;
@@ -30,21 +29,41 @@ pub enum SettingsError {
 
 /// The configuration file.
 pub fn config(root: &Path) -> Result<JobConfig, SettingsError> {
-    let path = at(root, CONFIG);
-    let text = fs::read_to_string(&path).context(ReadSnafu { path })?;
-    let yaml = serde_yaml::Deserializer::from_str(&text);
-    let config: JobConfig = serde_path_to_error::deserialize(yaml).context(ConfigSnafu)?;
-    let ends_with_id = config.store.prefix.rsplit('/').next() == Some(&config.connection_id);
-    ensure!(ends_with_id, ValueSnafu { problem: "store.prefix doesn't end with the connection's id" });
+    let config: JobConfig = read(root)?;
+    check(&config.store, &config.connection_id)?;
     let positive = config.backup_retention_seconds > 0 && config.interval_seconds > 0;
     ensure!(positive, ValueSnafu { problem: "durations must be positive" });
     Ok(config)
 }
 
-/// The store's credentials.
-pub fn credentials(root: &Path) -> Result<Credentials, SettingsError> {
-    let path = at(root, STORE);
-    let entries = mounts::entries(&path).context(ReadSnafu { path })?;
+/// The configuration file of a Job that restores.
+pub fn restore(root: &Path) -> Result<RestoreConfig, SettingsError> {
+    let config: RestoreConfig = read(root)?;
+    ensure!(!config.sites.is_empty(), ValueSnafu { problem: "there is no site" });
+    for site in &config.sites {
+        check(&site.store, &config.connection_id)?;
+    }
+    let is_key = from_hex::<32>(&config.public_key).is_some();
+    ensure!(is_key, ValueSnafu { problem: "publicKey must be 64 lowercase hex digits" });
+    Ok(config)
+}
+
+fn read<T: DeserializeOwned>(root: &Path) -> Result<T, SettingsError> {
+    let path = at(root, CONFIG);
+    let text = fs::read_to_string(&path).context(ReadSnafu { path })?;
+    let yaml = serde_yaml::Deserializer::from_str(&text);
+    serde_path_to_error::deserialize(yaml).context(ConfigSnafu)
+}
+
+fn check(store: &S3Store, connection_id: &str) -> Result<(), SettingsError> {
+    let ends_with_id = store.prefix.rsplit('/').next() == Some(connection_id);
+    ensure!(ends_with_id, ValueSnafu { problem: "store.prefix doesn't end with the connection's id" });
+    Ok(())
+}
+
+/// The store's credentials, mounted at `path`.
+pub fn credentials(root: &Path, path: &str) -> Result<Credentials, SettingsError> {
+    let entries = entries(root, path)?;
     let required = |entry: &'static str| text(&entries, entry).ok_or(SettingsError::Credentials { entry });
     Ok(Credentials {
         access_key_id: required("accessKeyId")?,

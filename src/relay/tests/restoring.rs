@@ -17,7 +17,7 @@ use marketrelay_relay::{
     privacy::Keeper,
     store::{
         Store, erase,
-        import::{Backup, ImportError, Imported, Keys, import},
+        import::{Backup, ImportError, Imported, Keys, Since, import},
         journal,
         snapshot::Request,
     },
@@ -25,6 +25,7 @@ use marketrelay_relay::{
 use proptest::{collection::vec, prelude::*};
 use rusqlite::types::Value;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use crate::common::{
     DATABASE_KEY, Delivery, Destination, ID, LIMITS, Taken, any_order, audit_exported, audit_signer,
@@ -32,6 +33,8 @@ use crate::common::{
 };
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
+pub(crate) const NOTHING_SINCE: Since<'_> =
+    Since { journal: &[], requests: &[], limits: LIMITS, snapshots: 0 };
 pub(crate) const BACKUP: &str = "20261129T003250Z-5f0c1a2b";
 
 pub(crate) fn keyring(delivery: &Delivery) -> Keyring {
@@ -87,7 +90,8 @@ pub(crate) fn restore_to(
     let backup = Backup { manifest: &taken.signed, data: &taken.data[..], identity };
     let (keyring, database) = (keyring(delivery), SecretKey::from(DATABASE_KEY));
     let keys = Keys { keyring: &keyring, digest: &delivery.digest_key, database: &database };
-    import(path, backup, keys, journal, delivery.now())
+    let since = Since { journal, ..NOTHING_SINCE };
+    import(path, backup, keys, since, delivery.now(), &CancellationToken::new())
 }
 
 fn restore(

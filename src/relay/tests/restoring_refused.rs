@@ -12,10 +12,11 @@ use marketrelay_relay::store::{
 };
 use marketrelay_snapshot::{FrameError, Manifest, ManifestError, SignedManifest};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     common::{DATABASE_KEY, Delivery, Destination, Taken, audit_signer, order, with_hold},
-    restoring::{keyring, mount, taken, told},
+    restoring::{NOTHING_SINCE, keyring, mount, taken, told},
 };
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -51,7 +52,8 @@ impl Case {
         let digest = &self.delivery.digest_key;
         let keys = Keys { keyring, digest, database: &SecretKey::from(DATABASE_KEY) };
         let path = self.folder.path().join("marketrelay.db");
-        import(&path, Backup { manifest, data, identity }, keys, &[], self.delivery.now())
+        let (backup, now) = (Backup { manifest, data, identity }, self.delivery.now());
+        import(&path, backup, keys, NOTHING_SINCE, now, &CancellationToken::new())
     }
 
     /// Refused, and nothing is left.

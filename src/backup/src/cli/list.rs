@@ -1,7 +1,8 @@
 use jiff::Timestamp;
 use snafu::Whatever;
 
-use super::{Place, size};
+use super::Place;
+use crate::size::size;
 use crate::{catalog::Catalog, inventory::Stored};
 
 /// Writes a line for each backup, and what else there is.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::size;
+use crate::size::size;
 
 const INTERVAL: Duration = Duration::from_millis(200);
 

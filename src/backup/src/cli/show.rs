@@ -1,7 +1,8 @@
 use marketrelay_snapshot::Manifest;
 use snafu::{ResultExt, Whatever};
 
-use super::{Which, list::second, size};
+use super::{Which, list::second};
+use crate::size::size;
 
 /// Writes what the manifest says.
 pub async fn run(which: &Which, json: bool) -> Result<(), Whatever> {

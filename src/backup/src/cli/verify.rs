@@ -3,7 +3,8 @@ use std::{io, path::Path};
 use marketrelay_snapshot::Item;
 use snafu::{ResultExt, Whatever};
 
-use super::{Which, open, size};
+use super::{Which, open};
+use crate::size::size;
 
 /// Writes what was checked.
 pub async fn run(which: &Which, identity: Option<&Path>) -> Result<(), Whatever> {

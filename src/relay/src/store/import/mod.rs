@@ -1,6 +1,7 @@
 //! A backup becomes a database again: in a new file that is there once everything in it is as it was backed up, without
 //! the personal data whose time has come since.
 
+mod earlier;
 mod fill;
 mod sealed;
 mod settle;
@@ -13,14 +14,17 @@ use std::{
 };
 
 use jiff::Timestamp;
+use marketrelay_api::backup::PastErasure;
 use marketrelay_audit::Signer;
-use marketrelay_keyring::{DestroyAt, DigestKey, Keyring, SecretKey};
+use marketrelay_keyring::{DestroyAt, DigestKey, Keyring, Limits, SecretKey};
 use marketrelay_snapshot::{FrameError, Manifest, ManifestError, Reader, SignedManifest};
 use rusqlite::Connection;
 use snafu::{OptionExt, ResultExt, Snafu, ensure};
+use tokio_util::sync::CancellationToken;
 
 use super::{StoreError, journal::Erased, open, schema};
 use crate::audit;
+pub use earlier::{Made, leave, made};
 use source::Source;
 use unfinished::Unfinished;
 
@@ -45,6 +49,19 @@ pub struct Keys<'a> {
     pub database: &'a SecretKey,
 }
 
+/// What is newer than the backup, and holds in its database too.
+#[derive(Clone, Copy)]
+pub struct Since<'a> {
+    /// The journal of whatever is newer, such as the database that it takes the place of.
+    pub journal: &'a [Erased],
+    /// Requests that were completed.
+    pub requests: &'a [PastErasure],
+    /// The retention in effect: what they erase is kept away for so long.
+    pub limits: Limits,
+    /// The highest number of a snapshot that there is: the next one's is above it.
+    pub snapshots: u64,
+}
+
 /// What an import came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
@@ -54,7 +71,7 @@ pub struct Imported {
     pub orders: u64,
     /// Orders that lost it, since their time has come after the backup.
     pub anonymised: u64,
-    /// Orders that were erased after the backup.
+    /// Orders that were erased after the backup, and are erased again.
     pub erased: u64,
     /// Orders that holds keep.
     pub held: u64,
@@ -83,6 +100,8 @@ pub enum ImportError {
     OtherData { found: String, said: String },
     #[snafu(display("the data has {what}, which this program doesn't know: use a newer version of it"))]
     Unknown { what: String },
+    #[snafu(display("the data has a row that the database refuses: {source}"))]
+    Refused { source: rusqlite::Error },
     #[snafu(display("{table}.{column} isn't what it should be"))]
     Row { table: &'static str, column: &'static str },
     #[snafu(display(
@@ -93,6 +112,8 @@ pub enum ImportError {
     Unreadable { reason: String },
     #[snafu(display("the audit log in the backup ends otherwise than its manifest says"))]
     AuditLog,
+    #[snafu(display("asked to end"))]
+    Stopped,
     #[snafu(display("{source}"), context(false))]
     Store { source: StoreError },
     #[snafu(display("{}: {source}", path.display()))]
@@ -101,20 +122,23 @@ pub enum ImportError {
 
 impl From<rusqlite::Error> for ImportError {
     fn from(error: rusqlite::Error) -> Self {
-        StoreError::from(error).into()
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::ConstraintViolation) => Self::Refused { source: error },
+            _ => StoreError::from(error).into(),
+        }
     }
 }
 
 type Result<T, E = ImportError> = std::result::Result<T, E>;
 
-/// Makes the database `path` of a backup. `erased`: the journal of whatever is newer than the backup, such as the database
-/// that it takes the place of.
+/// Makes the database `path` of a backup. Once `stop` is cancelled it ends soon, if the data does.
 pub fn import<R: Read>(
     path: &Path,
     backup: Backup<'_, R>,
     keys: Keys<'_>,
-    erased: &[Erased],
+    since: Since<'_>,
     now: Timestamp,
+    stop: &CancellationToken,
 ) -> Result<Imported> {
     let manifest = trusted(backup.manifest, keys.keyring)?;
     let unfinished = Unfinished::begin(path)?;
@@ -122,7 +146,7 @@ pub fn import<R: Read>(
     schema::migrate_to(&mut connection, usize::try_from(manifest.schema).unwrap_or(usize::MAX))?;
     fill(&connection, &manifest, backup, keys, now)?;
     schema::migrate(&mut connection)?;
-    let imported = settle::settle(&connection, manifest, keys, erased, now)?;
+    let imported = settle::settle(&connection, manifest, keys, since, now, stop)?;
     close(connection)?;
     unfinished.finish()?;
     Ok(imported)

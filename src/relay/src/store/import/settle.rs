@@ -1,18 +1,18 @@
 //! What follows when all rows are there: digests, and what of them has ended since the backup.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use marketrelay_keyring::{Digest, HoldId, Keyring};
 use marketrelay_snapshot::Manifest;
 use rusqlite::{Connection, params};
+use snafu::ensure;
+use tokio_util::sync::CancellationToken;
 
-use super::{ImportError, Imported, Keys, Result, sealed::end};
+use super::{ImportError, Imported, Keys, Result, Since, StoppedSnafu, sealed::end};
 use crate::{
     audit::{self, Action, Actor, Deed, Tally},
-    store::{
-        Prepared, erase,
-        journal::{self, Erased},
-        outbox, read_order, reduce,
-    },
+    store::{Prepared, erase, journal, outbox, read_order, reduce},
 };
 
 /// Orders per transaction.
@@ -25,23 +25,23 @@ pub(super) fn settle(
     connection: &Connection,
     manifest: Manifest,
     keys: Keys<'_>,
-    erased: &[Erased],
+    since: Since<'_>,
     now: Timestamp,
+    stop: &CancellationToken,
 ) -> Result<Imported> {
     let restored = Deed::new(Action::Restored, Actor::Operator, manifest.backup.as_str());
     audit::append(connection, &restored, now)?;
     let tally = Tally::begin(connection)?;
-    let anonymised = orders(connection, keys)?;
+    let anonymised = orders(connection, keys, stop)?;
     tally.record(connection, RESTORED, now)?;
     let transaction = connection.unchecked_transaction()?;
     give_up_erased(connection, now)?;
     end_holds(connection, keys.keyring, now)?;
-    let erased = journal::replay(connection, erased, keys.keyring, now)?;
-    if erased > 0 {
-        let deed = Deed::new(Action::OrdersErased, Actor::Relay, RESTORED).of(erased);
-        audit::append(connection, &deed, now)?;
-    }
-    connection.execute("UPDATE relay SET sealing_generation = ?1", [keys.keyring.volume_generation()])?;
+    connection.execute(
+        "UPDATE relay SET sealing_generation = ?1, snapshots = max(snapshots, ?2)",
+        params![keys.keyring.volume_generation(), since.snapshots],
+    )?;
+    let erased = erase_again(connection, since, keys.keyring, now)?;
     let count =
         |table: &str| connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
     let (orders, held) = (count("orders")?, count("held_orders")?);
@@ -50,9 +50,10 @@ pub(super) fn settle(
 }
 
 /// Opens every order, and takes its digests; reduces those whose key is dead, and says how many.
-fn orders(connection: &Connection, keys: Keys<'_>) -> Result<u64> {
+fn orders(connection: &Connection, keys: Keys<'_>, stop: &CancellationToken) -> Result<u64> {
     let (mut after, mut reduced) = (i64::MIN, 0);
     loop {
+        ensure!(!stop.is_cancelled(), StoppedSnafu);
         let transaction = connection.unchecked_transaction()?;
         let mut statement = connection.prepare_cached(
             "SELECT id, length(pii_key) = 0 FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2",
@@ -91,6 +92,22 @@ fn write_digests(connection: &Connection, id: i64, keys: Keys<'_>) -> Result<()>
         ])?;
     erase::write_people(connection, id, &prepared.other_buyer_digests)?;
     Ok(())
+}
+
+/// What was erased after the backup; says how many orders.
+fn erase_again(connection: &Connection, since: Since<'_>, keyring: &Keyring, now: Timestamp) -> Result<u64> {
+    let mut erased = journal::replay(connection, since.journal, keyring, now)?;
+    if erased > 0 {
+        let deed = Deed::new(Action::OrdersErased, Actor::Relay, RESTORED).of(erased);
+        audit::append(connection, &deed, now)?;
+    }
+    let keyring = Arc::new(keyring.clone());
+    for past in since.requests {
+        let (uid, subject, keyring) = (past.uid.clone(), past.subject.clone(), keyring.clone());
+        let request = erase::Request { uid, subject, keyring, limits: since.limits, now };
+        erased += erase::repeat(connection, &request)?;
+    }
+    Ok(erased)
 }
 
 /// The destination can't be told any more of erased orders whose key is dead.

@@ -1,0 +1,112 @@
+//! Which backups are tried, and in which order. Pure.
+
+use jiff::Timestamp;
+use marketrelay_api::backup::{Choice, Site};
+use marketrelay_relay::store::import::Made;
+use marketrelay_snapshot::Manifest;
+
+use super::RestoreError;
+use crate::{BackupId, prune::Manifests};
+
+/// Backups that a message names.
+const NAMED: usize = 5;
+
+/// What a site has.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Which of the configured sites, from 0.
+    pub place: usize,
+    pub site: Site,
+    pub manifests: Manifests,
+    /// Backups whose manifest isn't their own, and why.
+    pub damaged: Vec<(BackupId, String)>,
+}
+
+/// A backup that may be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// Which of the configured sites, from 0.
+    pub place: usize,
+    pub site: Site,
+    pub id: BackupId,
+    pub manifest: Manifest,
+}
+
+impl Candidate {
+    /// Whether the database was made of it.
+    pub(super) fn is_of(&self, made: &Made) -> bool {
+        let head = &self.manifest.audit;
+        self.id.as_str() == made.backup && head.chain == made.chain && head.position() == Some(made.head)
+    }
+}
+
+/// Those that are chosen and haven't expired, the newest first; of equally new ones the first site's.
+pub(super) fn choose(listed: &[Listed], choice: &Choice, now: Timestamp) -> Vec<Candidate> {
+    let is_chosen = |id: &BackupId, manifest: &Manifest| match choice {
+        Choice::Newest => true,
+        Choice::Backup(asked) => id.as_str() == asked,
+        Choice::Before(time) => manifest.created_at <= *time,
+    };
+    let mut chosen: Vec<_> = live(listed, now)
+        .filter(|(_, id, manifest)| is_chosen(id, manifest))
+        .map(|(Listed { place, site, .. }, id, manifest)| Candidate {
+            place: *place,
+            site: *site,
+            id: id.clone(),
+            manifest: manifest.clone(),
+        })
+        .collect();
+    // It keeps the sites' order.
+    chosen.sort_by_key(|Candidate { manifest, .. }| {
+        std::cmp::Reverse((manifest.sequence, manifest.created_at))
+    });
+    chosen
+}
+
+fn live(listed: &[Listed], now: Timestamp) -> impl Iterator<Item = (&Listed, &BackupId, &Manifest)> {
+    let all =
+        listed.iter().flat_map(|site| site.manifests.iter().map(move |(id, manifest)| (site, id, manifest)));
+    all.filter(move |(_, _, manifest)| manifest.expires_at > now)
+}
+
+/// The highest number of a snapshot.
+pub(super) fn highest(listed: &[Listed]) -> u64 {
+    let manifests = listed.iter().flat_map(|site| site.manifests.values());
+    manifests.map(|manifest| manifest.sequence).max().unwrap_or_default()
+}
+
+/// Those that could have been chosen if they weren't damaged, newest first.
+pub(super) fn damaged(listed: &[Listed], choice: &Choice) -> Vec<(BackupId, String)> {
+    let is_chosen = |id: &BackupId| match choice {
+        Choice::Newest => true,
+        Choice::Backup(asked) => id.as_str() == asked,
+        Choice::Before(time) => id.begun() <= *time,
+    };
+    let all = listed.iter().flat_map(|site| {
+        site.damaged.iter().map(|(id, problem)| (id.clone(), format!("{id} ({}): {problem}", site.site)))
+    });
+    let mut damaged: Vec<_> = all.filter(|(id, _)| is_chosen(id)).collect();
+    damaged.sort_by(|one, other| other.0.cmp(&one.0));
+    damaged
+}
+
+/// Why there is nothing to choose from.
+pub(super) fn nothing(listed: &[Listed], choice: &Choice, now: Timestamp) -> RestoreError {
+    let damaged: Vec<_> = damaged(listed, choice).into_iter().map(|(_, problem)| problem).collect();
+    if !damaged.is_empty() {
+        return RestoreError::Damaged { problem: damaged.join("; ") };
+    }
+    let mut ids: Vec<_> = live(listed, now).map(|(_, id, _)| id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let there: Vec<_> = ids.into_iter().rev().take(NAMED).collect();
+    let asked = match choice {
+        Choice::Backup(id) => id.clone(),
+        Choice::Before(time) => format!("that was taken at {time} or before it"),
+        Choice::Newest => String::new(),
+    };
+    if there.is_empty() || asked.is_empty() {
+        return RestoreError::NoBackup;
+    }
+    RestoreError::NotFound { asked, there: there.join(", ") }
+}

@@ -1,0 +1,134 @@
+//! Why nothing was restored.
+
+use std::{
+    io::{self, ErrorKind},
+    path::PathBuf,
+};
+
+use marketrelay_api::backup::Site;
+use marketrelay_relay::store::{self as database, import::ImportError};
+use snafu::Snafu;
+
+use crate::{BackupId, Reason, settings::SettingsError, store::StoreError};
+
+/// A restore, or one of the backups that it tried, failed.
+#[derive(Debug, Snafu)]
+#[snafu(visibility(pub(super)))]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum RestoreError {
+    #[snafu(context(false), display("{source}"))]
+    Settings { source: SettingsError },
+    #[snafu(display("the keyring can't be used: {problem}"))]
+    Keyring { problem: String },
+    #[snafu(display("the digest key can't be used: {problem}"))]
+    DigestKey { problem: String },
+    #[snafu(display("the database key can't be used: {problem}"))]
+    DatabaseKey { problem: String },
+    #[snafu(display("the identities that open backups can't be used: {problem}"))]
+    Identities { problem: String },
+    #[snafu(display("{site}: {source}"))]
+    Store { site: Site, source: StoreError },
+    #[snafu(display("there is no backup of the connection that hasn't expired"))]
+    NoBackup,
+    #[snafu(display("there is no backup {asked}; the newest are {there}"))]
+    NotFound { asked: String, there: String },
+    #[snafu(display("{problem}"))]
+    Damaged { problem: String },
+    #[snafu(display("the identity {name}, which opens it, isn't among those that are mounted"))]
+    IdentityMissing { name: String },
+    #[snafu(display("{source}"))]
+    Import { source: ImportError },
+    #[snafu(display("no backup can be used: {problems}"))]
+    Unusable { reason: Reason, problems: String },
+    #[snafu(display(
+        "the volume has a database, {}, and this restore isn't to replace it",
+        path.display()
+    ))]
+    InUse { path: PathBuf },
+    #[snafu(display("{}: {source}", path.display()))]
+    Database { path: PathBuf, source: database::StoreError },
+    #[snafu(display("{}: {source}", path.display()))]
+    Volume { path: PathBuf, source: io::Error },
+    #[snafu(display("the import has broken off: {source}"))]
+    Broken { source: tokio::task::JoinError },
+    #[snafu(display("asked to end"))]
+    Interrupted,
+}
+
+impl RestoreError {
+    /// As the Job reports it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Settings { .. } => Reason::StoreInvalid,
+            Self::Keyring { .. } => Reason::KeyringInvalid,
+            Self::DigestKey { .. } => Reason::DigestKeyInvalid,
+            Self::DatabaseKey { .. } | Self::Broken { .. } => Reason::DatabaseError,
+            Self::Identities { .. } | Self::IdentityMissing { .. } => Reason::IdentityMissing,
+            Self::Store { source, .. } => source.reason(),
+            Self::NoBackup => Reason::NoBackup,
+            Self::NotFound { .. } => Reason::BackupNotFound,
+            Self::Damaged { .. } => Reason::BackupDamaged,
+            Self::Import { source } => of_import(source),
+            Self::Unusable { reason, .. } => *reason,
+            Self::InUse { .. } => Reason::VolumeInUse,
+            Self::Database { source, .. } => of_database(source),
+            Self::Volume { source, .. } => of_file(source),
+            Self::Interrupted => Reason::Interrupted,
+        }
+    }
+
+    /// Whether no other backup would do better.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(
+            self.reason(),
+            Reason::StorageFull
+                | Reason::DatabaseError
+                | Reason::KeyringInvalid
+                | Reason::DigestKeyInvalid
+                | Reason::VolumeInUse
+                | Reason::Interrupted
+        )
+    }
+
+    /// As one of several that can't be used.
+    pub(super) fn of(&self, backup: &BackupId, site: Site) -> String {
+        match self {
+            Self::Store { .. } => format!("{backup}: {self}"),
+            _ => format!("{backup} ({site}): {self}"),
+        }
+    }
+}
+
+fn of_import(error: &ImportError) -> Reason {
+    match error {
+        ImportError::NoAuditKey | ImportError::KeyMissing { .. } => Reason::KeyringInvalid,
+        ImportError::Exists { .. } => Reason::DatabaseError,
+        ImportError::Stopped => Reason::Interrupted,
+        ImportError::Store { source } => of_database(source),
+        ImportError::File { source, .. } => of_file(source),
+        _ => Reason::BackupDamaged,
+    }
+}
+
+fn of_database(error: &database::StoreError) -> Reason {
+    use database::StoreError as Error;
+    match error {
+        Error::Full => Reason::StorageFull,
+        Error::OtherDigestKey => Reason::DigestKeyInvalid,
+        Error::KeyringTooShort | Error::OlderKeyring { .. } | Error::Seal { .. } => Reason::KeyringInvalid,
+        Error::NewerSchema { .. }
+        | Error::OtherConnection { .. }
+        | Error::Unreadable { .. }
+        | Error::Render { .. }
+        | Error::Value { .. } => Reason::BackupDamaged,
+        Error::LogInUse => Reason::VolumeInUse,
+        Error::WrongKey | Error::Sqlite { .. } | Error::Ended => Reason::DatabaseError,
+    }
+}
+
+fn of_file(error: &io::Error) -> Reason {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Reason::StorageFull,
+        _ => Reason::DatabaseError,
+    }
+}

@@ -1,0 +1,91 @@
+//! The keys that are mounted.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use marketrelay_api::{
+    backup::{RestoreConfig, paths::IDENTITIES},
+    relay::paths::{DATABASE_KEY, DIGEST, KEYRING},
+};
+use marketrelay_audit::Signer;
+use marketrelay_keyring::{BackupIdentities, ConnectionId, DigestKey, Keyring, SecretKey};
+use marketrelay_pod::mounts::Entries;
+use marketrelay_relay::{keys, store::import::Keys};
+
+use super::RestoreError;
+use crate::settings;
+
+/// Of the connection, without those whose time has come.
+pub(super) struct Mounted {
+    keyring: Keyring,
+    digest: DigestKey,
+    database: SecretKey,
+    identities: BackupIdentities,
+}
+
+impl Mounted {
+    pub(super) fn read(root: &Path, config: &RestoreConfig, now: Timestamp) -> Result<Self, RestoreError> {
+        let entries = |path| settings::entries(root, path).map_err(|error| error.to_string());
+        let mut keyring = entries(KEYRING)
+            .and_then(|entries| keyring(&entries, config))
+            .map_err(|problem| RestoreError::Keyring { problem })?;
+        keyring.drop_due(now);
+        let mut identities = entries(IDENTITIES)
+            .and_then(|entries| identities(&entries, keyring.connection_id()))
+            .map_err(|problem| RestoreError::Identities { problem })?;
+        identities.drop_due(now);
+        let digest = entries(DIGEST).and_then(|entries| keys::digest_key(&entries));
+        let database = entries(DATABASE_KEY).and_then(|entries| keys::secret_key(&entries, "database-key"));
+        Ok(Self {
+            keyring,
+            digest: digest.map_err(|problem| RestoreError::DigestKey { problem })?,
+            database: database.map_err(|problem| RestoreError::DatabaseKey { problem })?,
+            identities,
+        })
+    }
+
+    /// For an import.
+    pub(super) fn keys(&self) -> Keys<'_> {
+        Keys { keyring: &self.keyring, digest: &self.digest, database: &self.database }
+    }
+
+    /// Of the database.
+    pub(super) fn database(&self) -> &SecretKey {
+        &self.database
+    }
+
+    /// Whose keys they are.
+    pub(super) fn id(&self) -> &ConnectionId {
+        self.keyring.connection_id()
+    }
+
+    /// What opens the backups that name it.
+    pub(super) fn identity(&self, name: &str) -> Option<&age::x25519::Identity> {
+        self.identities.identity(name.parse().ok()?)
+    }
+}
+
+/// The one whose relay has signed the backups.
+fn keyring(entries: &Entries, config: &RestoreConfig) -> Result<Keyring, String> {
+    let id: ConnectionId = config.connection_id.parse().map_err(|error| format!("{error}"))?;
+    let keyring = keys::keyring(entries, &id)?;
+    let seed = keyring.audit_key().ok_or("it has no audit key to check signatures with")?;
+    let signer = Signer::new(seed.expose()).map_err(|error| error.to_string())?;
+    if signer.public_key() != config.public_key {
+        return Err(format!(
+            "its audit key is {}, the relay's is known to be {}",
+            signer.public_key(),
+            config.public_key
+        ));
+    }
+    Ok(keyring)
+}
+
+fn identities(entries: &Entries, id: &ConnectionId) -> Result<BackupIdentities, String> {
+    let named = entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    let identities = BackupIdentities::from_entries(named).map_err(|error| error.to_string())?;
+    if identities.connection_id() != id {
+        return Err(format!("they belong to connection {}, this is {id}", identities.connection_id()));
+    }
+    Ok(identities)
+}
