@@ -138,6 +138,12 @@ pub enum Reason {
     HoldKept,
     /// The end of the policy's holds has passed.
     HoldEnded,
+    /// A backup is becoming the relay's database.
+    Restoring,
+    /// No backup could become the relay's database yet.
+    RestoreFailed,
+    /// A backup has become the relay's database.
+    Restored,
     /// The newest backup is new enough, and the last Job succeeded.
     BackedUp,
     /// There is no backup that is new enough.

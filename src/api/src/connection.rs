@@ -9,9 +9,11 @@ use crate::{Duration, hold::HoldStatus, record::Closure, rules};
 
 mod backup;
 mod marketplace;
+mod restore;
 
 pub use backup::{Backup, Backups, JobResult, S3, SiteBackups, SiteStore};
 pub use marketplace::{Amazon, AmazonRegion, Bol, Ebay, MarketplaceKind};
+pub use restore::{Restore, RestoreCause, RestoreStatus, RestoredBackup};
 
 /// Relays the orders of one marketplace account to the customer's own system, in a pod, a volume and with keys of its own.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,7 @@ pub use marketplace::{Amazon, AmazonRegion, Bol, Ebay, MarketplaceKind};
     doc = "Relays the orders of one marketplace account to the customer's own system, in a pod, a volume and with keys of its own.",
     validation = rules::connection_name(),
     validation = rules::connection_confirmation(),
+    validation = rules::restore_confirmation(),
     printcolumn(name = "Marketplace", type_ = "string", json_path = ".status.marketplace"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
@@ -76,6 +79,9 @@ pub struct MarketplaceConnectionSpec {
     /// Where backups go, and when they are taken. Without it there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
+    /// Makes the relay's database of a backup, in the place of the present one. An empty volume needs no such request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Restore>,
     /// true: collect and deliver nothing, and take no backups. The relay keeps running, and the deadlines of personal data go on.
     #[serde(default)]
     pub suspend: bool,
@@ -236,6 +242,9 @@ pub struct MarketplaceConnectionStatus {
     /// The backups that there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backups: Option<Backups>,
+    /// The last restore, or the one under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<RestoreStatus>,
     /// The last head of the relay's audit log that continued the one before. After a person has looked into a condition AuditIntact that is False, remove it to have the present head taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<PinnedAudit>,

@@ -53,7 +53,8 @@ pub struct ErasureRequestSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[x_kube(validation = rules::connection_names())]
     pub connections: Vec<String>,
-    /// How long this object stays after it is complete; then it is deleted. What was erased stays erased.
+    /// How long this object stays after it is complete, or until sealedCopiesUntil if that is later: a backup that is restored
+    /// until then is erased in again. Then it is deleted. What was erased stays erased.
     #[serde(default = "days_30")]
     pub ttl_after_completion: Duration,
 }
@@ -90,7 +91,8 @@ pub struct ErasureRequestStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// What the Secret in spec.subject.secretRef was turned into; kept until the request is complete.
+    /// What the Secret in spec.subject.secretRef was turned into; kept until the request is complete and no copy is
+    /// left that could hold what it erased (sealedCopiesUntil).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 300))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

@@ -208,6 +208,19 @@ pub fn connection_confirmation() -> Rule {
     .message(Message::Expression(format!("{known} ? {wrong} : {early}")))
 }
 
+/// A restore takes the place of what the relay has.
+pub fn restore_confirmation() -> Rule {
+    let known = "has(self.status) && has(self.status.connectionId)";
+    let wrong = "'spec.restore.confirm must be the id of this connection, ' + self.status.connectionId + \
+                 ': what its database has and the backup has not is lost, but for what the marketplace tells again'";
+    let early =
+        "'spec.restore can be set once the connection has its id (status.connectionId): create it without'";
+    Rule::new(format!(
+        "!has(self.spec.restore) || ({known} && self.spec.restore.confirm == self.status.connectionId)"
+    ))
+    .message(Message::Expression(format!("{known} ? {wrong} : {early}")))
+}
+
 /// The same on the record, which is named after the id.
 pub fn record_confirmation() -> Rule {
     Rule::new("!has(self.spec.closure) || self.spec.closure.confirm == self.metadata.name").message(

@@ -68,6 +68,11 @@ impl Names<'_> {
         format!("{}-backup", self.0)
     }
 
+    /// The Job of an attempt to restore a backup, and its ConfigMap: at most 22 characters more than a connection's.
+    pub fn restore(self, attempt: jiff::Timestamp) -> String {
+        format!("{}-restore-{}", self.0, attempt.as_second())
+    }
+
     /// The client certificate of backups.
     pub fn backup_tls(self) -> String {
         format!("{}-backup-tls", self.0)

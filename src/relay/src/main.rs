@@ -9,10 +9,12 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
+use marketrelay_api::relay::paths::NO_DATABASE;
 use marketrelay_relay::{
     audit,
     clock::Clock,
     held, logging,
+    missing::missing,
     run::{Surroundings, run},
     termination,
 };
@@ -74,6 +76,17 @@ fn runtime() -> Result<Runtime, Whatever> {
     runtime.whatever_context("can't start")
 }
 
+/// The exit code of a relay that must not begin.
+fn unable(root: &Path) -> Option<ExitCode> {
+    let (error, code) = match missing(root) {
+        Ok(None) => return None,
+        Ok(Some(what)) => (what, ExitCode::from(NO_DATABASE)),
+        Err(error) => (error.to_string(), ExitCode::FAILURE),
+    };
+    tracing::error!(error, "the relay can't begin");
+    Some(code)
+}
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
     if let Some(command) = arguments.command.take() {
@@ -86,6 +99,9 @@ fn main() -> ExitCode {
         };
     }
     logging::start();
+    if let Some(code) = unable(&arguments.root) {
+        return code;
+    }
     let ended = runtime().and_then(|runtime| {
         let ended = runtime.block_on(serve(arguments));
         runtime.shutdown_timeout(LAST_WAIT);

@@ -25,6 +25,7 @@ use crate::{
     metrics::Metrics,
     mounts::{self, Entries, Mounted, at},
     privacy::{Done, Keeper},
+    replaced,
     settings::{self, Settings},
     store::{self, Store},
     tls,
@@ -248,6 +249,9 @@ impl Relay {
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),
         };
+        let working = [self.collecting.clone(), self.delivering.clone()];
+        let data = at(&self.root, paths::DATA);
+        tasks.spawn(replaced::remove_once_at_work(data, working, replaced::INTERVAL, self.stop.clone()));
         tasks.spawn(collecting.run(self.stop.clone()));
         tasks.spawn(deliverer.run(self.stop.clone()));
         Ok(())

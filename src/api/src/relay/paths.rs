@@ -22,6 +22,8 @@ pub const TLS: &str = "/etc/marketrelay/tls";
 pub const DATA: &str = "/var/lib/marketrelay";
 /// The database, in [`DATA`].
 pub const DATABASE: &str = "marketrelay.db";
+/// The exit code of a relay that doesn't find the database that it is told of: `EX_NOINPUT` of sysexits.h.
+pub const NO_DATABASE: u8 = 66;
 /// The admin API's port.
 pub const ADMIN_PORT: u16 = 9443;
 /// The URI in a client certificate's subjectAltName that the admin API lets in, beside the metrics role.

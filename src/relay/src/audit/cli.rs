@@ -86,7 +86,7 @@ fn write(root: &Path, after: u64, to: &mut impl Write) -> Result<(), Whatever> {
             .whatever_context("the keyring can't be used")?;
     let seed = keyring.audit_key().whatever_context("the keyring has no key for the audit log yet")?;
     let signer = Signer::new(seed.expose()).whatever_context("the keyring can't be used")?;
-    let path = at(root, paths::DATA).join("marketrelay.db");
+    let path = at(root, paths::DATA).join(paths::DATABASE);
     let connection = reader(&path, &key).whatever_context("the database can't be opened")?;
     let export = export::begin(&connection, &signer, after, Timestamp::now());
     let mut export = export

@@ -24,6 +24,7 @@ mod thread;
 
 use std::{path::Path, sync::Arc};
 
+use marketrelay_api::relay::paths;
 use marketrelay_keyring::{ConnectionId, DigestKey, SealError, SecretKey};
 use rusqlite::Connection;
 use snafu::Snafu;
@@ -123,7 +124,7 @@ pub struct Store {
 impl Store {
     /// Opens or creates `marketrelay.db` in `folder`, migrates it and checks whose it is.
     pub fn open(folder: &Path, key: &SecretKey, id: &ConnectionId) -> Result<Self> {
-        let path = folder.join("marketrelay.db");
+        let path = folder.join(paths::DATABASE);
         let mut writing = open::writer(&path, key)?;
         schema::migrate(&mut writing)?;
         open::claim(&writing, id)?;
@@ -139,7 +140,7 @@ impl Store {
     /// Opens the database of a relay that runs, to read only; in a short transaction, since the relay can't empty its
     /// write-ahead log meanwhile.
     pub fn beside(folder: &Path, key: &SecretKey, id: &ConnectionId) -> Result<Connection> {
-        let reading = open::reader(&folder.join("marketrelay.db"), key)?;
+        let reading = open::reader(&folder.join(paths::DATABASE), key)?;
         open::check(&reading, id)?;
         Ok(reading)
     }

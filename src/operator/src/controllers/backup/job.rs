@@ -102,7 +102,8 @@ impl BackupJob {
     }
 }
 
-fn stage(job: &Job) -> Stage {
+/// How far a Job is.
+pub fn stage(job: &Job) -> Stage {
     if let Some(end) = end(job) {
         return Stage::Ended(end);
     }

@@ -5,5 +5,5 @@ mod job;
 mod release;
 pub mod schedule;
 
-pub use job::{BackupJob, End, Stage, Task};
+pub use job::{BackupJob, End, Stage, Task, stage};
 pub use release::{Releaser, Scoped};

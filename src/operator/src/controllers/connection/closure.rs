@@ -120,6 +120,7 @@ pub fn status(
         conditions: told.collect(),
         relay: None,
         retention: None,
+        restore: before.restore,
         backups: None,
         audit: before.audit,
         holds: Vec::new(),

@@ -11,6 +11,7 @@ mod intact;
 mod keys;
 mod load;
 mod observe;
+mod restore;
 mod settle;
 mod shortening;
 mod status;
@@ -196,6 +197,7 @@ async fn maintain(
         return Ok(Action::requeue(SETTLING));
     }
     built.blocked.splice(0..0, waits);
+    built.blocked.extend(restore::obstacle(&connection, validation.backups.as_ref()));
     let retention = in_force.as_ref().map(|one| Retention::from(&one.terms));
     built.blocked.extend(identities::facts::unusable(retention, identities.as_ref(), built.keyring.as_ref()));
     let refusal = observe::refusal(&context.client, &children, now).await.context(LoadSnafu)?;
@@ -205,6 +207,7 @@ async fn maintain(
         (backups, _) => backups,
     };
     let is_ready = relay.has(built.config_digest.as_deref());
+    let restore = restore::look(context, &connection, backups.as_ref(), &children, now);
     let backups = Box::pin(backup::look(context, &connection, backups, &children, is_ready, now)).await;
     let pending = in_force.as_ref().and_then(|in_force| in_force.pending.as_ref());
     let again = next_look(&context.config, pending, now);
@@ -221,11 +224,18 @@ async fn maintain(
         in_force,
         asked,
         backups,
+        restore: restore.clone(),
         clocks: enforced::Clocks { agree: context.clock.agrees(), ahead: context.clock.ahead() },
     };
     let status = status::status(found, now);
     let is_written = write::write(context, &connection, status, now).await.context(StatusSnafu)?;
-    Ok(Action::requeue(if is_written { again } else { SETTLING }))
+    let before = connection.status.as_ref().and_then(|status| status.restore.as_ref());
+    let restored = restore.status.as_ref().and_then(|restore| restore.restored.as_ref());
+    if let (true, Some(_), Some(restored)) = (is_written, restore.pinned, restored) {
+        restore::tell(context, &connection, restored).await;
+    }
+    let is_settled = is_written && before == restore.status.as_ref();
+    Ok(Action::requeue(if is_settled { again } else { SETTLING }))
 }
 
 /// What the children are made from.
@@ -302,6 +312,10 @@ async fn build(
             (true, None)
         }
     };
+    let status = connection.status.as_ref();
+    let at_rest = restore::is_under_way(status);
+    // What the roll-out waits for may be this.
+    let waits = waits && !at_rest;
     let plan = children::Plan {
         validated: &validated,
         id: keyring.id.as_str(),
@@ -309,6 +323,8 @@ async fn build(
         updating_since,
         terms,
         backups: wanted.backups,
+        known_chain: restore::known_chain(status, wanted.backups),
+        at_rest,
         config: &context.config,
         operator_namespace: &context.namespace,
     };
@@ -328,6 +344,10 @@ async fn build(
         Ok(written) => context.metrics.applied(written),
         Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => built.backups_blocked = Some(error.problem()),
+    }
+    if !is_over() && built.blocked.is_empty() {
+        let advanced = Box::pin(restore::advance(context, &plan, &connection, &children, now)).await;
+        built.blocked.extend(advanced.err());
     }
     Ok((children, built))
 }

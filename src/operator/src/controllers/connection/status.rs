@@ -14,6 +14,7 @@ use super::{
     held::{self, Times},
     in_force::InForce,
     intact::intact,
+    restore,
 };
 use crate::{
     clock::unreached,
@@ -66,6 +67,8 @@ pub struct Found<'a> {
     pub asked: Asked,
     /// What is told of backups; `None`: none are wanted.
     pub backups: Option<Told>,
+    /// What is told of restores.
+    pub restore: restore::Told,
     /// The operator's and the API server's.
     pub clocks: Clocks,
 }
@@ -109,6 +112,8 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
     let enforced = Enforced { verdict, ..enforced };
     let ready = ready(&found, &collecting, &delivering, &enforced, &before.conditions);
     let (intact, audit) = intact(&found.relay, &before, now);
+    // Before the restored relay can be looked at.
+    let audit = found.restore.pinned.or(audit);
     let verdicts = [
         (ConditionType::Ready, ready),
         (ConditionType::Collecting, collecting),
@@ -142,6 +147,7 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
         relay,
         retention: found.in_force.map(|in_force| retention(in_force, keyring.as_ref(), now)),
         backups: found.backups.map(|told| told.backups),
+        restore: found.restore.status,
         audit,
         holds,
     }
@@ -157,6 +163,9 @@ fn ready(
     if let Some(first) = found.blocked.first() {
         let all: Vec<_> = found.blocked.iter().map(|problem| problem.message.as_str()).collect();
         return Verdict::new(Status::False, first.reason, all.join("; "));
+    }
+    if let Some(verdict) = restore::verdict(found.restore.status.as_ref()) {
+        return verdict;
     }
     if found.connection.spec.suspend {
         let message = "spec.suspend is true: nothing is collected or delivered; set it to false to go on";

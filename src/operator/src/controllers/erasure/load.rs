@@ -21,6 +21,8 @@ pub(super) struct Loaded {
     pub(super) retained: BTreeSet<String>,
     /// Connections that are or were in the namespace and whose keys are destroyed: nothing of them can be read any more.
     pub(super) closed: BTreeSet<String>,
+    /// Some of the connections have backups.
+    pub(super) restorable: bool,
     /// The Secret that `secretRef` names.
     pub(super) secret: SecretState,
     /// The namespace's digest key, where a Secret is to be digested.
@@ -59,7 +61,8 @@ pub(super) async fn load(
     let connections = connections(&context.stores, &namespace, &closed);
     let retained = retained(&context.stores, &namespace, &closed).difference(&connections).cloned().collect();
     let closed = closed.into_values().collect();
-    Ok(Loaded { connections, retained, closed, secret, digest_key })
+    let restorable = restorable(request, &context.stores);
+    Ok(Loaded { connections, retained, closed, restorable, secret, digest_key })
 }
 
 async fn secret(api: &Api<Secret>, name: &str, read: Option<&SubjectSecret>) -> kube::Result<SecretState> {
@@ -96,6 +99,18 @@ pub(crate) async fn digest_key(api: &Api<Secret>) -> kube::Result<Option<DigestK
     let key = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes.0.as_slice()).ok());
     wipe(&mut found);
     Ok(key.map(|bytes| DigestKey::new(&SecretKey::from(bytes))))
+}
+
+/// Whether a backup of some connection that is asked could be restored, and hold what the request erases.
+pub(super) fn restorable(request: &ErasureRequest, stores: &Stores) -> bool {
+    let (namespace, names) = (request.namespace(), &request.spec.connections);
+    let is_asked = |name: &String| names.is_empty() || names.contains(name);
+    let has_backups = |connection: &MarketplaceConnection| {
+        connection.namespace() == namespace
+            && connection.spec.backup.is_some()
+            && is_asked(&connection.name_any())
+    };
+    stores.connections.find(has_backups).is_some()
 }
 
 /// By id, the connections whose keys are destroyed, as their records say.

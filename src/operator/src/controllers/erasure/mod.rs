@@ -57,7 +57,12 @@ pub async fn reconcile(request: Arc<ErasureRequest>, context: Arc<Context>) -> R
     }
     let now = Timestamp::now();
     let before = request.status.clone().unwrap_or_default();
-    if let Some(wait) = remaining(&request, &before, now) {
+    if let Some(forgotten) = status::forgotten(&before, now) {
+        write::write(&context, &request, &before, &forgotten).await.context(StatusSnafu)?;
+        return Ok(Action::requeue(Duration::from_secs(1)));
+    }
+    let restorable = load::restorable(&request, &context.stores);
+    if let Some(wait) = remaining(&request, &before, restorable, now) {
         return expire(&request, &context, wait).await;
     }
     let loaded = load::load(&request, &before, &context).await.context(LoadSnafu)?;
@@ -73,16 +78,25 @@ pub async fn reconcile(request: Arc<ErasureRequest>, context: Arc<Context>) -> R
     let answers = apply::ask(&context, &request, &known, &validated).await;
     let after = status::status(&request, &known, &validated, answers, now);
     write::write(&context, &request, &known, &after).await.context(StatusSnafu)?;
-    Ok(match remaining(&request, &after, now) {
+    Ok(match remaining(&request, &after, restorable, now) {
         Some(wait) => Action::requeue(wait.min(LONGEST)),
         None => Action::requeue(interval(&request, &context, now)),
     })
 }
 
-/// Of a finished request: how long it stays.
-fn remaining(request: &ErasureRequest, status: &ErasureRequestStatus, now: Timestamp) -> Option<Duration> {
-    let end = status.completed_at.as_ref()?.0 + request.spec.ttl_after_completion.as_signed();
-    Some(Duration::try_from(end.duration_since(now)).unwrap_or_default())
+/// Of a finished request: how long nothing is to be done. A backup that is restored may hold what it erased, until the keys
+/// of all copies are dead.
+fn remaining(
+    request: &ErasureRequest,
+    status: &ErasureRequestStatus,
+    restorable: bool,
+    now: Timestamp,
+) -> Option<Duration> {
+    let left = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
+    let end = left(status.completed_at.as_ref()?.0 + request.spec.ttl_after_completion.as_signed());
+    let sealed = status.sealed_copies_until.as_ref().filter(|_| restorable);
+    let sealed = sealed.map_or(Duration::ZERO, |until| left(until.0));
+    Some(if status.digests.is_empty() || sealed.is_zero() { end.max(sealed) } else { sealed })
 }
 
 async fn expire(request: &ErasureRequest, context: &Context, wait: Duration) -> Result<Action, ErasureError> {

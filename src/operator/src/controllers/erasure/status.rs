@@ -60,20 +60,29 @@ pub(super) fn status(
     let sum = |of: fn(&ErasureAtConnection) -> Option<i64>| {
         connections.iter().filter_map(of).reduce(i64::saturating_add)
     };
+    let sealed_copies_until = before.max(sealed);
+    let is_needed = !complete || validated.restorable && sealed_copies_until.is_some_and(|until| until > now);
     let status = ErasureRequestStatus {
         matched: sum(|at| at.matched),
         erased: sum(|at| at.erased),
         held: sum(|at| at.held),
         completed_at: complete.then(|| seconds(now)),
-        sealed_copies_until: before.max(sealed).map(Time),
-        // The subject isn't kept longer than it is needed.
-        digests: if complete { Vec::new() } else { known.digests.clone() },
+        sealed_copies_until: sealed_copies_until.map(Time),
+        // Whoever restores a backup erases once more.
+        digests: if is_needed { known.digests.clone() } else { Vec::new() },
         subject_secret: if complete { None } else { known.subject_secret.clone() },
         conditions: known.conditions.clone(),
         observed_generation: known.observed_generation,
         connections,
     };
     with(request, status, verdict, now)
+}
+
+/// Of a finished request: without its subject, once no copy is left that could hold it.
+pub(super) fn forgotten(before: &ErasureRequestStatus, now: Timestamp) -> Option<ErasureRequestStatus> {
+    let is_needed = before.sealed_copies_until.as_ref().is_some_and(|until| until.0 > now);
+    let forgets = before.completed_at.is_some() && !before.digests.is_empty() && !is_needed;
+    forgets.then(|| ErasureRequestStatus { digests: Vec::new(), ..before.clone() })
 }
 
 /// What was confirmed stays so, also if the connection is deleted meanwhile.
@@ -205,6 +214,7 @@ mod tests {
             connections: names(connections),
             retained: names(retained),
             closed: BTreeSet::new(),
+            restorable: false,
             subject: vec![SUBJECT],
             consume: None,
         }
@@ -236,6 +246,12 @@ mod tests {
         assert_eq!((second.matched, second.erased), (Some(3), Some(3)));
         assert_eq!(second.sealed_copies_until.map(|time| time.0.as_second()), Some(90));
         assert!(second.completed_at.is_some() && second.digests.is_empty(), "the subject is forgotten");
+        let restorable = Validated { restorable: true, ..both };
+        let kept = after(&first, &restorable, vec![answer("ebay", 1, Some(70))]);
+        assert_eq!(kept.digests, [SUBJECT], "a restore erases once more");
+        let at = |second| Timestamp::from_second(second).expect("in range");
+        assert_eq!(forgotten(&kept, at(89)), None);
+        assert_eq!(forgotten(&kept, at(90)).expect("no copy is left").digests, []);
     }
 
     #[test]

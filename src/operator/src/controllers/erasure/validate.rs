@@ -18,6 +18,8 @@ pub(super) struct Validated {
     pub(super) retained: BTreeSet<String>,
     /// Connections whose keys are destroyed: nobody is asked for what they held.
     pub(super) closed: BTreeSet<String>,
+    /// Some of them have backups.
+    pub(super) restorable: bool,
     /// Whom or what to erase.
     pub(super) subject: Vec<SubjectDigest>,
     /// The Secret that is to be deleted.
@@ -65,7 +67,7 @@ pub(super) fn validate(
         connections.clear();
         retained.clear();
     }
-    Ok(Validated { connections, retained, closed, subject, consume })
+    Ok(Validated { connections, retained, closed, restorable: loaded.restorable, subject, consume })
 }
 
 /// Those that the request is about, without names that others have taken over.

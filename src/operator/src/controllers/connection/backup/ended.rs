@@ -19,7 +19,7 @@ use crate::controllers::{
 };
 
 /// Watches of Jobs and of pods don't keep step.
-const PODS_LAG: SignedDuration = SignedDuration::from_secs(10);
+pub const PODS_LAG: SignedDuration = SignedDuration::from_secs(10);
 /// Of a message that is shown.
 const LONGEST: usize = 1_000;
 /// What a Job may say of itself; anything else is `BackupFailed`.
@@ -63,11 +63,7 @@ pub struct Ended {
 pub fn ended(jobs: &[BackupJob], pods: &[Arc<Pod>], now: Timestamp) -> Vec<Ended> {
     let of = |job: &BackupJob| {
         let Stage::Ended(end) = &job.stage else { return None };
-        let pods: Vec<_> = pods.iter().filter(|pod| belongs(pod, &job.uid)).collect();
-        let last = pods
-            .iter()
-            .filter_map(|pod| terminated(pod))
-            .max_by_key(|state| state.finished_at.as_ref().map(|at| at.0));
+        let last = last_state(pods, &job.uid);
         let report: Option<JobReport> =
             last.and_then(|state| serde_json::from_str(state.message.as_deref()?).ok());
         // The pod's last state comes a moment later, or it never comes.
@@ -94,6 +90,12 @@ pub fn jobs(all: &[Arc<Job>]) -> Vec<BackupJob> {
     all.iter().filter_map(|job| BackupJob::of(job)).collect()
 }
 
+/// How the last pod of a Job ended.
+pub fn last_state<'a>(pods: &'a [Arc<Pod>], job: &str) -> Option<&'a ContainerStateTerminated> {
+    let states = pods.iter().filter(|pod| belongs(pod, job)).filter_map(|pod| terminated(pod));
+    states.max_by_key(|state| state.finished_at.as_ref().map(|at| at.0))
+}
+
 fn belongs(pod: &Pod, job: &str) -> bool {
     pod.owner_references().iter().any(|owner| owner.uid == job)
 }
@@ -114,8 +116,12 @@ fn failure(
         let message = failure.message.chars().take(LONGEST).collect();
         return Some((known.unwrap_or(Reason::BackupFailed), message));
     }
+    why(&job.name, end, last)
+}
+
+/// Why the Job `name` failed, as Kubernetes sees it.
+pub fn why(name: &str, end: &End, last: Option<&ContainerStateTerminated>) -> Option<(Reason, String)> {
     let (reason, message) = end.failure.as_ref()?;
-    let name = &job.name;
     if reason == "DeadlineExceeded" {
         let message = format!(
             "Job {name} wasn't done within its deadline (backup.deadlineSeconds in the operator's values), and was ended: \

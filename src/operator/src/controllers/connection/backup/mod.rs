@@ -12,6 +12,7 @@ use marketrelay_api::{ConditionType, MarketplaceConnection, Reason, connection::
 
 use super::{Context, children::Children};
 use crate::conditions::Verdict;
+pub use ended::{PODS_LAG, last_state, why};
 pub use wanted::{Credentials, Store, Wanted, wanted};
 
 #[cfg(test)]

@@ -1,7 +1,12 @@
-use k8s_openapi::api::core::v1::ConfigMap;
-use marketrelay_api::{labels, relay::RelayConfig};
+use std::collections::BTreeMap;
 
-use super::Plan;
+use k8s_openapi::api::core::v1::ConfigMap;
+use marketrelay_api::{
+    labels,
+    relay::{KnownDatabase, RelayConfig},
+};
+
+use super::{Plan, strings};
 
 /// The relay's configuration file.
 pub fn file(plan: &Plan<'_>) -> String {
@@ -25,11 +30,16 @@ pub fn file(plan: &Plan<'_>) -> String {
     serde_yaml::to_string(&config).unwrap_or_default()
 }
 
-/// Mounted by the relay.
+/// Mounted by the relay. That a database is known is nothing to begin anew for.
 pub fn build(plan: &Plan<'_>, file: String) -> ConfigMap {
-    ConfigMap {
-        metadata: plan.owned(plan.names().relay(), labels::RELAY),
-        data: Some([("relay.yaml".to_owned(), file)].into()),
-        ..ConfigMap::default()
-    }
+    let known = plan.known_chain.map(|chain| {
+        let known = KnownDatabase { chain: chain.to_owned() };
+        ("database.yaml".to_owned(), serde_yaml::to_string(&known).unwrap_or_default())
+    });
+    let files: BTreeMap<_, _> = [("relay.yaml".to_owned(), file)].into_iter().chain(known).collect();
+    let mut metadata = plan.owned(plan.names().relay(), labels::RELAY);
+    // Comparing sees only what is wanted, and so not that an entry has to go.
+    let entries = files.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
+    metadata.annotations = Some(strings(&[(labels::ENTRIES, &entries)]));
+    ConfigMap { metadata, data: Some(files), ..ConfigMap::default() }
 }

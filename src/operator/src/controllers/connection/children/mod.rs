@@ -4,6 +4,7 @@ pub mod backup;
 mod config_map;
 mod network_policy;
 mod pod;
+pub mod restore;
 mod service;
 mod service_account;
 mod stateful_set;
@@ -67,6 +68,16 @@ impl Children {
         }
     }
 
+    /// Whether the relay's StatefulSet has no pod and wants none.
+    pub fn is_at_rest(&self) -> bool {
+        let wants_none = |set: &StatefulSet| {
+            let is_seen =
+                set.status.as_ref().and_then(|status| status.observed_generation) == set.metadata.generation;
+            is_seen && set.spec.as_ref().is_some_and(|spec| spec.replicas == Some(0))
+        };
+        self.pod.is_none() && self.stateful_set.as_deref().is_some_and(wants_none)
+    }
+
     /// Whether the relay's pod runs.
     pub fn is_running(&self) -> bool {
         self.pod.as_ref().and_then(|pod| pod.status.as_ref()?.phase.as_deref()) == Some("Running")
@@ -101,6 +112,10 @@ pub struct Plan<'a> {
     pub terms: &'a Terms,
     /// `None`: no backups are wanted.
     pub backups: Option<&'a Wanted>,
+    /// The audit log of the database that the relay must find; `None`: it begins one if there is none.
+    pub known_chain: Option<&'a str>,
+    /// The relay is to leave its volume alone.
+    pub at_rest: bool,
     /// The operator's configuration.
     pub config: &'a OperatorConfig,
     /// The operator's namespace.
@@ -254,6 +269,8 @@ mod tests {
             updating_since: None,
             terms: &terms,
             backups,
+            known_chain: backups.map(|_| "5c1f0000-1111-4222-8333-444455556666"),
+            at_rest: false,
             config: &config,
             operator_namespace: "marketrelay-system",
         };
@@ -332,6 +349,26 @@ mod tests {
         let backup::Child::Wanted(tls) = tls else { panic!("a certificate") };
         let der = rustls_pki_types::CertificateDer::from_pem_slice(&tls.data.expect("entries")["tls.crt"].0);
         assert_eq!(marketrelay_mtls::Role::of(Some(&[der.expect("PEM")])), marketrelay_mtls::Role::Backup);
+    }
+
+    #[test]
+    fn what_restores_a_backup_is_as_reviewed() {
+        let wanted = sample();
+        let (job, config_map) = with_plan(Some(&wanted), |plan| {
+            let settings = plan.config.backup.as_ref().expect("backups");
+            let attempt = restore::Attempt {
+                name: "bol-restore-1800000000",
+                choice: marketrelay_api::backup::Choice::Newest,
+                replace: false,
+                public_key: "00ff",
+                erasures: Vec::new(),
+            };
+            let job = restore::job(plan, settings, &wanted, &attempt);
+            let made = restore::config_map(plan, &wanted, attempt, &job);
+            (job, made)
+        });
+        insta::assert_yaml_snapshot!("restore_job", job);
+        insta::assert_yaml_snapshot!("restore_config_map", config_map);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn build(plan: &Plan<'_>, config_digest: &str) -> StatefulSet {
     StatefulSet {
         metadata,
         spec: Some(StatefulSetSpec {
-            replicas: Some(1),
+            replicas: Some(i32::from(!plan.at_rest)),
             service_name: Some(plan.names().relay()),
             selector: LabelSelector {
                 match_labels: Some(plan.selector(labels::RELAY)),

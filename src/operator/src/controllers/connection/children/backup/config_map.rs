@@ -45,9 +45,13 @@ pub fn build(
     ConfigMap { metadata, data: Some(files), ..ConfigMap::default() }
 }
 
+/// Everything of the connection in a store is under this.
+pub fn prefix(plan: &Plan<'_>, store: &Store) -> String {
+    store.location.prefix.iter().map(String::as_str).chain([plan.id]).collect::<Vec<_>>().join("/")
+}
+
 fn file(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) -> String {
     let (validated, location) = (plan.validated, &store.location);
-    let prefix = location.prefix.iter().map(String::as_str).chain([plan.id]).collect::<Vec<_>>().join("/");
     let config = JobConfig {
         connection_id: plan.id.to_owned(),
         namespace: validated.namespace.clone(),
@@ -57,7 +61,7 @@ fn file(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) -
             endpoint: location.endpoint.clone(),
             bucket: location.bucket.clone(),
             region: location.region.clone(),
-            prefix,
+            prefix: prefix(plan, store),
             path_style: location.path_style,
             ca_certificates: plan.config.egress.extra_ca_certificates.clone(),
         },

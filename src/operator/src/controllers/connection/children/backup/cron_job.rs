@@ -85,7 +85,7 @@ fn job(
 }
 
 /// A pod that had to leave its node is replaced; another failure is the Job's.
-fn unless_disrupted() -> PodFailurePolicy {
+pub fn unless_disrupted() -> PodFailurePolicy {
     PodFailurePolicy {
         rules: vec![PodFailurePolicyRule {
             action: "Ignore".to_owned(),

@@ -25,6 +25,8 @@ use crate::{
     stores::Stores,
 };
 
+pub use config_map::prefix;
+pub use cron_job::unless_disrupted;
 pub use pod::CONTAINER;
 
 /// Which CronJob of a connection.

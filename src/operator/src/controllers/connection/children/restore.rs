@@ -1,0 +1,195 @@
+//! The Job that makes the relay's database of a backup, and its configuration. Pure.
+
+use k8s_openapi::{
+    api::{
+        batch::v1::{Job, JobSpec},
+        core::v1::{
+            ConfigMap, ConfigMapVolumeSource, Container, KeyToPath, PersistentVolumeClaimVolumeSource,
+            PodSpec, PodTemplateSpec, Volume, VolumeMount,
+        },
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{Resource, ResourceExt, api::ObjectMeta};
+use marketrelay_api::{
+    backup::{Choice, PastErasure, RestoreConfig, S3Store, Site, SiteStore, paths},
+    labels,
+    operator_config::BackupSettings,
+    relay,
+};
+
+use super::{
+    Plan,
+    backup::{CONTAINER, prefix, unless_disrupted},
+    pod::{
+        MODE, container_security, pod_security, pull_policy, pull_secrets, read_only, resources,
+        secret_volume,
+    },
+    strings,
+};
+use crate::{controllers::connection::backup::Wanted, names::DIGEST_KEY};
+
+/// The value of [`labels::TASK`], and the program's subcommand.
+const TASK: (&str, &str) = ("restore", "restore-volume");
+/// How long a finished Job and its pod stay.
+const KEPT_SECONDS: i32 = 6 * 3_600;
+/// To remove what was begun.
+const GRACE_SECONDS: i64 = 30;
+/// The ConfigMap's entry, and the file.
+const ENTRY: &str = "job.yaml";
+
+/// What an attempt is to do.
+pub struct Attempt<'a> {
+    /// The Job's name, and its ConfigMap's.
+    pub name: &'a str,
+    /// Which backup.
+    pub choice: Choice,
+    /// A database that is there gives way.
+    pub replace: bool,
+    /// Whose signature counts, hex.
+    pub public_key: &'a str,
+    /// What was erased.
+    pub erasures: Vec<PastErasure>,
+}
+
+/// The Job. Its pod waits until the ConfigMap is there.
+pub fn job(plan: &Plan<'_>, settings: &BackupSettings, wanted: &Wanted, attempt: &Attempt<'_>) -> Job {
+    let own = strings(&[(labels::TASK, TASK.0)]);
+    let mut metadata = plan.owned(attempt.name.to_owned(), labels::BACKUP);
+    metadata.labels.get_or_insert_default().extend(own);
+    let labels = metadata.labels.clone();
+    Job {
+        metadata,
+        spec: Some(JobSpec {
+            active_deadline_seconds: Some(settings.deadline_seconds.into()),
+            backoff_limit: Some(0),
+            pod_failure_policy: Some(unless_disrupted()),
+            ttl_seconds_after_finished: Some(KEPT_SECONDS),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels, ..ObjectMeta::default() }),
+                spec: Some(pod(plan, settings, wanted, attempt.name)),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Its configuration, which goes with it.
+pub fn config_map(plan: &Plan<'_>, wanted: &Wanted, attempt: Attempt<'_>, job: &Job) -> ConfigMap {
+    let validated = plan.validated;
+    let store = |(site, store): (Site, &crate::controllers::connection::backup::Store)| SiteStore {
+        site,
+        store: S3Store {
+            endpoint: store.location.endpoint.clone(),
+            bucket: store.location.bucket.clone(),
+            region: store.location.region.clone(),
+            prefix: prefix(plan, store),
+            path_style: store.location.path_style,
+            ca_certificates: plan.config.egress.extra_ca_certificates.clone(),
+        },
+    };
+    let config = RestoreConfig {
+        connection_id: plan.id.to_owned(),
+        namespace: validated.namespace.clone(),
+        name: validated.name.clone(),
+        sites: wanted.stores().map(store).collect(),
+        choice: attempt.choice,
+        public_key: attempt.public_key.to_owned(),
+        retention: plan.terms.into(),
+        replace: attempt.replace,
+        erasures: attempt.erasures,
+    };
+    let mut metadata = plan.unowned(attempt.name.to_owned(), labels::BACKUP);
+    metadata.owner_references = Some(vec![OwnerReference {
+        api_version: Job::api_version(&()).into_owned(),
+        kind: Job::kind(&()).into_owned(),
+        name: job.name_any(),
+        uid: job.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }]);
+    // A structure of texts and numbers always has a YAML form.
+    let text = serde_yaml::to_string(&config).unwrap_or_default();
+    ConfigMap { metadata, data: Some([(ENTRY.to_owned(), text)].into()), ..ConfigMap::default() }
+}
+
+/// Restricted like every pod. It has the keys, the identities and the stores' credentials, and nobody reaches it.
+fn pod(plan: &Plan<'_>, settings: &BackupSettings, wanted: &Wanted, config: &str) -> PodSpec {
+    PodSpec {
+        service_account_name: Some(plan.names().backup()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        restart_policy: Some("Never".to_owned()),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        image_pull_secrets: pull_secrets(plan),
+        security_context: Some(pod_security()),
+        containers: vec![container(settings, wanted)],
+        volumes: Some(volumes(plan, wanted, config)),
+        ..PodSpec::default()
+    }
+}
+
+fn container(settings: &BackupSettings, wanted: &Wanted) -> Container {
+    let folders = [
+        ("job", paths::CONFIG_FOLDER),
+        ("keyring", relay::paths::KEYRING),
+        ("digest", relay::paths::DIGEST),
+        ("database", relay::paths::DATABASE_KEY),
+        ("identities", paths::IDENTITIES),
+    ];
+    let folders = folders.into_iter().map(|(name, path)| read_only(name, path));
+    let stores = wanted.stores().map(|(site, _)| {
+        let (name, path) = store(site);
+        read_only(name, path)
+    });
+    let data = VolumeMount {
+        name: "data".to_owned(),
+        mount_path: relay::paths::DATA.to_owned(),
+        ..VolumeMount::default()
+    };
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(settings.image.clone()),
+        image_pull_policy: Some(pull_policy(settings.image_pull_policy)),
+        args: Some(vec![TASK.1.to_owned()]),
+        resources: Some(resources(&settings.resources)),
+        security_context: Some(container_security()),
+        termination_message_path: Some(paths::TERMINATION.to_owned()),
+        termination_message_policy: Some("File".to_owned()),
+        volume_mounts: Some(folders.chain(stores).chain([data]).collect()),
+        ..Container::default()
+    }
+}
+
+fn store(site: Site) -> (&'static str, &'static str) {
+    match site {
+        Site::OnSite => ("store-on-site", paths::STORE_ON_SITE),
+        Site::OffSite => ("store-off-site", paths::STORE_OFF_SITE),
+    }
+}
+
+fn volumes(plan: &Plan<'_>, wanted: &Wanted, config: &str) -> Vec<Volume> {
+    let names = plan.names();
+    let config = ConfigMapVolumeSource {
+        name: config.to_owned(),
+        default_mode: Some(MODE),
+        items: Some(vec![KeyToPath { key: ENTRY.to_owned(), path: ENTRY.to_owned(), mode: None }]),
+        ..ConfigMapVolumeSource::default()
+    };
+    let claim = PersistentVolumeClaimVolumeSource { claim_name: names.volume(), read_only: None };
+    let mut identities = secret_volume("identities", names.backup_identities());
+    // The program says better than a pod that doesn't start what is missing.
+    identities.secret.iter_mut().for_each(|secret| secret.optional = Some(true));
+    let stores =
+        wanted.stores().map(|(site, wanted)| secret_volume(store(site).0, wanted.credentials.clone()));
+    let own = [
+        Volume { name: "job".to_owned(), config_map: Some(config), ..Volume::default() },
+        secret_volume("keyring", names.keyring()),
+        secret_volume("digest", DIGEST_KEY.to_owned()),
+        secret_volume("database", names.database_key()),
+        identities,
+        Volume { name: "data".to_owned(), persistent_volume_claim: Some(claim), ..Volume::default() },
+    ];
+    own.into_iter().chain(stores).collect()
+}

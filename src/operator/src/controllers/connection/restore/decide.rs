@@ -1,0 +1,226 @@
+//! When a database is restored, and how far that is. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::{
+    backup::{Choice, Restored},
+    connection::{JobResult, Restore, RestoreCause, RestoreStatus, RestoredBackup},
+};
+
+use super::attempt::Attempt;
+use crate::conditions::seconds;
+
+/// After the first failure; then twice as long after each.
+const SOONEST: SignedDuration = SignedDuration::from_mins(2);
+const LATEST: SignedDuration = SignedDuration::from_hours(1);
+
+/// What is known.
+pub struct Facts<'a> {
+    /// As the status has it.
+    pub before: Option<&'a RestoreStatus>,
+    /// As the spec has it.
+    pub asked: Option<&'a Restore>,
+    /// The relay doesn't find its database.
+    pub is_missing: bool,
+    /// There are stores, and it is known whose signature counts.
+    pub is_possible: bool,
+    /// Of the Job that is this attempt's.
+    pub attempt: &'a Attempt,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The restore that has begun and hasn't ended.
+pub fn under_way(status: Option<&RestoreStatus>) -> Option<&RestoreStatus> {
+    status.filter(|restore| restore.finished_at.is_none())
+}
+
+/// What the status has from now on.
+pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
+    let asked_before = facts.before.and_then(|before| before.asked.as_ref());
+    let is_new = |asked: &&Restore| Some(*asked) != asked_before;
+    let wish = facts.asked.filter(is_new).filter(|_| facts.is_possible);
+    let Some(current) = under_way(facts.before) else {
+        let cause = match (wish, facts.is_missing && facts.is_possible) {
+            (Some(_), _) => RestoreCause::Asked,
+            (None, true) => RestoreCause::VolumeEmpty,
+            (None, false) => return facts.before.cloned(),
+        };
+        return Some(begun(cause, wish.or(asked_before), facts.now));
+    };
+    match facts.attempt {
+        Attempt::Restored(restored) => return Some(ended(current, restored, facts.now)),
+        Attempt::Runs => return Some(current.clone()),
+        Attempt::Missing | Attempt::Failed(_) => {}
+    }
+    if wish.is_some() {
+        return Some(begun(RestoreCause::Asked, wish, facts.now));
+    }
+    let is_withdrawn = current.cause == RestoreCause::Asked && facts.asked.is_none();
+    if is_withdrawn || !facts.is_possible {
+        return None;
+    }
+    match facts.attempt {
+        Attempt::Failed(failure) => Some(failed(current, failure)),
+        _ => Some(current.clone()),
+    }
+}
+
+fn begun(cause: RestoreCause, asked: Option<&Restore>, now: Timestamp) -> RestoreStatus {
+    RestoreStatus {
+        since: seconds(now),
+        cause,
+        asked: asked.cloned(),
+        failures: 0,
+        last_failure: None,
+        finished_at: None,
+        restored: None,
+    }
+}
+
+fn failed(current: &RestoreStatus, failure: &JobResult) -> RestoreStatus {
+    RestoreStatus { failures: current.failures + 1, last_failure: Some(failure.clone()), ..current.clone() }
+}
+
+fn ended(current: &RestoreStatus, restored: &Restored, now: Timestamp) -> RestoreStatus {
+    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let backup = RestoredBackup {
+        backup: restored.backup.clone(),
+        site: restored.site,
+        taken_at: seconds(restored.created_at),
+        orders: count(restored.orders),
+        anonymised: count(restored.anonymised),
+        erased: count(restored.erased),
+        held: count(restored.held),
+        passed_over: restored.passed_over.clone(),
+    };
+    RestoreStatus { finished_at: Some(seconds(now)), restored: Some(backup), ..current.clone() }
+}
+
+/// What an attempt's Job is named after: its predecessor's end, or the beginning.
+pub fn attempt_at(current: &RestoreStatus) -> Timestamp {
+    current.last_failure.as_ref().map_or(current.since.0, |failure| failure.finished_at.0)
+}
+
+/// When the next attempt is due.
+pub fn due(current: &RestoreStatus) -> Timestamp {
+    if current.last_failure.is_none() {
+        return current.since.0;
+    }
+    let doublings = u32::try_from(current.failures - 1).unwrap_or_default().min(10);
+    attempt_at(current) + (SOONEST * 2_i32.pow(doublings)).min(LATEST)
+}
+
+/// Which backup it is to be.
+pub fn choice(current: &RestoreStatus) -> Choice {
+    let asked = current.asked.as_ref().filter(|_| current.cause == RestoreCause::Asked);
+    let backup = asked.and_then(|asked| asked.backup.clone()).map(Choice::Backup);
+    let before = || asked.and_then(|asked| asked.before.as_ref()).map(|moment| Choice::Before(moment.at()));
+    backup.or_else(before).unwrap_or(Choice::Newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use marketrelay_api::backup::{AuditHead, Site};
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).expect("in range")
+    }
+
+    fn wish(backup: &str) -> Restore {
+        Restore { backup: Some(backup.to_owned()), before: None, confirm: "id".to_owned() }
+    }
+
+    fn facts<'a>(
+        before: Option<&'a RestoreStatus>,
+        asked: Option<&'a Restore>,
+        attempt: &'a Attempt,
+    ) -> Facts<'a> {
+        Facts { before, asked, is_missing: false, is_possible: true, attempt, now: at(100) }
+    }
+
+    fn failure(second: i64) -> Attempt {
+        Attempt::Failed(JobResult {
+            job: "j".to_owned(),
+            finished_at: seconds(at(second)),
+            reason: Some("NoBackup".to_owned()),
+            message: Some("none".to_owned()),
+        })
+    }
+
+    fn restored() -> Attempt {
+        Attempt::Restored(Box::new(Restored {
+            backup: "b".to_owned(),
+            site: Site::OnSite,
+            created_at: at(1),
+            sequence: 7,
+            orders: 3,
+            anonymised: 1,
+            erased: 0,
+            held: 0,
+            audit: AuditHead { chain: "c".to_owned(), sequence: 4, hash: "0".repeat(64) },
+            passed_over: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn a_missing_database_is_restored_once_and_again_if_it_goes_missing_again() {
+        let nothing = Facts { is_missing: true, is_possible: false, ..facts(None, None, &Attempt::Missing) };
+        assert_eq!(decide(&nothing), None, "there is nothing to restore from");
+        let missing = Facts { is_possible: true, ..nothing };
+        let begun = decide(&missing).expect("it begins");
+        assert_eq!((begun.cause, choice(&begun)), (RestoreCause::VolumeEmpty, Choice::Newest));
+        assert_eq!(decide(&facts(Some(&begun), None, &Attempt::Runs)), Some(begun.clone()));
+        let done = decide(&facts(Some(&begun), None, &restored())).expect("it ends");
+        assert_eq!(done.restored.as_ref().map(|backup| backup.orders), Some(3));
+        assert_eq!(decide(&facts(Some(&done), None, &Attempt::Missing)), Some(done.clone()));
+        let again = decide(&Facts { before: Some(&done), ..missing }).expect("it begins");
+        assert_eq!((again.finished_at, again.cause), (None, RestoreCause::VolumeEmpty));
+    }
+
+    #[test]
+    fn what_is_asked_for_is_done_once_for_each_value() {
+        let (first, second) = (wish("first"), wish("second"));
+        let begun = decide(&facts(None, Some(&first), &Attempt::Missing)).expect("it begins");
+        assert_eq!(choice(&begun), Choice::Backup("first".to_owned()));
+        let done = decide(&facts(Some(&begun), Some(&first), &restored())).expect("it ends");
+        assert_eq!(decide(&facts(Some(&done), Some(&first), &Attempt::Missing)), Some(done.clone()));
+        let missing = Facts { is_missing: true, ..facts(Some(&done), Some(&first), &Attempt::Missing) };
+        let empty = decide(&missing).expect("it begins");
+        assert_eq!((empty.cause, choice(&empty)), (RestoreCause::VolumeEmpty, Choice::Newest));
+        let done = decide(&facts(Some(&empty), Some(&first), &restored())).expect("it ends");
+        assert_eq!(decide(&facts(Some(&done), Some(&first), &Attempt::Missing)), Some(done.clone()));
+        let next = decide(&facts(Some(&done), Some(&second), &Attempt::Missing)).expect("it begins");
+        assert_eq!(choice(&next), Choice::Backup("second".to_owned()));
+    }
+
+    #[test]
+    fn a_failure_waits_longer_each_time_and_a_corrected_wish_does_not_wait() {
+        let (first, second) = (wish("first"), wish("second"));
+        let begun = decide(&facts(None, Some(&first), &Attempt::Missing)).expect("it begins");
+        assert_eq!(due(&begun), at(100));
+        let mut current = begun;
+        for (end, wait) in [(200, 120), (400, 240), (900, 480)] {
+            current = decide(&facts(Some(&current), Some(&first), &failure(end))).expect("it goes on");
+            assert_eq!((attempt_at(&current), due(&current)), (at(end), at(end + wait)));
+        }
+        current.failures = 40;
+        assert_eq!(due(&current), at(900 + 3_600));
+        let mended = decide(&facts(Some(&current), Some(&second), &failure(1_000))).expect("it goes on");
+        assert_eq!((choice(&mended), due(&mended)), (Choice::Backup("second".to_owned()), at(100)));
+        let runs = decide(&facts(Some(&current), Some(&second), &Attempt::Runs)).expect("it goes on");
+        assert_eq!(choice(&runs), Choice::Backup("first".to_owned()), "the Job that runs is let end");
+    }
+
+    #[test]
+    fn a_withdrawn_wish_ends_the_relays_rest_but_not_while_its_job_runs() {
+        let first = wish("first");
+        let begun = decide(&facts(None, Some(&first), &Attempt::Missing)).expect("it begins");
+        assert_eq!(decide(&facts(Some(&begun), None, &Attempt::Runs)), Some(begun.clone()));
+        assert_eq!(decide(&facts(Some(&begun), None, &failure(200))), None);
+        let failed = failure(200);
+        let impossible = Facts { is_possible: false, ..facts(Some(&begun), Some(&first), &failed) };
+        assert_eq!(decide(&impossible), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! A backup becomes the relay's database: by itself where the relay finds none, and on purpose (ADR 25).
+
+mod attempt;
+mod decide;
+mod erasures;
+mod report;
+
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+    runtime::reflector::ObjectRef,
+};
+use marketrelay_api::{
+    MarketplaceConnection, MarketplaceConnectionStatus, Reason,
+    connection::{PinnedAudit, RestoreCause, RestoreStatus},
+    labels,
+    relay::paths::NO_DATABASE,
+};
+
+use super::{
+    Context,
+    apply::{api_problem, is_passing},
+    backup::Wanted,
+    children::{Children, Plan, restore as objects},
+};
+use crate::{names::Names, problem::Problem};
+use attempt::Attempt;
+use decide::{Facts, attempt_at, choice, due};
+
+pub use decide::under_way;
+pub use report::{tell, verdict};
+
+/// What the status says of restores.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The last one.
+    pub status: Option<RestoreStatus>,
+    /// The end of the audit log that the restored database continues, if it is restored now.
+    pub pinned: Option<PinnedAudit>,
+}
+
+/// Whether the relay must be at rest.
+pub fn is_under_way(status: Option<&MarketplaceConnectionStatus>) -> bool {
+    under_way(status.and_then(|status| status.restore.as_ref())).is_some()
+}
+
+/// The audit log of a database that a backup has been taken of: a relay that doesn't find it must not begin another one.
+pub fn known_chain<'a>(
+    status: Option<&'a MarketplaceConnectionStatus>,
+    wanted: Option<&Wanted>,
+) -> Option<&'a str> {
+    let (status, wanted) = status.zip(wanted)?;
+    let has_backup = |site| {
+        let known = status.backups.as_ref()?.site(site)?;
+        known.newest.as_ref().or(known.last_success.as_ref())
+    };
+    let mut sites = wanted.sites().filter_map(|(site, _)| has_backup(site));
+    status.audit.as_ref().map(|audit| audit.chain.as_str()).filter(|_| sites.next().is_some())
+}
+
+/// What becomes of a restore that is asked for, needed or under way.
+pub fn look(
+    context: &Context,
+    connection: &MarketplaceConnection,
+    wanted: Option<&Wanted>,
+    children: &Children,
+    now: Timestamp,
+) -> Told {
+    let status = connection.status.as_ref();
+    let before = status.and_then(|status| status.restore.as_ref());
+    let audit = status.and_then(|status| status.audit.as_ref());
+    let attempt = under_way(before).map_or(Attempt::Missing, |current| {
+        let (jobs, pods) = context.stores.jobs(&ObjectRef::from_obj(connection));
+        Attempt::of(&job_name(connection, current), &jobs, &pods, now)
+    });
+    let after = decide::decide(&Facts {
+        before,
+        asked: connection.spec.restore.as_ref(),
+        is_missing: children.pod.as_deref().is_some_and(misses_database),
+        is_possible: audit.is_some() && wanted.is_some_and(|wanted| wanted.stores().next().is_some()),
+        attempt: &attempt,
+        now,
+    });
+    let pinned = match &attempt {
+        Attempt::Restored(restored) => audit.map(|audit| report::pinned(audit, restored, now)),
+        _ => None,
+    };
+    Told { status: after, pinned }
+}
+
+/// What stands in the way of a restore that is asked for.
+pub fn obstacle(connection: &MarketplaceConnection, wanted: Option<&Wanted>) -> Option<Problem> {
+    let status = connection.status.as_ref();
+    let taken_up = status.and_then(|status| status.restore.as_ref()?.asked.as_ref());
+    let asked = connection.spec.restore.as_ref().filter(|asked| Some(*asked) != taken_up)?;
+    let name = asked.backup.as_deref().unwrap_or("what spec.restore names");
+    let message = if wanted.is_none_or(|wanted| wanted.stores().next().is_none()) {
+        format!(
+            "spec.restore: {name} can't be restored, since no site of spec.backup can be used: name the store that it is in"
+        )
+    } else if status.is_none_or(|status| status.audit.is_none()) {
+        format!(
+            "spec.restore: {name} can't be restored yet, since the relay hasn't told the key that signs its backups"
+        )
+    } else {
+        return None;
+    };
+    Some(Problem::new(Reason::InvalidSpec, message))
+}
+
+/// Makes the Job of the attempt that is due, once the relay is gone from the volume.
+pub async fn advance(
+    context: &Context,
+    plan: &Plan<'_>,
+    connection: &MarketplaceConnection,
+    children: &Children,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let status = connection.status.as_ref();
+    let Some(current) = under_way(status.and_then(|status| status.restore.as_ref())) else { return Ok(()) };
+    let audit = status.and_then(|status| status.audit.as_ref());
+    let (Some(settings), Some(wanted), Some(audit)) = (&plan.config.backup, plan.backups, audit) else {
+        return Ok(());
+    };
+    let is_possible = wanted.stores().next().is_some() && children.claim.is_some();
+    if !is_possible || !children.is_at_rest() || now < due(current) {
+        return Ok(());
+    }
+    let name = job_name(connection, current);
+    let erasures = erasures::of(&context.stores, connection);
+    let attempt = objects::Attempt {
+        name: &name,
+        choice: choice(current),
+        replace: current.cause == RestoreCause::Asked,
+        public_key: &audit.public_key,
+        erasures,
+    };
+    let begun = begin(context, plan, settings, wanted, attempt).await;
+    match begun {
+        Err(error) if is_passing(&error) => {
+            tracing::warn!(name, %error, "a restore is begun with the next look");
+            Ok(())
+        }
+        begun => begun.map_err(|error| api_problem("Job", &name, &error)),
+    }
+}
+
+/// The Job is made once; the ConfigMap also if the operator ended in between.
+async fn begin(
+    context: &Context,
+    plan: &Plan<'_>,
+    settings: &marketrelay_api::operator_config::BackupSettings,
+    wanted: &Wanted,
+    attempt: objects::Attempt<'_>,
+) -> kube::Result<()> {
+    let (namespace, name) = (&plan.validated.namespace, attempt.name);
+    let reference = ObjectRef::new(name).within(namespace);
+    if context.stores.config_maps.get(&reference).is_some() {
+        return Ok(());
+    }
+    let jobs = Api::<Job>::namespaced(context.client.clone(), namespace);
+    let job = objects::job(plan, settings, wanted, &attempt);
+    let made = match jobs.create(&PostParams::default(), &job).await {
+        Err(kube::Error::Api(status)) if status.is_already_exists() => jobs.get(name).await?,
+        made => {
+            tracing::info!(namespace, name, "a backup is to be restored");
+            made?
+        }
+    };
+    let config = objects::config_map(plan, wanted, attempt, &made);
+    let params = PatchParams::apply(labels::OPERATOR).force();
+    let config_maps = Api::<ConfigMap>::namespaced(context.client.clone(), namespace);
+    config_maps.patch(&config.name_any(), &params, &Patch::Apply(&config)).await.map(drop)
+}
+
+fn job_name(connection: &MarketplaceConnection, current: &RestoreStatus) -> String {
+    Names(&connection.name_any()).restore(attempt_at(current))
+}
+
+/// As its exit code says.
+fn misses_database(pod: &Pod) -> bool {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let relay = statuses.and_then(|statuses| statuses.iter().find(|status| status.name == "relay"));
+    let states = relay.into_iter().flat_map(|relay| [relay.state.as_ref(), relay.last_state.as_ref()]);
+    let newest = states.flatten().find_map(|state| state.terminated.as_ref());
+    newest.is_some_and(|ended| ended.exit_code == i32::from(NO_DATABASE))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_relay_without_its_database_is_known_by_its_exit_code() {
+        let pod = |state: &Value, last: &Value| {
+            let value = json!({"metadata": {"name": "bol-relay-0"}, "status": {"containerStatuses": [{
+                "name": "relay", "image": "", "imageID": "", "ready": false, "restartCount": 1,
+                "state": state, "lastState": last}]}});
+            misses_database(&serde_json::from_value(value).expect("a pod"))
+        };
+        let ended = |code: u8| json!({"terminated": {"exitCode": code}});
+        let waits = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        assert!(pod(&ended(66), &Value::Null));
+        assert!(pod(&waits, &ended(66)));
+        assert!(!pod(&waits, &ended(1)));
+        assert!(!pod(&ended(1), &ended(66)), "it has found one since");
+    }
+}
