@@ -12,7 +12,7 @@ use marketrelay_api::{
     relay::{HeldSelection, Placed},
 };
 use marketrelay_keyring::{BackupIdentities, DestroyAt, Keyring, SecretKey};
-use marketrelay_marketplace::{Marketplace, Order};
+use marketrelay_marketplace::{Marketplace, Order, OrderStatus};
 use marketrelay_relay::{
     privacy::Keeper,
     store::{
@@ -278,6 +278,25 @@ async fn what_was_stored_is_recognised_when_it_is_told_again_after_a_restore() {
     delivery.store = restored.store;
     let again = delivery.told(orders, None).await.expect("stored");
     assert_eq!((again.new, again.changed, again.unchanged), (0, 0, 2));
+}
+
+#[tokio::test]
+async fn no_revision_after_a_restore_is_one_that_the_destination_may_know_already() {
+    let mut delivery = Delivery::to(&Destination::start().await);
+    delivery.ingest(vec![told(order("A1"))]).await;
+    let identities = delivery.begin_backups();
+    let backup = taken(&delivery, Marketplace::Bol).await;
+    let later = |number: &str, status| {
+        let order = told(order(number));
+        Order { status, updated_at: order.updated_at + SignedDuration::from_mins(1), ..order }
+    };
+    delivery.ingest(vec![later("A1", OrderStatus::Shipped), told(order("A2"))]).await;
+    let known = count(&delivery.store, "SELECT max(revision) FROM outbox").await;
+    let restored = restore(&backup, &delivery, &identities, &[]);
+    delivery.store = restored.store;
+    delivery.ingest(vec![later("A1", OrderStatus::Cancelled), told(order("A2"))]).await;
+    let next = count(&delivery.store, "SELECT min(revision) FROM outbox").await;
+    assert!(next > known + 900, "{next} after {known}");
 }
 
 #[tokio::test]

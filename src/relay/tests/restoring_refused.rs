@@ -210,3 +210,18 @@ async fn a_database_that_is_there_is_left_alone_and_what_a_killed_import_left_is
     assert_eq!(fs::read(&path).expect("a database"), before);
     assert_eq!(fs::read_dir(case.folder.path()).expect("a folder").count(), 1);
 }
+
+#[tokio::test]
+async fn an_import_that_is_asked_to_end_leaves_nothing() {
+    let case = case().await;
+    let (keyring, stop) = (keyring(&case.delivery), CancellationToken::new());
+    let (digest, database) = (&case.delivery.digest_key, SecretKey::from(DATABASE_KEY));
+    let keys = Keys { keyring: &keyring, digest, database: &database };
+    let (manifest, data, identity) = (&case.taken.signed, &case.taken.data[..], case.identity());
+    let path = case.folder.path().join("marketrelay.db");
+    stop.cancel();
+    let backup = Backup { manifest, data, identity };
+    let error = import(&path, backup, keys, NOTHING_SINCE, case.delivery.now(), &stop).expect_err("ended");
+    assert!(matches!(error, ImportError::Stopped), "{error}");
+    case.left_nothing();
+}

@@ -15,7 +15,7 @@ use snafu::{ResultExt, ensure};
 
 use super::{
     LogInUseSnafu, Result, SealSnafu, Store, UnreadableSnafu, generation, hold, journal, outbox, read_order,
-    reduce,
+    reduce, revision,
 };
 use crate::audit::{self, Action, Actor, Deed, Tally};
 
@@ -239,7 +239,7 @@ fn number(connection: &Connection, id: i64, keyring: &Keyring, now: Timestamp) -
 }
 
 fn tell(connection: &Connection, row: &Row, number: &str, keyring: &Keyring, now: Timestamp) -> Result<()> {
-    let revision = row.revision + 1;
+    let revision = revision::after(connection, row.revision)?;
     let record = RecordRef { kind: RecordKind::ErasedOrder, revision, destroy_at: row.destroy_at };
     let Sealed { body, wrapped_key, volume_generation } =
         keyring.seal(record, number.as_bytes()).context(SealSnafu)?;

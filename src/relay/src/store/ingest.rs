@@ -13,6 +13,7 @@ use super::{
     reduce,
     remainder::Remainder,
     reseal::{self, Terms},
+    revision,
 };
 use crate::audit::Tally;
 
@@ -134,14 +135,14 @@ fn store(
             }
             // An older state is none, but the first shipment that it tells counts.
             let sealed = reseal::again(connection, row.id, first_shipped_at, deadline, destroy_at, keyring)?;
-            sealed.map_err(|error| UnreadableSnafu { reason: error.to_string() }.build())?;
+            let revision = sealed.map_err(|error| UnreadableSnafu { reason: error.to_string() }.build())?;
             outbox::supersede(connection, row.id)?;
-            outbox::put(connection, row.id, row.revision + 1, now)?;
+            outbox::put(connection, row.id, revision, now)?;
             keep_held(connection, row.id, keyring)?;
             return Ok(Change::Changed);
         }
-        Some(row) => row.revision + 1,
-        None => 1,
+        Some(row) => revision::after(connection, row.revision)?,
+        None => revision::after(connection, 0)?,
     };
     let record = RecordRef { kind: RecordKind::Order, revision, destroy_at };
     let sealed = keyring.seal(record, &order.pii).context(SealSnafu)?;

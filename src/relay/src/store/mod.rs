@@ -17,6 +17,7 @@ mod read_order;
 pub mod reduce;
 mod remainder;
 pub mod reseal;
+mod revision;
 mod schema;
 pub mod snapshot;
 pub mod status;

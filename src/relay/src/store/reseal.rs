@@ -5,7 +5,7 @@ use marketrelay_keyring::{DestroyAt, Keyring, Limits, OpenError, RecordKind, Rec
 use rusqlite::{Connection, Row, params};
 use snafu::ResultExt;
 
-use super::{Result, SealSnafu, generation, known, read_order, reduce};
+use super::{Result, SealSnafu, generation, known, read_order, reduce, revision};
 use crate::{
     audit::{self, Action, Actor, Deed, Tally},
     privacy::{Step, step},
@@ -92,7 +92,7 @@ pub fn reseal(connection: &Connection, ids: &[i64], terms: Terms<'_>) -> Result<
                 moved.reduced += 1;
             }
             Step::Reseal(name) => match again(connection, id, None, deadline, name, terms.keyring)? {
-                Ok(()) => moved.resealed += 1,
+                Ok(_) => moved.resealed += 1,
                 Err(_) => moved.unreadable += 1,
             },
             Step::Wait => moved.waiting = Some(moved.waiting.map_or(deadline, |first| first.min(deadline))),
@@ -107,7 +107,7 @@ pub fn reseal(connection: &Connection, ids: &[i64], terms: Terms<'_>) -> Result<
 }
 
 /// Seals what the order's envelope holds anew, under the key `destroy_at`; as the next revision if an earlier first
-/// shipment became known.
+/// shipment became known. Says which revision it has.
 pub(super) fn again(
     connection: &Connection,
     id: i64,
@@ -115,7 +115,7 @@ pub(super) fn again(
     deadline: Timestamp,
     destroy_at: DestroyAt,
     keyring: &Keyring,
-) -> Result<Result<(), OpenError>> {
+) -> Result<Result<u64, OpenError>> {
     let mut statement = connection.prepare_cached(
         "SELECT revision, destroy_at, pii, pii_key, volume_generation FROM orders WHERE id = ?1",
     )?;
@@ -125,7 +125,10 @@ pub(super) fn again(
         Ok(pii) => pii,
         Err(error) => return Ok(Err(error)),
     };
-    let revision = row.get::<_, u64>("revision")? + u64::from(shipped_earlier.is_some());
+    let mut revision = row.get("revision")?;
+    if shipped_earlier.is_some() {
+        revision = revision::after(connection, revision)?;
+    }
     let record = RecordRef { kind: RecordKind::Order, revision, destroy_at };
     let sealed = keyring.seal(record, &pii).context(SealSnafu)?;
     connection
@@ -143,5 +146,5 @@ pub(super) fn again(
             revision,
             shipped_earlier
         ])?;
-    Ok(Ok(()))
+    Ok(Ok(revision))
 }

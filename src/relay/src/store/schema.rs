@@ -6,7 +6,7 @@ use snafu::ensure;
 use super::{NewerSchemaSnafu, StoreError};
 
 /// Migration `n` brings `PRAGMA user_version` from `n` to `n + 1`.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0001_orders_and_outbox.sql"),
     include_str!("migrations/0002_anonymised.sql"),
     include_str!("migrations/0003_erasures.sql"),
@@ -14,6 +14,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0005_audit.sql"),
     include_str!("migrations/0006_hold_seen.sql"),
     include_str!("migrations/0007_snapshots.sql"),
+    include_str!("migrations/0008_revision_floor.sql"),
 ];
 
 /// Brings the database to the newest version, each step in a transaction of its own.

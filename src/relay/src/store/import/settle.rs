@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ImportError, Imported, Keys, Result, Since, StoppedSnafu, sealed::end};
 use crate::{
     audit::{self, Action, Actor, Deed, Tally},
-    store::{Prepared, erase, journal, outbox, read_order, reduce},
+    store::{Prepared, erase, journal, outbox, read_order, reduce, revision},
 };
 
 /// Orders per transaction.
@@ -41,6 +41,7 @@ pub(super) fn settle(
         "UPDATE relay SET sealing_generation = ?1, snapshots = max(snapshots, ?2)",
         params![keys.keyring.volume_generation(), since.snapshots],
     )?;
+    revision::skip(connection)?;
     let erased = erase_again(connection, since, keys.keyring, now)?;
     let count =
         |table: &str| connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));

@@ -40,6 +40,7 @@ pub(in crate::store) const TABLES: [Table; 15] = [
             "anonymised",
             "given_up",
             "snapshots",
+            "revision_floor",
         ],
     ),
     Table::plain(

@@ -1,0 +1,25 @@
+//! The revisions of orders, which the destination knows them by.
+
+use rusqlite::Connection;
+
+use super::Result;
+
+/// More than an order has between its backup and the loss of what was not backed up.
+const GAP: u64 = 1_000;
+
+/// The revision after `current`, or the first one after 0.
+pub(super) fn after(connection: &Connection, current: u64) -> Result<u64> {
+    let mut statement = connection.prepare_cached("SELECT max(?1 + 1, revision_floor) FROM relay")?;
+    Ok(statement.query_row([current], |row| row.get(0))?)
+}
+
+/// Of a database that was restored: the destination may know later revisions than it does, and must take none of the
+/// next ones for one of them.
+pub(super) fn skip(connection: &Connection) -> Result<()> {
+    connection.execute(
+        "UPDATE relay SET revision_floor = ?1 + max(revision_floor,
+             (SELECT coalesce(max(revision), 0) FROM orders), (SELECT coalesce(max(revision), 0) FROM erased_orders))",
+        [GAP],
+    )?;
+    Ok(())
+}
