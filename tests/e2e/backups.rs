@@ -34,7 +34,7 @@ fn store(tenant: &Tenant, site: Site, secret_key: Option<&str>) -> Value {
 }
 
 /// With backups every minute that are kept for three.
-fn connection(tenant: &Tenant, sites: &[Site]) -> Value {
+pub fn connection(tenant: &Tenant, sites: &[Site]) -> Value {
     tenant.apply(&json!({
         "apiVersion": "marketrelay.dev/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": "minutes"},
         "spec": {"anonymizeAfter": "60m", "amazon": {"anonymizeAfter": "60m"}, "deleteAfterShipment": "30m",
@@ -51,13 +51,13 @@ fn connection(tenant: &Tenant, sites: &[Site]) -> Value {
 }
 
 /// What the status says of a site.
-async fn told(tenant: &Tenant, site: Site) -> Result<SiteBackups, String> {
+pub async fn told(tenant: &Tenant, site: Site) -> Result<SiteBackups, String> {
     let status = tenant.get("bol").await?.status.unwrap_or_default();
     status.backups.and_then(|backups| backups.site(site).cloned()).ok_or_else(|| "nothing is told".to_owned())
 }
 
 /// Waits for backups in a store.
-async fn backed_up(tenant: &Tenant, site: Site) -> SiteBackups {
+pub async fn backed_up(tenant: &Tenant, site: Site) -> SiteBackups {
     wait_for(&format!("{}: a backup {site}", tenant.name), RUN, async || {
         let told = told(tenant, site).await?;
         if told.count > 0 && told.last_success.is_some() { Ok(told) } else { Err(format!("{told:?}")) }
@@ -81,7 +81,7 @@ fn files(tenant: &Tenant, site: Site) -> Vec<PathBuf> {
 }
 
 /// The ids of the backups that any file belongs to.
-fn ids(tenant: &Tenant, site: Site) -> Vec<String> {
+pub fn ids(tenant: &Tenant, site: Site) -> Vec<String> {
     let is_id = |part: &&str| part.len() == 25 && part.as_bytes()[8] == b'T' && part.as_bytes()[15] == b'Z';
     let mut ids: Vec<_> = files(tenant, site)
         .iter()

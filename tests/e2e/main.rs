@@ -14,5 +14,6 @@ mod isolation;
 mod outages;
 mod privacy;
 mod relaying;
+mod restores;
 mod sandbox;
 mod tenant;

@@ -1,0 +1,198 @@
+//! A backup becomes the relay's database: by itself when the volume is lost, and on purpose.
+
+use std::{path::PathBuf, time::Duration};
+
+use jiff::Timestamp;
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::PersistentVolumeClaim, events::v1::Event};
+use kube::{ResourceExt, api::ListParams};
+use marketrelay_api::{
+    backup::Site,
+    connection::{RestoreCause, RestoreStatus},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    backups::{backed_up, connection, ids, told},
+    cluster::{together, wait_for},
+    erasure,
+    tenant::{Tenant, with_tenant},
+};
+
+/// A schedule's minute, a Job's turn, a pod's start, on a busy machine.
+const RUN: Duration = Duration::from_mins(4);
+/// A relay's end, a Job's pod, a relay's start, on a busy machine.
+const RESTORED: Duration = Duration::from_mins(6);
+
+/// With backups every minute that are kept for longer than a test.
+fn with_backups(tenant: &Tenant, sites: &[Site]) -> Value {
+    let connection = connection(tenant, sites);
+    tenant.apply(&json!({
+        "apiVersion": "marketrelay.dev/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": "minutes"},
+        "spec": {"anonymizeAfter": "3h", "amazon": {"anonymizeAfter": "3h"}, "deleteAfterShipment": "2h",
+                 "backupRetention": "1h", "keyEpoch": "5m"},
+    }));
+    connection
+}
+
+/// Waits for a backup that was taken after now.
+async fn newer_backup(tenant: &Tenant, site: Site) {
+    let now = Timestamp::now();
+    wait_for(&format!("{}: a newer backup {site}", tenant.name), RUN, async || {
+        let told = told(tenant, site).await?;
+        let is_newer = told.last_success.as_ref().is_some_and(|at| at.0 > now);
+        if is_newer { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+}
+
+async fn restore(tenant: &Tenant) -> Result<RestoreStatus, String> {
+    let status = tenant.get("bol").await?.status.unwrap_or_default();
+    status.restore.ok_or_else(|| format!("nothing is told of a restore: {:?}", status.conditions))
+}
+
+/// Waits for the end of a restore that began after `since`.
+async fn restored(tenant: &Tenant, since: Timestamp) -> RestoreStatus {
+    wait_for(&format!("{}: a backup is restored", tenant.name), RESTORED, async || {
+        let restore = restore(tenant).await?;
+        let is_over = restore.finished_at.as_ref().is_some_and(|at| at.0 >= since);
+        if is_over { Ok(restore) } else { Err(format!("{restore:?}")) }
+    })
+    .await
+}
+
+/// Waits until the relay's metrics have so many orders with personal data.
+async fn holds(tenant: &Tenant, orders: u32) {
+    let line = format!("marketrelay_relay_stored{{what=\"with_pii\"}} {orders}");
+    wait_for(&format!("{}: {line}", tenant.name), RUN, async || {
+        let metrics = tenant.metrics("bol")?;
+        let figures: Vec<_> = metrics.lines().filter(|line| line.contains("_stored{")).collect();
+        if figures.contains(&line.as_str()) { Ok(()) } else { Err(format!("{figures:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lost_volume_is_restored_and_who_was_erased_since_the_backup_stays_so() {
+    let _together = together().await;
+    with_tenant("lostvolume", |tenant| async move {
+        tenant.seller("bol", 3).await;
+        let mut connection = with_backups(&tenant, &Site::ALL);
+        tenant.apply(&connection);
+        tenant.ready("bol").await;
+        erasure::order_of_zoe(&tenant, "bol", 2).await;
+        tenant.all_arrived("bol").await;
+        for site in Site::ALL {
+            newer_backup(&tenant, site).await;
+        }
+        connection["spec"]["backup"]["suspend"] = json!(true);
+        tenant.apply(&connection);
+        tenant.condition("bol", "BackedUpOnSite", "False", Some("Suspended")).await;
+        erasure::ask(&tenant);
+        let request = erasure::reason(&tenant, "Erased").await;
+        assert_eq!(
+            (request.erased, request.digests.is_empty()),
+            (Some(2), false),
+            "a restore erases once more"
+        );
+        erasure::told(&tenant, 2).await;
+
+        let since = Timestamp::now();
+        lose_volume(&tenant).await;
+        tenant.condition("bol", "Ready", "False", Some("Restoring")).await;
+        tenant.order("bol", 1).await;
+        let restore = restored(&tenant, since).await;
+        assert_eq!((restore.cause, restore.failures), (RestoreCause::VolumeEmpty, 0), "{restore:?}");
+        let backup = restore.restored.expect("a backup");
+        assert_eq!((backup.erased, backup.passed_over.len()), (2, 0), "{backup:?}");
+        tenant.all_arrived("bol").await;
+        holds(&tenant, 4).await;
+        tenant.condition("bol", "AuditIntact", "True", None).await;
+        connection["spec"]["backup"]["suspend"] = json!(false);
+        tenant.apply(&connection);
+        for site in Site::ALL {
+            newer_backup(&tenant, site).await;
+        }
+        tenant.ready("bol").await;
+        said(&tenant, "Restored").await;
+        tenant.summary().await;
+    })
+    .await;
+}
+
+/// The claim and what is in it, while the relay runs.
+async fn lose_volume(tenant: &Tenant) {
+    let claims = tenant.api::<PersistentVolumeClaim>();
+    let uid = claims.get("bol-data").await.expect("a claim").uid();
+    tenant.kubectl(&["delete", "persistentvolumeclaim", "bol-data", "--wait=false"]).expect("deleted");
+    tenant.kubectl(&["delete", "pod", "bol-relay-0", "--wait=false"]).expect("deleted");
+    wait_for(&format!("{}: another volume", tenant.name), RUN, async || {
+        let claim = claims.get_opt("bol-data").await.map_err(|error| error.to_string())?;
+        let is_new = claim.as_ref().is_some_and(|claim| claim.uid() != uid);
+        if is_new { Ok(()) } else { Err("the old claim is there".to_owned()) }
+    })
+    .await;
+}
+
+async fn said(tenant: &Tenant, reason: &str) {
+    wait_for(&format!("{}: an event {reason}", tenant.name), RUN, async || {
+        let events = tenant.api::<Event>().list(&ListParams::default()).await;
+        let events = events.map_err(|error| error.to_string())?.items;
+        let told = events.iter().any(|event| event.reason.as_deref() == Some(reason));
+        if told { Ok(()) } else { Err(format!("{} others", events.len())) }
+    })
+    .await;
+}
+
+/// Where the relay's process sees its volume.
+async fn volume(tenant: &Tenant) -> PathBuf {
+    let process = tenant.relay_process("bol").await;
+    PathBuf::from(format!("/proc/{process}/root/var/lib/marketrelay"))
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_on_purpose_and_until_that_works_nothing_is_lost() {
+    let _together = together().await;
+    with_tenant("onpurpose", |tenant| async move {
+        tenant.seller("bol", 2).await;
+        let mut connection = with_backups(&tenant, &[Site::OnSite]);
+        tenant.apply(&connection);
+        tenant.ready("bol").await;
+        tenant.all_arrived("bol").await;
+        backed_up(&tenant, Site::OnSite).await;
+        newer_backup(&tenant, Site::OnSite).await;
+        let first = ids(&tenant, Site::OnSite).pop().expect("a backup");
+        tenant.order("bol", 3).await;
+        tenant.all_arrived("bol").await;
+        let status = tenant.get("bol").await.expect("a connection").status.unwrap_or_default();
+        let id = status.connection_id.expect("an id");
+
+        connection["spec"]["restore"] = json!({"backup": first, "confirm": "another"});
+        let refusal = tenant.try_apply(&connection).expect_err("refused");
+        assert!(refusal.contains("spec.restore.confirm must be the id of this connection"), "{refusal}");
+        let since = Timestamp::now();
+        connection["spec"]["restore"] = json!({"backup": "20200101T000000Z-00000000", "confirm": id});
+        tenant.apply(&connection);
+        let message = tenant.condition("bol", "Ready", "False", Some("RestoreFailed")).await;
+        assert!(message.contains("BackupNotFound") && message.contains(&first), "{message}");
+        let set = tenant.api::<StatefulSet>().get("bol-relay").await.expect("a StatefulSet");
+        assert_eq!(set.spec.and_then(|spec| spec.replicas), Some(0));
+
+        connection["spec"]["restore"] = json!({"backup": first, "confirm": id});
+        tenant.apply(&connection);
+        let restore = restored(&tenant, since).await;
+        assert_eq!(restore.cause, RestoreCause::Asked);
+        let backup = restore.restored.expect("a backup");
+        assert_eq!((backup.backup.as_str(), backup.orders), (first.as_str(), 2), "{backup:?}");
+        tenant.ready("bol").await;
+        holds(&tenant, 5).await;
+        tenant.condition("bol", "AuditIntact", "True", None).await;
+        let volume = volume(&tenant).await;
+        wait_for("the database before it is gone", RUN, async || {
+            if volume.join("replaced.db").exists() { Err("it is there".to_owned()) } else { Ok(()) }
+        })
+        .await;
+        assert!(volume.join("marketrelay.db").exists());
+        tenant.summary().await;
+    })
+    .await;
+}
