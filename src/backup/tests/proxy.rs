@@ -1,6 +1,9 @@
 //! Between a Job and its store: answers what a test wants in the store's place, or lets requests through.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{
     Router,
@@ -9,6 +12,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use futures::{StreamExt, stream};
 use marketrelay_pod::tls;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -33,6 +37,7 @@ pub struct Proxy {
     upstream: String,
     http: reqwest::Client,
     fault: Arc<Mutex<Option<Fault>>>,
+    stall: Arc<Mutex<Option<&'static str>>>,
     _stop: Arc<DropGuard>,
 }
 
@@ -50,6 +55,7 @@ impl Proxy {
             upstream: world.s3.endpoint(),
             http: http.expect("a client"),
             fault: Arc::default(),
+            stall: Arc::default(),
             _stop: Arc::new(stop.clone().drop_guard()),
         };
         let router = Router::new().fallback(pass).with_state(proxy.clone());
@@ -60,6 +66,16 @@ impl Proxy {
 
     pub fn fails(&self, fault: Fault) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+
+    /// Half of such an answer comes, and no more.
+    pub fn stalls(&self, of: &'static str) {
+        *self.stall.lock().unwrap_or_else(PoisonError::into_inner) = Some(of);
+    }
+
+    fn is_stalled(&self, what: &str) -> bool {
+        let stall = self.stall.lock().unwrap_or_else(PoisonError::into_inner);
+        stall.is_some_and(|of| what.contains(of))
     }
 
     /// How often it is still to fail.
@@ -77,7 +93,8 @@ impl Proxy {
 }
 
 async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
-    let fault = proxy.fault(&format!("{} {}", request.method(), request.uri()));
+    let what = format!("{} {}", request.method(), request.uri());
+    let fault = proxy.fault(&what);
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.expect("a body");
     if let Some(fault) = fault.as_ref().filter(|fault| !fault.after) {
@@ -88,8 +105,16 @@ async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
     let Ok(answer) = sent.send().await else { return StatusCode::BAD_GATEWAY.into_response() };
     match fault {
         Some(fault) => refusal(&fault),
+        None if proxy.is_stalled(&what) => half(answer).await,
         None => http::Response::from(answer).map(Body::new),
     }
+}
+
+async fn half(answer: reqwest::Response) -> Response {
+    let (parts, body) = http::Response::from(answer).map(Body::new).into_parts();
+    let bytes = to_bytes(body, usize::MAX).await.expect("a body");
+    let begin = stream::iter([Ok::<_, Infallible>(bytes.slice(..bytes.len() / 2))]);
+    Response::from_parts(parts, Body::from_stream(begin.chain(stream::pending())))
 }
 
 fn refusal(fault: &Fault) -> Response {

@@ -113,14 +113,15 @@ impl World {
         self.folder.path().join(path.trim_start_matches('/'))
     }
 
-    fn mount(&self, path: &str, text: &str) {
+    /// Writes a file below the Job's root.
+    pub fn mount(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, text).expect("a file");
     }
 
     pub fn spawn(&self, task: &str) -> Running {
-        self.mount(CONFIG, &serde_yaml::to_string(&self.config).expect("YAML"));
+        self.mount(CONFIG, serde_yaml::to_string(&self.config).expect("YAML"));
         self.mount(&format!("{STORE}/accessKeyId"), ACCESS_KEY);
         self.mount(&format!("{STORE}/secretAccessKey"), &self.secret_key);
         let issued = self.authority.issue(Some(ROLE));

@@ -110,3 +110,71 @@ pub(super) fn nothing(listed: &[Listed], choice: &Choice, now: Timestamp) -> Res
     }
     RestoreError::NotFound { asked, there: there.join(", ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use marketrelay_audit::{Kind, Position, Signer};
+    use marketrelay_snapshot::Data;
+
+    use super::*;
+
+    const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+    fn manifest(id: &BackupId, sequence: u64) -> Manifest {
+        let signer = Signer::new(&[7; 32]).expect("a key");
+        Manifest {
+            format: 1,
+            backup: id.to_string(),
+            connection_id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".to_owned(),
+            namespace: "acme".to_owned(),
+            name: "bol".to_owned(),
+            marketplace: "bol".to_owned(),
+            schema: 7,
+            created_at: id.begun(),
+            known_until: None,
+            expires_at: id.begun() + HOUR * 24,
+            identity: "backup.20261229T000000Z".to_owned(),
+            sequence,
+            keys: Vec::new(),
+            tables: Vec::new(),
+            data: Data { bytes: 0, sha256: String::new() },
+            audit: signer.sign(Kind::Head, "chain", Position::START, id.begun()),
+        }
+    }
+
+    fn listed(site: Site, backups: &[(&BackupId, u64)]) -> Listed {
+        let manifests = backups.iter().map(|(id, sequence)| ((*id).clone(), manifest(id, *sequence)));
+        Listed { place: 0, site, manifests: manifests.collect(), damaged: Vec::new() }
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_snapshots_numbers_then_of_time_then_of_sites() {
+        let now: Timestamp = "2026-11-29T00:00:00Z".parse().expect("a time");
+        let [oldest, old, new, newest] = [4, 3, 2, 1].map(|hours| BackupId::mint(now - HOUR * hours));
+        let sites = [
+            listed(Site::OnSite, &[(&oldest, 1), (&new, 4), (&newest, 3)]),
+            listed(Site::OffSite, &[(&oldest, 1), (&old, 4)]),
+        ];
+        let order = |choice| {
+            let chosen = choose(&sites, &choice, now);
+            chosen.into_iter().map(|candidate| (candidate.id, candidate.site)).collect::<Vec<_>>()
+        };
+        let oldests = [(oldest.clone(), Site::OnSite), (oldest.clone(), Site::OffSite)];
+        let first = [(new, Site::OnSite), (old.clone(), Site::OffSite), (newest, Site::OnSite)];
+        assert_eq!(order(Choice::Newest), [&first[..], &oldests].concat());
+        let before = [&[(old.clone(), Site::OffSite)][..], &oldests].concat();
+        assert_eq!(order(Choice::Before(old.begun())), before);
+        assert_eq!(order(Choice::Backup(oldest.to_string())), oldests);
+    }
+
+    #[test]
+    fn what_expires_this_very_second_is_not_chosen() {
+        let now: Timestamp = "2026-11-29T00:00:00Z".parse().expect("a time");
+        let id = BackupId::mint(now);
+        let there = [listed(Site::OnSite, &[(&id, 1)])];
+        let expires = id.begun() + HOUR * 24;
+        assert_eq!(choose(&there, &Choice::Newest, expires), []);
+        assert_eq!(choose(&there, &Choice::Newest, expires - SignedDuration::from_secs(1)).len(), 1);
+    }
+}

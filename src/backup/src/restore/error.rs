@@ -132,3 +132,28 @@ fn of_file(error: &io::Error) -> Reason {
         _ => Reason::DatabaseError,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(source: ImportError) -> (Reason, bool) {
+        let error = RestoreError::Import { source };
+        (error.reason(), error.is_final())
+    }
+
+    #[test]
+    fn a_full_volume_ends_it_and_a_bad_backup_gives_way() {
+        let full = || io::Error::from(ErrorKind::StorageFull);
+        let path = PathBuf::new;
+        assert_eq!(of(ImportError::File { path: path(), source: full() }), (Reason::StorageFull, true));
+        assert_eq!(of(database::StoreError::Full.into()), (Reason::StorageFull, true));
+        assert_eq!(of(database::StoreError::OtherDigestKey.into()), (Reason::DigestKeyInvalid, true));
+        let missing = marketrelay_keyring::DestroyAt::from_second(0);
+        assert_eq!(of(ImportError::KeyMissing { name: missing }), (Reason::KeyringInvalid, true));
+        let newer = database::StoreError::NewerSchema { found: 9, known: 8 };
+        for error in [ImportError::AuditLog, newer.into(), ImportError::Identity { name: String::new() }] {
+            assert_eq!(of(error), (Reason::BackupDamaged, false));
+        }
+    }
+}
