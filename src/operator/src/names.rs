@@ -68,9 +68,10 @@ impl Names<'_> {
         format!("{}-backup", self.0)
     }
 
-    /// The Job of an attempt to restore a backup, and its ConfigMap: at most 22 characters more than a connection's.
-    pub fn restore(self, attempt: jiff::Timestamp) -> String {
-        format!("{}-restore-{}", self.0, attempt.as_second())
+    /// The Job of an attempt to restore a backup, and its ConfigMap: with room for a hundred thousand failures after the
+    /// longest name of a connection.
+    pub fn restore(self, since: jiff::Timestamp, failures: i64) -> String {
+        format!("{}-restore-{:x}-{failures}", self.0, since.as_second())
     }
 
     /// The client certificate of backups.

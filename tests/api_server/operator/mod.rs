@@ -18,6 +18,7 @@ mod identities;
 mod keyrings;
 mod kubelet;
 mod notices;
+mod restores;
 mod rights;
 mod shortening;
 mod stale;

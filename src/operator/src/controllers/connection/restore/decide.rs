@@ -45,7 +45,7 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
             (None, true) => RestoreCause::VolumeEmpty,
             (None, false) => return facts.before.cloned(),
         };
-        return Some(begun(cause, wish.or(asked_before), facts.now));
+        return Some(begun(cause, wish.or(asked_before), facts));
     };
     match facts.attempt {
         Attempt::Restored(restored) => return Some(ended(current, restored, facts.now)),
@@ -53,7 +53,7 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
         Attempt::Missing | Attempt::Failed(_) => {}
     }
     if wish.is_some() {
-        return Some(begun(RestoreCause::Asked, wish, facts.now));
+        return Some(begun(RestoreCause::Asked, wish, facts));
     }
     let is_withdrawn = current.cause == RestoreCause::Asked && facts.asked.is_none();
     if is_withdrawn || !facts.is_possible {
@@ -65,9 +65,11 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
     }
 }
 
-fn begun(cause: RestoreCause, asked: Option<&Restore>, now: Timestamp) -> RestoreStatus {
+/// Later than the one before, by whole seconds: Jobs are named after that.
+fn begun(cause: RestoreCause, asked: Option<&Restore>, facts: &Facts<'_>) -> RestoreStatus {
+    let earliest = facts.before.map(|before| before.since.0 + SignedDuration::from_secs(1));
     RestoreStatus {
-        since: seconds(now),
+        since: seconds(earliest.map_or(facts.now, |earliest| earliest.max(facts.now))),
         cause,
         asked: asked.cloned(),
         failures: 0,
@@ -96,18 +98,11 @@ fn ended(current: &RestoreStatus, restored: &Restored, now: Timestamp) -> Restor
     RestoreStatus { finished_at: Some(seconds(now)), restored: Some(backup), ..current.clone() }
 }
 
-/// What an attempt's Job is named after: its predecessor's end, or the beginning.
-pub fn attempt_at(current: &RestoreStatus) -> Timestamp {
-    current.last_failure.as_ref().map_or(current.since.0, |failure| failure.finished_at.0)
-}
-
 /// When the next attempt is due.
 pub fn due(current: &RestoreStatus) -> Timestamp {
-    if current.last_failure.is_none() {
-        return current.since.0;
-    }
+    let Some(failure) = &current.last_failure else { return current.since.0 };
     let doublings = u32::try_from(current.failures - 1).unwrap_or_default().min(10);
-    attempt_at(current) + (SOONEST * 2_i32.pow(doublings)).min(LATEST)
+    failure.finished_at.0 + (SOONEST * 2_i32.pow(doublings)).min(LATEST)
 }
 
 /// Which backup it is to be.
@@ -203,12 +198,12 @@ mod tests {
         let mut current = begun;
         for (end, wait) in [(200, 120), (400, 240), (900, 480)] {
             current = decide(&facts(Some(&current), Some(&first), &failure(end))).expect("it goes on");
-            assert_eq!((attempt_at(&current), due(&current)), (at(end), at(end + wait)));
+            assert_eq!(due(&current), at(end + wait));
         }
         current.failures = 40;
         assert_eq!(due(&current), at(900 + 3_600));
         let mended = decide(&facts(Some(&current), Some(&second), &failure(1_000))).expect("it goes on");
-        assert_eq!((choice(&mended), due(&mended)), (Choice::Backup("second".to_owned()), at(100)));
+        assert_eq!((choice(&mended), due(&mended)), (Choice::Backup("second".to_owned()), at(101)));
         let runs = decide(&facts(Some(&current), Some(&second), &Attempt::Runs)).expect("it goes on");
         assert_eq!(choice(&runs), Choice::Backup("first".to_owned()), "the Job that runs is let end");
     }

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{names::Names, problem::Problem};
 use attempt::Attempt;
-use decide::{Facts, attempt_at, choice, due};
+use decide::{Facts, choice, due};
 
 pub use decide::under_way;
 pub use report::{tell, verdict};
@@ -179,7 +179,7 @@ async fn begin(
 }
 
 fn job_name(connection: &MarketplaceConnection, current: &RestoreStatus) -> String {
-    Names(&connection.name_any()).restore(attempt_at(current))
+    Names(&connection.name_any()).restore(current.since.0, current.failures)
 }
 
 /// As its exit code says.

@@ -1,0 +1,207 @@
+//! A database that is missing is restored from a backup, and so is one that a person wants back.
+
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod},
+    events::v1::Event,
+};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use marketrelay_api::{
+    MarketplaceConnection,
+    backup::{Choice, RestoreConfig},
+    connection::RestoreStatus,
+    labels,
+};
+use serde_json::{Value, json};
+
+use super::{
+    Operator, apply,
+    backups::{
+        BOTH, CONFIG, CRON_JOBS, condition, connect, cron_jobs, finish, furnish_stores, leave, run_ended,
+    },
+    change, connection, reason,
+};
+use crate::support::{Space, wait_for, with_namespace};
+
+const CHAIN: &str = "5c1f0000-1111-4222-8333-444455556666";
+const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+fn labels_of_relay() -> Value {
+    json!({labels::MANAGED_BY: labels::OPERATOR, labels::COMPONENT: labels::RELAY, labels::CONNECTION: "bol",
+           labels::INSTANCE: "bol", labels::NAME: labels::APP})
+}
+
+/// A connection with a backup, and with the head of an audit log that was seen before.
+async fn backed_up(space: &Space) -> Operator {
+    furnish_stores(space).await;
+    let operator = Operator::start(space, CONFIG).await;
+    connect(space, "bol", BOTH).await;
+    cron_jobs(space, "bol", &CRON_JOBS).await;
+    reason(space, "bol", "RelayStarting").await;
+    run_ended(space, "bol-on-site", "now-1").await;
+    condition(space, "bol", "BackedUpOnSite", "BackedUp").await;
+    let audit = json!({"chain": CHAIN, "sequence": 90, "hash": "ab".repeat(32), "publicKey": KEY,
+                       "checkedAt": "2026-11-29T01:00:00Z"});
+    let patch = Patch::Merge(json!({"status": {"audit": audit}}));
+    let connections = space.api::<MarketplaceConnection>();
+    connections.patch_status("bol", &PatchParams::default(), &patch).await.expect("a head");
+    operator
+}
+
+/// As the kubelet tells of a relay that finds no database.
+async fn misses_database(space: &Space) {
+    let pod = json!({"metadata": {"name": "bol-relay-0", "labels": labels_of_relay()},
+        "spec": {"serviceAccountName": "bol-relay", "automountServiceAccountToken": false,
+                 "containers": [{"name": "relay", "image": "registry.example/relay:1"}]}});
+    apply::<Pod>(space.api(), pod).await;
+    let ended = json!({"terminated": {"exitCode": 66, "reason": "Error"}});
+    let status = json!({"status": {"phase": "Running", "containerStatuses": [{"name": "relay", "image": "",
+        "imageID": "", "ready": false, "restartCount": 1, "lastState": ended,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}});
+    let (pods, patch) = (space.api::<Pod>(), Patch::Merge(status));
+    pods.patch_status("bol-relay-0", &PatchParams::default(), &patch).await.expect("a status");
+}
+
+async fn replicas(space: &Space, wanted: i32) -> StatefulSet {
+    wait_for(space, &format!("{wanted} replicas"), async || {
+        let set = space.api::<StatefulSet>().get("bol-relay").await.expect("a StatefulSet");
+        (set.spec.as_ref().and_then(|spec| spec.replicas) == Some(wanted)).then_some(set)
+    })
+    .await
+}
+
+/// As the StatefulSets' controller does.
+async fn comes_to_rest(space: &Space) {
+    let set = replicas(space, 0).await;
+    drop(space.api::<Pod>().delete("bol-relay-0", &DeleteParams::default().grace_period(0)).await);
+    let seen = json!({"status": {"observedGeneration": set.metadata.generation, "replicas": 0}});
+    let sets = space.api::<StatefulSet>();
+    sets.patch_status("bol-relay", &PatchParams::default(), &Patch::Merge(seen)).await.expect("a status");
+}
+
+async fn restore_jobs(space: &Space) -> Vec<Job> {
+    let only = ListParams::default().labels(&format!("{}=restore", labels::TASK));
+    space.api::<Job>().list(&only).await.expect("Jobs").items
+}
+
+/// Waits for the `count`th Job, and its configuration.
+async fn begun(space: &Space, count: usize) -> (Job, RestoreConfig) {
+    let newest = wait_for(space, &format!("restore {count}"), async || {
+        let mut jobs = restore_jobs(space).await;
+        jobs.sort_by_key(ResourceExt::name_any);
+        jobs.pop().filter(|_| jobs.len() + 1 == count)
+    })
+    .await;
+    let config = wait_for(space, "its configuration", async || {
+        space.api::<ConfigMap>().get_opt(&newest.name_any()).await.expect("an answer")
+    })
+    .await;
+    assert_eq!(config.owner_references()[0].uid, newest.uid().expect("a uid"), "it goes with its Job");
+    let text = config.data.expect("entries").remove("job.yaml").expect("a file");
+    (newest, serde_yaml::from_str(&text).expect("a configuration"))
+}
+
+async fn told(
+    space: &Space,
+    what: &str,
+    is: impl Fn(&Option<RestoreStatus>) -> bool,
+) -> MarketplaceConnection {
+    wait_for(space, what, async || {
+        let found = connection(space, "bol").await;
+        let restore = found.status.as_ref().and_then(|status| status.restore.clone());
+        is(&restore).then_some(found)
+    })
+    .await
+}
+
+fn report() -> Value {
+    json!({"restored": {"backup": "20261129T003250Z-5f0c1a2b", "site": "onSite", "createdAt": "2026-11-29T00:32:50Z",
+        "sequence": 7, "orders": 3, "anonymised": 1, "erased": 0, "held": 0,
+        "audit": {"chain": CHAIN, "sequence": 70, "hash": "cd".repeat(32)}, "passedOver": ["off-site: no answer"]}})
+}
+
+#[tokio::test]
+async fn a_missing_database_is_restored_also_by_an_operator_that_is_killed_between_any_two_steps() {
+    with_namespace(|space| async move {
+        let mut operator = backed_up(&space).await;
+        let known = wait_for(&space, "the relay is told of its database", async || {
+            let config = space.api::<ConfigMap>().get("bol-relay").await.expect("a ConfigMap");
+            config.data.expect("entries").remove("database.yaml")
+        })
+        .await;
+        assert!(known.contains(CHAIN), "{known}");
+        misses_database(&space).await;
+        told(&space, "a restore begins", |restore| restore.is_some()).await;
+        drop(operator);
+        operator = Operator::start(&space, CONFIG).await;
+        reason(&space, "bol", "Restoring").await;
+        replicas(&space, 0).await;
+        assert!(restore_jobs(&space).await.is_empty(), "the relay is still on the volume");
+        drop(operator);
+        comes_to_rest(&space).await;
+        operator = Operator::start(&space, CONFIG).await;
+        let (job, config) = begun(&space, 1).await;
+        assert_eq!((config.choice, config.replace, config.sites.len()), (Choice::Newest, false, 2));
+        assert_eq!(config.public_key, KEY);
+        drop(operator);
+        leave(&space, &job, &report()).await;
+        finish(&space, &job.name_any(), None).await;
+        let _operator = Operator::start(&space, CONFIG).await;
+        let found = told(&space, "the end", |restore| {
+            restore.as_ref().is_some_and(|restore| restore.finished_at.is_some())
+        })
+        .await;
+        let status = found.status.expect("a status");
+        assert_eq!(status.audit.map(|audit| (audit.sequence, audit.public_key)), Some((70, KEY.to_owned())));
+        replicas(&space, 1).await;
+        assert_eq!(restore_jobs(&space).await.len(), 1);
+        wait_for(&space, "it is told", async || {
+            let events = space.api::<Event>().list(&ListParams::default()).await.expect("events");
+            let told = |event: &&Event| event.reason.as_deref() == Some("Restored");
+            let note = events.items.iter().find(told)?.note.clone()?;
+            (note.contains("3 orders") && note.contains("off-site: no answer")).then_some(())
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restore_on_purpose_that_fails_keeps_the_volume_and_can_be_corrected_or_withdrawn() {
+    with_namespace(|space| async move {
+        let _operator = backed_up(&space).await;
+        let id =
+            connection(&space, "bol").await.status.and_then(|status| status.connection_id).expect("an id");
+        let ask = |backup: &str| format!("spec: {{restore: {{backup: {backup}, confirm: {id}}}}}");
+        let wrong = json!({"spec": {"restore": {"backup": "20261129T003250Z-5f0c1a2b", "confirm": "x"}}});
+        let connections = space.api::<MarketplaceConnection>();
+        let refusal = connections.patch("bol", &PatchParams::default(), &Patch::Merge(wrong)).await;
+        assert!(refusal.expect_err("refused").to_string().contains("spec.restore.confirm must be the id"));
+        change::<MarketplaceConnection>(&space, "bol", &ask("20261129T003250Z-00000000")).await;
+        comes_to_rest(&space).await;
+        let (job, config) = begun(&space, 1).await;
+        assert_eq!(config.choice, Choice::Backup("20261129T003250Z-00000000".to_owned()));
+        assert!(config.replace);
+        let failure =
+            json!({"failure": {"reason": "BackupNotFound", "message": "there is none of this name"}});
+        leave(&space, &job, &failure).await;
+        finish(&space, &job.name_any(), Some("BackoffLimitExceeded")).await;
+        let (message, _) = condition(&space, "bol", "Ready", "RestoreFailed").await;
+        assert!(message.contains("BackupNotFound: there is none of this name"), "{message}");
+        replicas(&space, 0).await;
+        change::<MarketplaceConnection>(&space, "bol", &ask("20261129T003250Z-5f0c1a2b")).await;
+        let (job, config) = begun(&space, 2).await;
+        assert_eq!(config.choice, Choice::Backup("20261129T003250Z-5f0c1a2b".to_owned()));
+        leave(&space, &job, &failure).await;
+        finish(&space, &job.name_any(), Some("BackoffLimitExceeded")).await;
+        condition(&space, "bol", "Ready", "RestoreFailed").await;
+        change::<MarketplaceConnection>(&space, "bol", "spec: {restore: null}").await;
+        told(&space, "nothing is restored any more", Option::is_none).await;
+        replicas(&space, 1).await;
+    })
+    .await;
+}
