@@ -1,7 +1,7 @@
 //! Between a Job and its store: answers what a test wants in the store's place, or lets requests through.
 
 use std::{
-    convert::Infallible,
+    io,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -31,13 +31,22 @@ pub struct Fault {
     pub after: bool,
 }
 
+/// What comes after the half of an answer.
+#[derive(Clone, Copy)]
+pub enum Half {
+    /// Nothing, and no end.
+    Stalls,
+    /// The connection is cut, and again when the rest is asked for.
+    Cuts,
+}
+
 /// The proxy.
 #[derive(Clone)]
 pub struct Proxy {
     upstream: String,
     http: reqwest::Client,
     fault: Arc<Mutex<Option<Fault>>>,
-    stall: Arc<Mutex<Option<&'static str>>>,
+    half: Arc<Mutex<Option<(&'static str, Half)>>>,
     _stop: Arc<DropGuard>,
 }
 
@@ -55,7 +64,7 @@ impl Proxy {
             upstream: world.s3.endpoint(),
             http: http.expect("a client"),
             fault: Arc::default(),
-            stall: Arc::default(),
+            half: Arc::default(),
             _stop: Arc::new(stop.clone().drop_guard()),
         };
         let router = Router::new().fallback(pass).with_state(proxy.clone());
@@ -68,14 +77,14 @@ impl Proxy {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
-    /// Half of such an answer comes, and no more.
-    pub fn stalls(&self, of: &'static str) {
-        *self.stall.lock().unwrap_or_else(PoisonError::into_inner) = Some(of);
+    /// Of such answers half comes.
+    pub fn halves(&self, of: &'static str, then: Half) {
+        *self.half.lock().unwrap_or_else(PoisonError::into_inner) = Some((of, then));
     }
 
-    fn is_stalled(&self, what: &str) -> bool {
-        let stall = self.stall.lock().unwrap_or_else(PoisonError::into_inner);
-        stall.is_some_and(|of| what.contains(of))
+    fn half(&self, what: &str) -> Option<Half> {
+        let half = self.half.lock().unwrap_or_else(PoisonError::into_inner);
+        half.filter(|(of, _)| what.contains(of)).map(|(_, then)| then)
     }
 
     /// How often it is still to fail.
@@ -96,6 +105,7 @@ async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
     let what = format!("{} {}", request.method(), request.uri());
     let fault = proxy.fault(&what);
     let (parts, body) = request.into_parts();
+    let is_rest = parts.headers.contains_key("range");
     let body = to_bytes(body, usize::MAX).await.expect("a body");
     if let Some(fault) = fault.as_ref().filter(|fault| !fault.after) {
         return refusal(fault);
@@ -103,18 +113,23 @@ async fn pass(State(proxy): State<Proxy>, request: Request) -> Response {
     let url = format!("{}{}", proxy.upstream, parts.uri);
     let sent = proxy.http.request(parts.method, url).headers(parts.headers).body(body);
     let Ok(answer) = sent.send().await else { return StatusCode::BAD_GATEWAY.into_response() };
-    match fault {
-        Some(fault) => refusal(&fault),
-        None if proxy.is_stalled(&what) => half(answer).await,
-        None => http::Response::from(answer).map(Body::new),
+    match (fault, proxy.half(&what)) {
+        (Some(fault), _) => refusal(&fault),
+        (None, Some(then)) => half(answer, is_rest, then).await,
+        (None, None) => http::Response::from(answer).map(Body::new),
     }
 }
 
-async fn half(answer: reqwest::Response) -> Response {
+async fn half(answer: reqwest::Response, is_rest: bool, then: Half) -> Response {
     let (parts, body) = http::Response::from(answer).map(Body::new).into_parts();
     let bytes = to_bytes(body, usize::MAX).await.expect("a body");
-    let begin = stream::iter([Ok::<_, Infallible>(bytes.slice(..bytes.len() / 2))]);
-    Response::from_parts(parts, Body::from_stream(begin.chain(stream::pending())))
+    let half = if is_rest { 0 } else { bytes.len() / 2 };
+    let begin = stream::iter([Ok(bytes.slice(..half))]);
+    let body = match then {
+        Half::Stalls => Body::from_stream(begin.chain(stream::pending::<io::Result<_>>())),
+        Half::Cuts => Body::from_stream(begin.chain(stream::iter([Err(io::Error::other("cut"))]))),
+    };
+    Response::from_parts(parts, body)
 }
 
 fn refusal(fault: &Fault) -> Response {

@@ -6,7 +6,7 @@ use marketrelay_audit::Signer;
 use marketrelay_snapshot::SignedManifest;
 
 use crate::{
-    proxy::{Fault, Proxy},
+    proxy::{Fault, Half, Proxy},
     tenant::{Taken, Tenant, signer},
 };
 
@@ -124,19 +124,26 @@ async fn a_site_that_is_away_is_passed_over_unless_nothing_else_is_there() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_in_the_middle_is_passed_over_for_the_other_sites_copy() {
+async fn a_store_that_fails_is_passed_over_for_the_other_sites_copy_wherever_it_fails() {
     let mut tenant = Tenant::start().await;
     tenant.world.patience = 1;
-    tenant.collect(&["A1"]).await;
+    let numbers: Vec<_> = (0..2000).map(|number| format!("A{number}")).collect();
+    tenant.collect(&numbers.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let taken = tenant.back_up(Site::OnSite).await;
     tenant.put(Site::OffSite, &taken).await;
-    tenant.lose_volume();
     let proxy = Proxy::start(&mut tenant.world).await;
     tenant.config.sites[0].store.endpoint.clone_from(&tenant.world.config.store.endpoint);
-    proxy.fails(Fault { of: "/data", times: 1000, status: 503, code: "SlowDown", after: false });
-    let restored = tenant.restore().await;
-    assert_eq!((restored.backup.as_str(), restored.site), (taken.id(), Site::OffSite));
-    assert!(restored.passed_over[0].contains("on-site"), "{restored:?}");
+    proxy.halves("/data", Half::Cuts);
+    for is_refused in [false, true] {
+        if is_refused {
+            proxy.fails(Fault { of: "/data", times: 1000, status: 503, code: "SlowDown", after: false });
+        }
+        tenant.lose_volume();
+        let restored = tenant.restore().await;
+        assert_eq!((restored.backup.as_str(), restored.site), (taken.id(), Site::OffSite));
+        let [passed] = &restored.passed_over[..] else { panic!("{restored:?}") };
+        assert!(passed.starts_with(taken.id()) && passed.contains("on-site: the store "), "{passed}");
+    }
     assert!(proxy.left() < 1000);
 }
 

@@ -6,7 +6,11 @@ use jiff::Timestamp;
 use marketrelay_api::backup::Site;
 use marketrelay_relay::audit::{self, Action, Actor, Deed};
 
-use crate::{proxy::Proxy, tenant::Tenant, world::eventually};
+use crate::{
+    proxy::{Half, Proxy},
+    tenant::Tenant,
+    world::eventually,
+};
 
 /// Longer than it takes to end when that is asked.
 const PROMPT: Duration = Duration::from_secs(10);
@@ -74,7 +78,7 @@ async fn asked_to_end_it_ends_and_leaves_nothing() {
     tenant.lose_volume();
     let proxy = Proxy::start(&mut tenant.world).await;
     tenant.config.sites[0].store.endpoint.clone_from(&tenant.world.config.store.endpoint);
-    proxy.stalls("/data");
+    proxy.halves("/data", Half::Stalls);
     let running = tenant.spawn();
     let begun = tenant.file("restored.db.restoring");
     eventually("it imports", || async { begun.exists().then_some(()) }).await;
