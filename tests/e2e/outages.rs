@@ -1,9 +1,6 @@
 //! Marketplaces and destinations that fail for a while, credentials that change.
 
-use std::time::Duration;
-
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::{
     cluster::{together, wait_for},

@@ -135,7 +135,7 @@ async fn a_missing_database_is_restored_also_by_an_operator_that_is_killed_betwe
         .await;
         assert!(known.contains(CHAIN), "{known}");
         misses_database(&space).await;
-        told(&space, "a restore begins", |restore| restore.is_some()).await;
+        told(&space, "a restore begins", Option::is_some).await;
         drop(operator);
         operator = Operator::start(&space, CONFIG).await;
         reason(&space, "bol", "Restoring").await;

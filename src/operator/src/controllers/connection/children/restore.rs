@@ -183,7 +183,7 @@ fn volumes(plan: &Plan<'_>, wanted: &Wanted, config: &str) -> Vec<Volume> {
     identities.secret.iter_mut().for_each(|secret| secret.optional = Some(true));
     let stores =
         wanted.stores().map(|(site, wanted)| secret_volume(store(site).0, wanted.credentials.clone()));
-    let own = [
+    let own = vec![
         Volume { name: "job".to_owned(), config_map: Some(config), ..Volume::default() },
         secret_volume("keyring", names.keyring()),
         secret_volume("digest", DIGEST_KEY.to_owned()),
