@@ -132,7 +132,7 @@ pub async fn advance(
         return Ok(());
     }
     let name = job_name(connection, current);
-    let erasures = erasures::of(&context.stores, connection);
+    let erasures = erasures::of(&context.stores, connection, now);
     let attempt = objects::Attempt {
         name: &name,
         choice: choice(current),
