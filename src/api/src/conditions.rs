@@ -23,6 +23,10 @@ pub enum ConditionType {
     BackedUpOnSite,
     /// The site far from it has one.
     BackedUpOffSite,
+    /// The newest backup of the site near the cluster was restored and checked lately.
+    DrilledOnSite,
+    /// That of the site far from it was.
+    DrilledOffSite,
     /// What was asked for is done.
     Complete,
 }
@@ -146,6 +150,12 @@ pub enum Reason {
     Restored,
     /// The newest backup is new enough, and the last Job succeeded.
     BackedUp,
+    /// The last drill has restored the newest backup and found it to be right.
+    Drilled,
+    /// The last drill has not.
+    DrillFailed,
+    /// No drill has succeeded for too long.
+    DrillOverdue,
     /// There is no backup that is new enough.
     BackupTooOld,
     /// A Job of backups wasn't done in time.

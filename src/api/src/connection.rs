@@ -11,7 +11,7 @@ mod backup;
 mod marketplace;
 mod restore;
 
-pub use backup::{Backup, Backups, JobResult, S3, SiteBackups, SiteStore};
+pub use backup::{Backup, Backups, DrilledBackup, JobResult, S3, SiteBackups, SiteStore};
 pub use marketplace::{Amazon, AmazonRegion, Bol, Ebay, MarketplaceKind};
 pub use restore::{Restore, RestoreCause, RestoreStatus, RestoredBackup};
 
@@ -37,6 +37,7 @@ pub use restore::{Restore, RestoreCause, RestoreStatus, RestoredBackup};
     printcolumn(name = "Orders", type_ = "integer", json_path = ".status.relay.orders"),
     printcolumn(name = "Backlog", type_ = "integer", json_path = ".status.relay.backlog"),
     printcolumn(name = "Backup", type_ = "date", json_path = ".status.backups.newest"),
+    printcolumn(name = "Drill", type_ = "date", json_path = ".status.backups.drilled"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
 )]
@@ -225,7 +226,7 @@ pub struct MarketplaceConnectionStatus {
     /// amazon, ebay or bol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marketplace: Option<String>,
-    /// Ready, Collecting, Delivering, StorageEncrypted, RetentionEnforced, AuditIntact, if there are holds, Held, and for each site of backups BackedUpOnSite or BackedUpOffSite, each with a reason and a message that says what to do.
+    /// Ready, Collecting, Delivering, StorageEncrypted, RetentionEnforced, AuditIntact, if there are holds, Held, and for each site of backups BackedUpOnSite and DrilledOnSite, or BackedUpOffSite and DrilledOffSite, each with a reason and a message that says what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

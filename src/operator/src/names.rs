@@ -85,6 +85,8 @@ impl Names<'_> {
             (_, Task::Run) => format!("{}-{site}", self.0),
             (Site::OnSite, Task::Prune) => format!("{}-on-prune", self.0),
             (Site::OffSite, Task::Prune) => format!("{}-off-prune", self.0),
+            (Site::OnSite, Task::Drill) => format!("{}-on-drill", self.0),
+            (Site::OffSite, Task::Drill) => format!("{}-off-drill", self.0),
         }
     }
 

@@ -1,11 +1,13 @@
 //! What operator, relay and the Jobs of backups say to each other: a Job's configuration file, the mounted paths, and what
 //! a Job reports when it ends.
 
+mod drill;
 mod job;
 pub mod paths;
 mod report;
 mod restore;
 
+pub use drill::{DrillConfig, Drilled};
 pub use job::{JobConfig, S3Store, Site};
 pub use report::{Failure, JobReport, Listing, Written};
 pub use restore::{AuditHead, Choice, PastErasure, RestoreConfig, RestoreReport, Restored, SiteStore};

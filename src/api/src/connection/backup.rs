@@ -25,7 +25,13 @@ pub struct Backup {
     #[schemars(length(max = 64))]
     #[x_kube(validation = rules::time_zone())]
     pub time_zone: String,
-    /// true: no backups are taken. Those that there are still expire, and are pruned.
+    /// When the newest backup of each site is restored into a database of its own and checked, like `schedule`. At least once in
+    /// 31 days.
+    #[serde(default = "default_drill_schedule")]
+    #[schemars(length(max = 200))]
+    #[x_kube(validation = rules::schedule())]
+    pub drill_schedule: String,
+    /// true: no backups are taken, and none are drilled. Those that there are still expire, and are pruned.
     #[serde(default)]
     pub suspend: bool,
     /// Near the cluster: quick to restore from.
@@ -98,6 +104,10 @@ fn default_schedule() -> String {
     "H H * * *".to_owned()
 }
 
+fn default_drill_schedule() -> String {
+    "H H * * H".to_owned()
+}
+
 fn default_time_zone() -> String {
     "Etc/UTC".to_owned()
 }
@@ -109,6 +119,9 @@ pub struct Backups {
     /// When the newest backup was taken, at the site where that is longer ago; absent while a site has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<Time>,
+    /// When a drill last succeeded, at the site where that is longer ago; absent while one has had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drilled: Option<Time>,
     /// Near the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_site: Option<SiteBackups>,
@@ -180,6 +193,28 @@ pub struct SiteBackups {
     /// The last Job that only pruned and listed and has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_prune: Option<JobResult>,
+    /// The last Job that drilled and has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_drill: Option<JobResult>,
+    /// The last drill that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drilled: Option<DrilledBackup>,
+}
+
+/// A backup that was restored into a database of its own and found to be right.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrilledBackup {
+    /// Its id.
+    pub backup: String,
+    /// When that was.
+    pub at: Time,
+    /// How old the backup was then, in seconds: what a restore would have lost, but for what the marketplace tells again.
+    pub age_seconds: i64,
+    /// How long it took, in seconds: what a restore takes.
+    pub seconds: i64,
+    /// Orders whose personal data was opened.
+    pub opened: i64,
 }
 
 /// How a Job ended.

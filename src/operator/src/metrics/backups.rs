@@ -15,6 +15,9 @@ pub struct Backups {
     newest: GaugeVec,
     last_success: GaugeVec,
     listed: GaugeVec,
+    drilled: GaugeVec,
+    drill_seconds: IntGaugeVec,
+    drill_age: IntGaugeVec,
     count: IntGaugeVec,
     bytes: IntGaugeVec,
     overdue: IntGaugeVec,
@@ -36,6 +39,20 @@ impl Backups {
                 "When the last backup was taken that was written and read back.",
             )?,
             listed: times("marketrelay_backup_listed_timestamp_seconds", "When the store was last listed.")?,
+            drilled: times(
+                "marketrelay_backup_drilled_timestamp_seconds",
+                "When a backup of the site was last restored and found to be right.",
+            )?,
+            drill_seconds: gauges(
+                "marketrelay_backup_drill_duration_seconds",
+                "How long that took: what a restore takes.",
+                &LABELS,
+            )?,
+            drill_age: gauges(
+                "marketrelay_backup_drill_age_seconds",
+                "How old the backup was then: what a restore would have lost.",
+                &LABELS,
+            )?,
             count: gauges("marketrelay_backups", "Backups in the store.", &LABELS)?,
             bytes: gauges(
                 "marketrelay_backup_bytes",
@@ -60,6 +77,9 @@ impl Backups {
         registry.register(Box::new(backups.newest.clone()))?;
         registry.register(Box::new(backups.last_success.clone()))?;
         registry.register(Box::new(backups.listed.clone()))?;
+        registry.register(Box::new(backups.drilled.clone()))?;
+        registry.register(Box::new(backups.drill_seconds.clone()))?;
+        registry.register(Box::new(backups.drill_age.clone()))?;
         registry.register(Box::new(backups.count.clone()))?;
         registry.register(Box::new(backups.bytes.clone()))?;
         registry.register(Box::new(backups.overdue.clone()))?;
@@ -100,10 +120,12 @@ impl Backups {
     }
 
     fn forget(&self) {
-        for times in [&self.newest, &self.last_success, &self.listed] {
+        for times in [&self.newest, &self.last_success, &self.listed, &self.drilled] {
             times.reset();
         }
-        for figures in [&self.count, &self.bytes, &self.overdue, &self.jobs] {
+        for figures in
+            [&self.count, &self.bytes, &self.overdue, &self.jobs, &self.drill_seconds, &self.drill_age]
+        {
             figures.reset();
         }
     }
@@ -117,6 +139,11 @@ impl Backups {
         time(&self.newest, known.newest.as_ref());
         time(&self.last_success, known.last_success.as_ref());
         time(&self.listed, known.listed_at.as_ref());
+        if let Some(drilled) = &known.drilled {
+            time(&self.drilled, Some(&drilled.at));
+            self.drill_seconds.with_label_values(&values).set(drilled.seconds);
+            self.drill_age.with_label_values(&values).set(drilled.age_seconds);
+        }
         for (gauge, figure) in
             [(&self.count, known.count), (&self.bytes, known.bytes), (&self.overdue, known.overdue)]
         {

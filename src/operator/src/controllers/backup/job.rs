@@ -14,17 +14,20 @@ pub enum Task {
     Run,
     /// Prune and list alone.
     Prune,
+    /// Restore the newest backup into a database of its own, and check that.
+    Drill,
 }
 
 impl Task {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Run, Self::Prune];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Run, Self::Prune, Self::Drill];
 
     /// As the program's subcommand and the label's value.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
             Self::Prune => "prune",
+            Self::Drill => "drill",
         }
     }
 }

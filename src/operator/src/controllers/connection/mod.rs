@@ -316,6 +316,8 @@ async fn build(
     let at_rest = restore::is_under_way(status);
     // What the roll-out waits for may be this.
     let waits = waits && !at_rest;
+    let erasures = wanted.backups.map(|_| restore::past_erasures(&context.stores, &connection, now));
+    let erasures = erasures.unwrap_or_default();
     let plan = children::Plan {
         validated: &validated,
         id: keyring.id.as_str(),
@@ -323,6 +325,8 @@ async fn build(
         updating_since,
         terms,
         backups: wanted.backups,
+        public_key: status.and_then(|status| status.audit.as_ref()).map(|audit| audit.public_key.as_str()),
+        erasures: &erasures,
         known_chain: restore::known_chain(status, wanted.backups),
         at_rest,
         config: &context.config,

@@ -98,7 +98,9 @@ fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnec
         .or_else(enforced)
         .or_else(|| failing(ConditionType::AuditIntact))
         .or_else(|| failing(ConditionType::BackedUpOnSite))
-        .or_else(|| failing(ConditionType::BackedUpOffSite))?;
+        .or_else(|| failing(ConditionType::BackedUpOffSite))
+        .or_else(|| failing(ConditionType::DrilledOnSite))
+        .or_else(|| failing(ConditionType::DrilledOffSite))?;
     Some(Event {
         type_: if calm(new) && !is_at_risk(new) { EventType::Normal } else { EventType::Warning },
         reason: new.reason.clone(),

@@ -112,6 +112,10 @@ fn failure(
     last: Option<&ContainerStateTerminated>,
 ) -> Option<(Reason, String)> {
     if let Some(failure) = report.and_then(|report| report.failure.as_ref()) {
+        if job.task == Task::Drill {
+            let message = format!("{}: {}", failure.reason, failure.message);
+            return Some((Reason::DrillFailed, message.chars().take(LONGEST).collect()));
+        }
         let known = REASONS.into_iter().find(|reason| reason.to_string() == failure.reason);
         let message = failure.message.chars().take(LONGEST).collect();
         return Some((known.unwrap_or(Reason::BackupFailed), message));

@@ -1,4 +1,4 @@
-//! A new site's first backup is taken at once, and tried again while there has never been one.
+//! A new site's first backup is taken at once, and drilled at once; both are tried again while there has never been one.
 
 use std::sync::Arc;
 
@@ -45,12 +45,13 @@ pub async fn begin(
     now: Timestamp,
 ) -> Result<(), Problem> {
     let since = |backups: &Backups, site| backups.site(site).map(|known| known.since.clone());
-    for (site, _) in wanted.sites().filter(|(_, store)| store.is_ok() && !wanted.suspend) {
+    let sites = wanted.sites().filter(|(_, store)| store.is_ok() && !wanted.suspend);
+    for (site, task) in sites.flat_map(|(site, _)| [Task::Run, Task::Drill].map(|task| (site, task))) {
         if before.and_then(|before| since(before, site)) != since(backups, site) {
             continue;
         }
-        let attempt = backups.site(site).and_then(|known| due(known, site, jobs, now));
-        let cron_job = existing.cron_jobs.get(&(site, Task::Run));
+        let attempt = backups.site(site).and_then(|known| due(known, site, task, jobs, now));
+        let cron_job = existing.cron_jobs.get(&(site, task));
         let Some((attempt, cron_job)) = attempt.zip(cron_job) else { continue };
         let Some(job) = job(cron_job, attempt) else { continue };
         let api = Api::<Job>::namespaced(client.clone(), &cron_job.namespace().unwrap_or_default());
@@ -58,27 +59,33 @@ pub async fn begin(
             // Made before the stores have seen it.
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             Err(error) if is_passing(&error) => {
-                tracing::warn!(name = job.name_any(), %error, "a first backup is begun with the next look");
+                tracing::warn!(name = job.name_any(), %error, "a first Job is made with the next look");
             }
             Err(error) => return Err(api_problem("Job", &job.name_any(), &error)),
-            Ok(_) => tracing::info!(name = job.name_any(), "a first backup is to be taken"),
+            Ok(_) => tracing::info!(name = job.name_any(), "a first backup is to be taken or drilled"),
         }
     }
     Ok(())
 }
 
-/// What the attempt is known by, if one is due: each is made once.
-fn due(known: &SiteBackups, site: Site, jobs: &[BackupJob], now: Timestamp) -> Option<Timestamp> {
+/// What the attempt is known by, if one is due: each is made once. What hasn't been backed up isn't drilled.
+fn due(known: &SiteBackups, site: Site, task: Task, jobs: &[BackupJob], now: Timestamp) -> Option<Timestamp> {
     let is_under_way = |job: &BackupJob| {
         job.site == site
-            && job.task == Task::Run
+            && job.task == task
             && job.store == known.store
             && !matches!(job.stage, Stage::Ended(_))
     };
-    if known.last_success.is_some() || jobs.iter().any(is_under_way) {
+    let has_backup = known.last_success.is_some();
+    let (is_due, last) = match task {
+        Task::Run => (!has_backup, &known.last_run),
+        Task::Drill => (has_backup && known.drilled.is_none(), &known.last_drill),
+        Task::Prune => return None,
+    };
+    if !is_due || jobs.iter().any(is_under_way) {
         return None;
     }
-    let Some(last) = &known.last_run else { return Some(known.since.0) };
+    let Some(last) = last else { return Some(known.since.0) };
     let (since, failed) = (known.since.0, last.finished_at.0);
     let wait = failed.duration_since(since).max(SOONEST);
     (now.duration_since(failed) >= wait).then_some(failed)

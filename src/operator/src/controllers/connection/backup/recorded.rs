@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
-    backup::{Listing, Written},
-    connection::{Backups, JobResult, SiteBackups},
+    backup::{Drilled, Listing, Written},
+    connection::{Backups, DrilledBackup, JobResult, SiteBackups},
 };
 
 use super::{ended::Ended, wanted::Wanted};
@@ -31,10 +31,13 @@ pub fn recorded(before: Option<&Backups>, wanted: &Wanted, ended: &[Ended], now:
         }
         *backups.site_mut(site) = Some(site_backups);
     }
-    let newest = wanted.sites().map(|(site, _)| backups.site(site)?.newest.clone());
-    let newest: Option<Vec<_>> = newest.collect();
-    backups.newest = newest.and_then(|all| all.into_iter().min_by_key(|newest| newest.0));
-    backups
+    let oldest = |of: fn(&SiteBackups) -> Option<Time>| {
+        let all: Option<Vec<_>> = wanted.sites().map(|(site, _)| of(backups.site(site)?)).collect();
+        all.and_then(|all| all.into_iter().min_by_key(|at| at.0))
+    };
+    let newest = oldest(|known| known.newest.clone());
+    let drilled = oldest(|known| known.drilled.as_ref().map(|drilled| drilled.at.clone()));
+    Backups { newest, drilled, ..backups }
 }
 
 fn new(store: String, now: Timestamp) -> SiteBackups {
@@ -53,6 +56,8 @@ fn new(store: String, now: Timestamp) -> SiteBackups {
         listed_at: None,
         last_run: None,
         last_prune: None,
+        last_drill: None,
+        drilled: None,
     }
 }
 
@@ -64,9 +69,13 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
     if let Some(listing) = report.and_then(|report| report.listing.as_ref()) {
         listed(site, listing);
     }
+    if let Some(found) = report.and_then(|report| report.drilled.as_ref()) {
+        drilled(site, found);
+    }
     let last = match ended.task {
         Task::Run => &mut site.last_run,
         Task::Prune => &mut site.last_prune,
+        Task::Drill => &mut site.last_drill,
     };
     let at = seconds(ended.at);
     if last.as_ref().is_none_or(|last| last.finished_at.0 <= at.0) {
@@ -99,6 +108,19 @@ fn listed(site: &mut SiteBackups, listing: &Listing) {
         site.foreign = count(listing.foreign);
         site.damaged = count(listing.damaged);
         site.listed_at = Some(at);
+    }
+}
+
+fn drilled(site: &mut SiteBackups, found: &Drilled) {
+    let at = seconds(found.at);
+    if !is_earlier(&at, site.drilled.as_ref().map(|before| &before.at)) {
+        site.drilled = Some(DrilledBackup {
+            backup: found.backup.clone(),
+            age_seconds: found.at.duration_since(found.created_at).as_secs(),
+            at,
+            seconds: count(found.seconds),
+            opened: count(found.opened),
+        });
     }
 }
 
@@ -147,8 +169,11 @@ mod tests {
             orders: 1,
             bytes: 300,
         };
-        let report =
-            JobReport { written: Some(written), listing: Some(listing(second, created)), failure: None };
+        let report = JobReport {
+            written: Some(written),
+            listing: Some(listing(second, created)),
+            ..JobReport::default()
+        };
         let (store, task) =
             (sample().site(site).expect("a site").expect("a store").location.key(), Task::Run);
         Ended {
@@ -198,6 +223,35 @@ mod tests {
         assert_eq!((last.reason.as_deref(), last.finished_at), (Some("StoreFull"), seconds(at(200))));
         assert_eq!(all.last_prune.expect("a prune").reason, None);
         assert_eq!((all.last_success, all.listed_at), (Some(seconds(at(90))), Some(seconds(at(300)))));
+    }
+
+    #[test]
+    fn a_drill_is_recorded_until_a_later_one_and_a_failed_one_keeps_what_the_last_good_one_found() {
+        let wanted = sample();
+        let drill = |site, second: i64| {
+            let found = Drilled {
+                backup: "b".to_owned(),
+                created_at: at(second - 60),
+                at: at(second),
+                seconds: 4,
+                opened: 3,
+                anonymised: 0,
+                erased: 0,
+                rows: 9,
+            };
+            let report = JobReport { drilled: Some(found), ..JobReport::default() };
+            Ended { task: Task::Drill, report: Some(report), ..run(site, second, 0) }
+        };
+        let failure = Some((Reason::DrillFailed, "because".to_owned()));
+        let bad = Ended { report: None, failure, ..drill(Site::OnSite, 300) };
+        let all =
+            recorded(None, &wanted, &[drill(Site::OffSite, 150), drill(Site::OnSite, 200), bad], at(400));
+        assert_eq!(all.drilled, Some(seconds(at(150))), "the older site's");
+        let on_site = all.on_site.expect("on-site");
+        assert_eq!(on_site.last_drill.and_then(|last| last.reason).as_deref(), Some("DrillFailed"));
+        let drilled = on_site.drilled.expect("a drill");
+        assert_eq!((drilled.at, drilled.age_seconds, drilled.seconds), (seconds(at(200)), 60, 4));
+        assert_eq!(on_site.last_run, None);
     }
 
     #[test]

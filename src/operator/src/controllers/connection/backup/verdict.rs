@@ -23,6 +23,13 @@ pub fn verdicts(
     deadline: SignedDuration,
     now: Timestamp,
 ) -> Vec<(ConditionType, Verdict)> {
+    let drills = wanted.sites().filter_map(|(site, store)| {
+        let kind = match site {
+            Site::OnSite => ConditionType::DrilledOnSite,
+            Site::OffSite => ConditionType::DrilledOffSite,
+        };
+        Some((kind, drilled(wanted, store, backups.site(site)?, deadline, now)))
+    });
     let verdict = |(site, store): (Site, Result<&Store, &Problem>)| {
         let kind = match site {
             Site::OnSite => ConditionType::BackedUpOnSite,
@@ -40,7 +47,54 @@ pub fn verdicts(
         };
         Some((kind, verdict))
     };
-    wanted.sites().filter_map(verdict).collect()
+    wanted.sites().filter_map(verdict).chain(drills).collect()
+}
+
+fn drilled(
+    wanted: &Wanted,
+    store: Result<&Store, &Problem>,
+    known: &SiteBackups,
+    deadline: SignedDuration,
+    now: Timestamp,
+) -> Verdict {
+    let store = match store {
+        Err(problem) => return Verdict::new(Status::Unknown, problem.reason, &problem.message),
+        Ok(_) if wanted.suspend => {
+            let message = "nothing is drilled, since spec.suspend or spec.backup.suspend is true";
+            return Verdict::new(Status::Unknown, Reason::Suspended, message);
+        }
+        Ok(store) => store,
+    };
+    let failure = known.last_drill.as_ref().and_then(|last| Some((last.reason.as_ref()?, last)));
+    if let Some((_, last)) = failure {
+        let message = format!(
+            "the last drill failed: {} (kubectl logs job/{})",
+            last.message.as_deref().unwrap_or_default(),
+            last.job
+        );
+        return failed(Reason::DrillFailed, &message);
+    }
+    let (last, longest) = match &known.drilled {
+        Some(drilled) => (drilled.at.0, store.drill_interval * 2 + deadline),
+        None => (known.since.0, store.interval + deadline * 3),
+    };
+    if now.duration_since(last) > longest {
+        let message = format!(
+            "no drill has succeeded since {last}, so nobody knows that a restore would: look at its CronJob and Jobs (kubectl get \
+             cronjobs,jobs -l marketrelay.dev/task=drill)"
+        );
+        return failed(Reason::DrillOverdue, &message);
+    }
+    match &known.drilled {
+        None => Verdict::new(Status::Unknown, Reason::FirstRun, "the first drill hasn't run yet"),
+        Some(drilled) => {
+            let message = format!(
+                "backup {} was restored into a database of its own and agrees with its manifest; that took {}s",
+                drilled.backup, drilled.seconds
+            );
+            Verdict::new(Status::True, Reason::Drilled, message)
+        }
+    }
 }
 
 fn failed(reason: impl Into<String>, message: &str) -> Verdict {

@@ -14,6 +14,9 @@ use url::Url;
 
 use crate::{controllers::backup::schedule::Schedule, problem::Problem};
 
+/// What wasn't tested for longer isn't proven.
+const RAREST_DRILL: SignedDuration = SignedDuration::from_hours(31 * 24);
+
 /// The backups of a connection that asks for some.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
@@ -31,6 +34,10 @@ pub struct Store {
     pub zone: String,
     /// The longest time between two of them.
     pub interval: SignedDuration,
+    /// When the newest one is drilled, with `H` as it is written.
+    pub drill_schedule: String,
+    /// The longest time between two drills.
+    pub drill_interval: SignedDuration,
     /// Name of the Secret.
     pub credentials: String,
     /// Where they go.
@@ -100,12 +107,15 @@ pub fn wanted(
     let store = |site, s3| {
         let settings = config.backup.as_ref().ok_or_else(not_configured)?;
         let interval = interval(backup, retention)?;
+        let drill_interval = drill_interval(backup)?;
         let location = location(site, s3, settings)?;
         has_credentials(site, s3, credentials)?;
         Ok(Store {
             schedule: backup.schedule.clone(),
             zone: backup.time_zone.clone(),
             interval,
+            drill_schedule: backup.drill_schedule.clone(),
+            drill_interval,
             credentials: s3.credentials_secret_ref.name.clone(),
             location,
         })
@@ -141,6 +151,19 @@ fn interval(backup: &Backup, retention: &Duration) -> Result<SignedDuration, Pro
         "spec.backup.schedule: up to {interval:#} pass between two backups, and each is kept for {retention} only, so there \
          would be times without one: take them more often, or keep them longer (backupRetention and deleteAfterShipment of \
          the RetentionPolicy)"
+    )))
+}
+
+fn drill_interval(backup: &Backup) -> Result<SignedDuration, Problem> {
+    let schedule = Schedule::parse(&backup.drill_schedule, &backup.time_zone);
+    let interval =
+        schedule.map_err(|error| invalid(format!("spec.backup.drillSchedule: {error}")))?.longest_interval();
+    if interval <= RAREST_DRILL {
+        return Ok(interval);
+    }
+    Err(invalid(format!(
+        "spec.backup.drillSchedule: up to {interval:#} pass between two drills: write one with a drill at least once in 31 \
+         days, such as 'H H * * H'"
     )))
 }
 
@@ -246,6 +269,7 @@ pub mod tests {
         let weekly = BOTH.replacen('{', "{schedule: '0 0 1 * *', ", 1);
         let zone = BOTH.replacen('{', "{timeZone: Mars/Base, ", 1);
         let never = BOTH.replacen('{', "{schedule: '0 0 31 2 *', ", 1);
+        let rarely = BOTH.replacen('{', "{drillSchedule: '0 0 1 */2 *', ", 1);
         for (backup, config, credentials, reason, parts) in [
             (
                 BOTH,
@@ -266,6 +290,7 @@ pub mod tests {
             (&weekly, CONFIG, all(), Reason::InvalidSpec, ["spec.backup.schedule", "kept for 30d only"]),
             (&zone, CONFIG, all(), Reason::InvalidSpec, ["spec.backup.timeZone", "Mars/Base"]),
             (&never, CONFIG, all(), Reason::InvalidSpec, ["spec.backup.schedule", "no day"]),
+            (&rarely, CONFIG, all(), Reason::InvalidSpec, ["spec.backup.drillSchedule", "once in 31 days"]),
         ] {
             let wanted = of(backup, config, &credentials);
             let problems: Vec<_> = wanted.sites().filter_map(|(_, store)| store.err()).collect();

@@ -27,7 +27,7 @@ use kube::{
     api::{ObjectMeta, PartialObjectMeta},
     runtime::reflector::ObjectRef,
 };
-use marketrelay_api::{Duration, MarketplaceConnection, OperatorConfig, labels};
+use marketrelay_api::{Duration, MarketplaceConnection, OperatorConfig, backup::PastErasure, labels};
 
 use super::{backup::Wanted, in_force::Terms, validate::Validated};
 use crate::{
@@ -112,6 +112,10 @@ pub struct Plan<'a> {
     pub terms: &'a Terms,
     /// `None`: no backups are wanted.
     pub backups: Option<&'a Wanted>,
+    /// Whose signature counts, hex; `None`: the relay hasn't told yet.
+    pub public_key: Option<&'a str>,
+    /// What was erased from the connection by the requests that there are.
+    pub erasures: &'a [PastErasure],
     /// The audit log of the database that the relay must find; `None`: it begins one if there is none.
     pub known_chain: Option<&'a str>,
     /// The relay is to leave its volume alone.
@@ -269,6 +273,8 @@ mod tests {
             updating_since: None,
             terms: &terms,
             backups,
+            public_key: backups.map(|_| "00ff"),
+            erasures: &[],
             known_chain: backups.map(|_| "5c1f0000-1111-4222-8333-444455556666"),
             at_rest: false,
             config: &config,
@@ -361,7 +367,6 @@ mod tests {
                 choice: marketrelay_api::backup::Choice::Newest,
                 replace: false,
                 public_key: "00ff",
-                erasures: Vec::new(),
             };
             let job = restore::job(plan, settings, &wanted, &attempt);
             let made = restore::config_map(plan, &wanted, attempt, &job);

@@ -5,14 +5,14 @@ use k8s_openapi::{
         batch::v1::{Job, JobSpec},
         core::v1::{
             ConfigMap, ConfigMapVolumeSource, Container, KeyToPath, PersistentVolumeClaimVolumeSource,
-            PodSpec, PodTemplateSpec, Volume, VolumeMount,
+            PodSpec, PodTemplateSpec, Volume,
         },
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{Resource, ResourceExt, api::ObjectMeta};
 use marketrelay_api::{
-    backup::{Choice, PastErasure, RestoreConfig, S3Store, Site, SiteStore, paths},
+    backup::{Choice, RestoreConfig, Site, SiteStore, paths},
     labels,
     operator_config::BackupSettings,
     relay,
@@ -20,7 +20,7 @@ use marketrelay_api::{
 
 use super::{
     Plan,
-    backup::{CONTAINER, prefix, unless_disrupted},
+    backup::{CONTAINER, data, identities, s3, unless_disrupted},
     pod::{
         MODE, container_security, pod_security, pull_policy, pull_secrets, read_only, resources,
         secret_volume,
@@ -48,8 +48,6 @@ pub struct Attempt<'a> {
     pub replace: bool,
     /// Whose signature counts, hex.
     pub public_key: &'a str,
-    /// What was erased.
-    pub erasures: Vec<PastErasure>,
 }
 
 /// The Job. Its pod waits until the ConfigMap is there.
@@ -78,27 +76,16 @@ pub fn job(plan: &Plan<'_>, settings: &BackupSettings, wanted: &Wanted, attempt:
 /// Its configuration, which goes with it.
 pub fn config_map(plan: &Plan<'_>, wanted: &Wanted, attempt: Attempt<'_>, job: &Job) -> ConfigMap {
     let validated = plan.validated;
-    let store = |(site, store): (Site, &crate::controllers::connection::backup::Store)| SiteStore {
-        site,
-        store: S3Store {
-            endpoint: store.location.endpoint.clone(),
-            bucket: store.location.bucket.clone(),
-            region: store.location.region.clone(),
-            prefix: prefix(plan, store),
-            path_style: store.location.path_style,
-            ca_certificates: plan.config.egress.extra_ca_certificates.clone(),
-        },
-    };
     let config = RestoreConfig {
         connection_id: plan.id.to_owned(),
         namespace: validated.namespace.clone(),
         name: validated.name.clone(),
-        sites: wanted.stores().map(store).collect(),
+        sites: wanted.stores().map(|(site, store)| SiteStore { site, store: s3(plan, store) }).collect(),
         choice: attempt.choice,
         public_key: attempt.public_key.to_owned(),
         retention: plan.terms.into(),
         replace: attempt.replace,
-        erasures: attempt.erasures,
+        erasures: plan.erasures.to_vec(),
     };
     let mut metadata = plan.unowned(attempt.name.to_owned(), labels::BACKUP);
     metadata.owner_references = Some(vec![OwnerReference {
@@ -143,11 +130,6 @@ fn container(settings: &BackupSettings, wanted: &Wanted) -> Container {
         let (name, path) = store(site);
         read_only(name, path)
     });
-    let data = VolumeMount {
-        name: "data".to_owned(),
-        mount_path: relay::paths::DATA.to_owned(),
-        ..VolumeMount::default()
-    };
     Container {
         name: CONTAINER.to_owned(),
         image: Some(settings.image.clone()),
@@ -157,7 +139,7 @@ fn container(settings: &BackupSettings, wanted: &Wanted) -> Container {
         security_context: Some(container_security()),
         termination_message_path: Some(paths::TERMINATION.to_owned()),
         termination_message_policy: Some("File".to_owned()),
-        volume_mounts: Some(folders.chain(stores).chain([data]).collect()),
+        volume_mounts: Some(folders.chain(stores).chain([data()]).collect()),
         ..Container::default()
     }
 }
@@ -178,9 +160,6 @@ fn volumes(plan: &Plan<'_>, wanted: &Wanted, config: &str) -> Vec<Volume> {
         ..ConfigMapVolumeSource::default()
     };
     let claim = PersistentVolumeClaimVolumeSource { claim_name: names.volume(), read_only: None };
-    let mut identities = secret_volume("identities", names.backup_identities());
-    // The program says better than a pod that doesn't start what is missing.
-    identities.secret.iter_mut().for_each(|secret| secret.optional = Some(true));
     let stores =
         wanted.stores().map(|(site, wanted)| secret_volume(store(site).0, wanted.credentials.clone()));
     let own = vec![
@@ -188,7 +167,7 @@ fn volumes(plan: &Plan<'_>, wanted: &Wanted, config: &str) -> Vec<Volume> {
         secret_volume("keyring", names.keyring()),
         secret_volume("digest", DIGEST_KEY.to_owned()),
         secret_volume("database", names.database_key()),
-        identities,
+        identities(plan),
         Volume { name: "data".to_owned(), persistent_volume_claim: Some(claim), ..Volume::default() },
     ];
     own.into_iter().chain(stores).collect()

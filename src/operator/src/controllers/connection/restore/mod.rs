@@ -33,6 +33,7 @@ use attempt::Attempt;
 use decide::{Facts, choice, due};
 
 pub use decide::under_way;
+pub use erasures::of as past_erasures;
 pub use report::{tell, verdict};
 
 /// What the status says of restores.
@@ -132,13 +133,11 @@ pub async fn advance(
         return Ok(());
     }
     let name = job_name(connection, current);
-    let erasures = erasures::of(&context.stores, connection, now);
     let attempt = objects::Attempt {
         name: &name,
         choice: choice(current),
         replace: current.cause == RestoreCause::Asked,
         public_key: &audit.public_key,
-        erasures,
     };
     let begun = begin(context, plan, settings, wanted, attempt).await;
     match begun {

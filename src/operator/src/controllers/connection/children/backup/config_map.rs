@@ -2,17 +2,20 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use marketrelay_api::{
-    backup::{JobConfig, S3Store, Site},
+    backup::{DrillConfig, JobConfig, S3Store, Site, SiteStore},
     labels,
     operator_config::BackupSettings,
     relay::paths::ADMIN_PORT,
 };
 
-use super::Plan;
+use super::{Plan, Which};
 use crate::{
-    controllers::connection::{
-        backup::{Store, Wanted},
-        children::strings,
+    controllers::{
+        backup::Task,
+        connection::{
+            backup::{Store, Wanted},
+            children::strings,
+        },
     },
     problem::Problem,
 };
@@ -20,24 +23,32 @@ use crate::{
 /// A day: a store is pruned at least as often.
 const DAILY: i64 = 86_400;
 
-/// A site's entry.
-pub fn entry(site: Site) -> String {
-    format!("{site}.yaml")
+/// The entry of a site's Jobs that do this.
+pub fn entry((site, task): Which) -> String {
+    match task {
+        Task::Run | Task::Prune => format!("{site}.yaml"),
+        Task::Drill => format!("{site}-drill.yaml"),
+    }
 }
 
-/// One configuration file for each site. That of a site that can't be carried out stays as it is.
+/// Two configuration files for each site: of what writes into the store, and of what drills. Those of a site that can't be carried out stay as they are.
 pub fn build(
     plan: &Plan<'_>,
     settings: &BackupSettings,
     wanted: &Wanted,
     existing: Option<&ConfigMap>,
 ) -> ConfigMap {
-    let kept = |site| existing?.data.as_ref()?.get(&entry(site)).cloned();
-    let file = |(site, store): (Site, Result<&Store, &Problem>)| {
-        let text = store.map_or_else(|_| kept(site), |store| Some(file(plan, settings, site, store)));
-        Some((entry(site), text?))
+    let kept = |which| existing?.data.as_ref()?.get(&entry(which)).cloned();
+    let file = |(which, store): (Which, Result<&Store, &Problem>)| {
+        let made = |store| match which.1 {
+            Task::Drill => drill(plan, settings, which.0, store),
+            Task::Run | Task::Prune => Some(file(plan, settings, which.0, store)),
+        };
+        Some((entry(which), store.map_or_else(|_| kept(which), made)?))
     };
-    let files: BTreeMap<_, _> = wanted.sites().filter_map(file).collect();
+    let whiches =
+        wanted.sites().flat_map(|(site, store)| [Task::Run, Task::Drill].map(|task| ((site, task), store)));
+    let files: BTreeMap<_, _> = whiches.filter_map(file).collect();
     let mut metadata = plan.owned(plan.names().backup(), labels::BACKUP);
     // Comparing sees only what is wanted, and so not that an entry has to go.
     let entries = files.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
@@ -46,25 +57,18 @@ pub fn build(
 }
 
 /// Everything of the connection in a store is under this.
-pub fn prefix(plan: &Plan<'_>, store: &Store) -> String {
+fn prefix(plan: &Plan<'_>, store: &Store) -> String {
     store.location.prefix.iter().map(String::as_str).chain([plan.id]).collect::<Vec<_>>().join("/")
 }
 
 fn file(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) -> String {
-    let (validated, location) = (plan.validated, &store.location);
+    let validated = plan.validated;
     let config = JobConfig {
         connection_id: plan.id.to_owned(),
         namespace: validated.namespace.clone(),
         name: validated.name.clone(),
         site,
-        store: S3Store {
-            endpoint: location.endpoint.clone(),
-            bucket: location.bucket.clone(),
-            region: location.region.clone(),
-            prefix: prefix(plan, store),
-            path_style: location.path_style,
-            ca_certificates: plan.config.egress.extra_ca_certificates.clone(),
-        },
+        store: s3(plan, store),
         relay: relay(plan),
         backup_retention_seconds: plan.backup_retention().as_secs(),
         // It may wait for its turn, and take its time.
@@ -72,6 +76,36 @@ fn file(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) -
     };
     // A structure of texts and numbers always has a YAML form.
     serde_yaml::to_string(&config).unwrap_or_default()
+}
+
+/// `None`: nobody knows yet whose signature counts.
+fn drill(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) -> Option<String> {
+    let validated = plan.validated;
+    let config = DrillConfig {
+        connection_id: plan.id.to_owned(),
+        namespace: validated.namespace.clone(),
+        name: validated.name.clone(),
+        site: SiteStore { site, store: s3(plan, store) },
+        public_key: plan.public_key?.to_owned(),
+        retention: plan.terms.into(),
+        oldest_seconds: store.interval.as_secs() * 2 + i64::from(settings.deadline_seconds),
+        erasures: plan.erasures.to_vec(),
+    };
+    // A structure of texts and numbers always has a YAML form.
+    Some(serde_yaml::to_string(&config).unwrap_or_default())
+}
+
+/// A store as the programs have it.
+pub fn s3(plan: &Plan<'_>, store: &Store) -> S3Store {
+    let location = &store.location;
+    S3Store {
+        endpoint: location.endpoint.clone(),
+        bucket: location.bucket.clone(),
+        region: location.region.clone(),
+        prefix: prefix(plan, store),
+        path_style: location.path_style,
+        ca_certificates: plan.config.egress.extra_ca_certificates.clone(),
+    }
 }
 
 fn relay(plan: &Plan<'_>) -> url::Url {

@@ -33,6 +33,12 @@ pub fn build(
     let seed = format!("{}/{site}", plan.id);
     let (schedule, zone, suspend, interval) = match task {
         Task::Run => (expand(&store.schedule, &seed), store.zone.as_str(), suspend, store.interval.as_secs()),
+        Task::Drill => (
+            expand(&store.drill_schedule, &format!("{seed}/{task}")),
+            store.zone.as_str(),
+            suspend,
+            store.drill_interval.as_secs(),
+        ),
         Task::Prune => (expand(DAILY, &format!("{seed}/{task}")), "Etc/UTC", false, DAY_SECONDS),
     };
     let own = strings(&[(labels::SITE, &site.to_string()), (labels::TASK, task.as_str())]);

@@ -1,4 +1,4 @@
-//! What takes a connection's backups: two CronJobs for each site, and what their Jobs need. Pure.
+//! What takes a connection's backups and drills them: three CronJobs for each site, and what their Jobs need. Pure.
 
 mod config_map;
 mod cron_job;
@@ -25,9 +25,9 @@ use crate::{
     stores::Stores,
 };
 
-pub use config_map::prefix;
+pub use config_map::s3;
 pub use cron_job::unless_disrupted;
-pub use pod::CONTAINER;
+pub use pod::{CONTAINER, data, identities};
 
 /// Which CronJob of a connection.
 pub type Which = (Site, Task);
@@ -129,6 +129,7 @@ pub fn prepare(
     let cron_job = |(site, task): Which| match wanted.site(site) {
         None => Child::Unwanted,
         Some(Err(_)) => Child::Kept,
+        Some(Ok(_)) if task == Task::Drill && plan.public_key.is_none() => Child::Kept,
         Some(Ok(store)) => {
             Child::Wanted(cron_job::build(plan, settings, wanted.suspend, store, (site, task)))
         }

@@ -1,16 +1,24 @@
-use k8s_openapi::api::core::v1::{ConfigMapVolumeSource, Container, KeyToPath, PodSpec, Volume};
-use marketrelay_api::{backup::paths, operator_config::BackupSettings};
+use k8s_openapi::{
+    api::core::v1::{
+        ConfigMapVolumeSource, Container, EmptyDirVolumeSource, KeyToPath, PodSpec, Volume, VolumeMount,
+    },
+    apimachinery::pkg::api::resource::Quantity,
+};
+use marketrelay_api::{backup::paths, operator_config::BackupSettings, relay};
 
 use super::{Plan, Which, config_map::entry};
-use crate::controllers::{
-    backup::Task,
-    connection::{
-        backup::Store,
-        children::pod::{
-            MODE, container_security, pod_security, pull_policy, pull_secrets, read_only, resources,
-            secret_volume,
+use crate::{
+    controllers::{
+        backup::Task,
+        connection::{
+            backup::Store,
+            children::pod::{
+                MODE, container_security, pod_security, pull_policy, pull_secrets, read_only, resources,
+                secret_volume,
+            },
         },
     },
+    names::DIGEST_KEY,
 };
 
 /// The container's name.
@@ -19,7 +27,7 @@ pub const CONTAINER: &str = "backup";
 const GRACE_SECONDS: i64 = 30;
 
 /// A Job's pod: restricted as Pod Security's strictest level wants it, without a token of the API server. It has the
-/// store's credentials, and if it takes a snapshot, a certificate for that alone.
+/// store's credentials; if it takes a snapshot, a certificate for that alone; if it drills, the keys.
 pub fn spec(plan: &Plan<'_>, settings: &BackupSettings, store: &Store, which: Which) -> PodSpec {
     PodSpec {
         service_account_name: Some(plan.names().backup()),
@@ -36,8 +44,17 @@ pub fn spec(plan: &Plan<'_>, settings: &BackupSettings, store: &Store, which: Wh
 }
 
 fn container(settings: &BackupSettings, (_, task): Which) -> Container {
-    let tls = (task == Task::Run).then(|| read_only("tls", paths::TLS));
     let mounts = [read_only("job", paths::CONFIG_FOLDER), read_only("store", paths::STORE)];
+    let own = match task {
+        Task::Run => vec![read_only("tls", paths::TLS)],
+        Task::Prune => Vec::new(),
+        Task::Drill => vec![
+            read_only("keyring", relay::paths::KEYRING),
+            read_only("digest", relay::paths::DIGEST),
+            read_only("identities", paths::IDENTITIES),
+            data(),
+        ],
+    };
     Container {
         name: CONTAINER.to_owned(),
         image: Some(settings.image.clone()),
@@ -47,21 +64,54 @@ fn container(settings: &BackupSettings, (_, task): Which) -> Container {
         security_context: Some(container_security()),
         termination_message_path: Some(paths::TERMINATION.to_owned()),
         termination_message_policy: Some("File".to_owned()),
-        volume_mounts: Some(mounts.into_iter().chain(tls).collect()),
+        volume_mounts: Some(mounts.into_iter().chain(own).collect()),
         ..Container::default()
+    }
+}
+
+/// Where a drill's database is made.
+pub fn data() -> VolumeMount {
+    VolumeMount {
+        name: "data".to_owned(),
+        mount_path: relay::paths::DATA.to_owned(),
+        ..VolumeMount::default()
     }
 }
 
 fn volumes(plan: &Plan<'_>, store: &Store, (site, task): Which) -> Vec<Volume> {
     let file = paths::CONFIG.rsplit('/').next().unwrap_or_default();
-    let item = KeyToPath { key: entry(site), path: file.to_owned(), mode: None };
+    let item = KeyToPath { key: entry((site, task)), path: file.to_owned(), mode: None };
     let config = ConfigMapVolumeSource {
         name: plan.names().backup(),
         default_mode: Some(MODE),
         items: Some(vec![item]),
         ..ConfigMapVolumeSource::default()
     };
-    let tls = (task == Task::Run).then(|| secret_volume("tls", plan.names().backup_tls()));
+    let names = plan.names();
+    let own = match task {
+        Task::Run => vec![secret_volume("tls", names.backup_tls())],
+        Task::Prune => Vec::new(),
+        Task::Drill => vec![
+            secret_volume("keyring", names.keyring()),
+            secret_volume("digest", DIGEST_KEY.to_owned()),
+            identities(plan),
+            scratch(plan),
+        ],
+    };
     let job = Volume { name: "job".to_owned(), config_map: Some(config), ..Volume::default() };
-    [job, secret_volume("store", store.credentials.clone())].into_iter().chain(tls).collect()
+    [job, secret_volume("store", store.credentials.clone())].into_iter().chain(own).collect()
+}
+
+/// What opens the backups. The program says better than a pod that doesn't start that it is missing.
+pub fn identities(plan: &Plan<'_>) -> Volume {
+    let mut volume = secret_volume("identities", plan.names().backup_identities());
+    volume.secret.iter_mut().for_each(|secret| secret.optional = Some(true));
+    volume
+}
+
+/// As large as the relay's volume; what is written there is encrypted, and goes with the pod.
+fn scratch(plan: &Plan<'_>) -> Volume {
+    let size_limit = Some(Quantity(plan.validated.size.clone()));
+    let empty_dir = Some(EmptyDirVolumeSource { size_limit, ..EmptyDirVolumeSource::default() });
+    Volume { name: "data".to_owned(), empty_dir, ..Volume::default() }
 }
