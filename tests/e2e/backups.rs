@@ -66,7 +66,7 @@ pub async fn backed_up(tenant: &Tenant, site: Site) -> SiteBackups {
 }
 
 /// Everything in the customer's part of a store, older versions included.
-fn files(tenant: &Tenant, site: Site) -> Vec<PathBuf> {
+pub fn files(tenant: &Tenant, site: Site) -> Vec<PathBuf> {
     fn below(path: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(path).into_iter().flatten().flatten() {
             let path = entry.path();

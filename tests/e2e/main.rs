@@ -7,6 +7,7 @@ mod backups;
 mod closure;
 mod cluster;
 mod connections;
+mod drills;
 mod erasure;
 mod failures;
 mod holds;

@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_first_backup_is_tried_at_once_then_ever_more_rarely_and_no_more_once_there_is_one() {
-        let due = |site: &SiteBackups, minute| due(site, Site::OnSite, &[], at(minute));
+        let due = |site: &SiteBackups, minute| due(site, Site::OnSite, Task::Run, &[], at(minute));
         assert_eq!(due(&known(None), 0), Some(at(0)));
         for (failed, again) in [(1, 6), (4, 9), (6, 12), (60, 120), (600, 1_200)] {
             assert_eq!(due(&known(Some(failed)), again - 1), None, "{failed}");
@@ -155,6 +155,9 @@ mod tests {
         }
         let done = SiteBackups { last_success: Some(seconds(at(3))), ..known(Some(60)) };
         assert_eq!(due(&done, 9_000), None);
+        let drill = |site: &SiteBackups, minute| super::due(site, Site::OnSite, Task::Drill, &[], at(minute));
+        assert_eq!(drill(&known(None), 5), None, "there is nothing to drill yet");
+        assert_eq!(drill(&done, 5), Some(at(0)));
     }
 
     #[test]
@@ -172,7 +175,7 @@ mod tests {
             created: at(0),
             stage: Stage::Waits,
         };
-        let due = |job: &BackupJob| due(&site, Site::OnSite, std::slice::from_ref(job), at(5));
+        let due = |job: &BackupJob| due(&site, Site::OnSite, Task::Run, std::slice::from_ref(job), at(5));
         assert_eq!(due(&job), None);
         job.site = Site::OffSite;
         assert_eq!(due(&job), Some(at(0)), "the other site's");

@@ -171,6 +171,8 @@ fn hindrance(known: &SiteBackups) -> String {
 
 #[cfg(test)]
 mod tests {
+    use marketrelay_api::connection::DrilledBackup;
+
     use super::*;
     use crate::{
         conditions::seconds,
@@ -226,6 +228,37 @@ mod tests {
         assert_eq!(told(&good, &suspended, 3), (Status::False, Reason::Suspended.to_string()));
         let blocked = sample().blocked(&Problem::new(Reason::NameConflict, "taken"));
         assert_eq!(told(&good, &blocked, 3), (Status::False, Reason::NameConflict.to_string()));
+    }
+
+    #[test]
+    fn what_was_not_drilled_lately_or_not_well_is_not_proven() {
+        let told = |change: fn(&mut SiteBackups), hour| {
+            let all = verdicts(&sample(), &known(change), SignedDuration::from_hours(1), at(hour));
+            let of_drills = |(kind, _): &(ConditionType, Verdict)| *kind == ConditionType::DrilledOnSite;
+            let (_, verdict) = all.into_iter().find(of_drills).expect("on-site");
+            (verdict.status, verdict.reason, verdict.message)
+        };
+        let good = |site: &mut SiteBackups| {
+            site.drilled = Some(DrilledBackup {
+                backup: "b".to_owned(),
+                at: seconds(at(10)),
+                age_seconds: 60,
+                seconds: 4,
+                opened: 3,
+            });
+        };
+        let bad = |site: &mut SiteBackups| site.last_drill = Some(ended(20, Some("DrillFailed")));
+        let week = 7 * 24;
+        for (change, hour, status, reason) in [
+            ((|_| {}) as fn(&mut SiteBackups), 27, Status::Unknown, Reason::FirstRun),
+            (|_| {}, 28, Status::False, Reason::DrillOverdue),
+            (good, 11 + 2 * week, Status::True, Reason::Drilled),
+            (good, 12 + 2 * week, Status::False, Reason::DrillOverdue),
+            (bad, 21, Status::False, Reason::DrillFailed),
+        ] {
+            let (found, why, message) = told(change, hour);
+            assert_eq!((found, why), (status, reason.to_string()), "hour {hour}: {message}");
+        }
     }
 
     #[test]
