@@ -1,5 +1,6 @@
 //! Backups in S3 stores: written by Jobs, which know no Kubernetes and never see what is in them, pruned, and proven by listing;
-//! outside the cluster they are listed, checked and read. Another Job makes the database of a relay's volume of one.
+//! outside the cluster they are listed, checked and read. Another Job makes the database of a relay's volume of one, and
+//! another restores the newest one for a drill.
 
 pub mod catalog;
 pub mod cli;

@@ -12,11 +12,12 @@ use marketrelay_api::backup::paths;
 use marketrelay_backup::{
     cli,
     job::{Task, execute},
-    restore,
+    restore::{self, drill},
 };
 use marketrelay_pod::{logging, mounts::at, termination};
 use serde::Serialize;
 use snafu::{ResultExt, Whatever};
+use tokio_util::sync::CancellationToken;
 
 /// Backups of marketrelay's connections in S3 stores.
 #[derive(Parser)]
@@ -35,6 +36,8 @@ enum Command {
     Prune(JobArguments),
     /// Make the database of a relay's volume of a backup, while no relay runs on it. Started by the operator.
     RestoreVolume(JobArguments),
+    /// Restore the newest backup into a database of its own, check that, and report. Started by the operator.
+    Drill(JobArguments),
     #[command(flatten)]
     ByHand(cli::Command),
 }
@@ -50,21 +53,30 @@ struct JobArguments {
 }
 
 async fn job(task: Task, arguments: &JobArguments) -> Result<ExitCode, Whatever> {
-    logging::start();
-    let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
-    let patience = Duration::from_secs(arguments.patience);
+    let (patience, stop) = begin(arguments)?;
     let report = execute(task, &arguments.root, patience, &stop).await;
     tell(&arguments.root, &report)?;
     Ok(ended(report.failure.is_none()))
 }
 
 async fn restore_volume(arguments: &JobArguments) -> Result<ExitCode, Whatever> {
-    logging::start();
-    let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
-    let patience = Duration::from_secs(arguments.patience);
+    let (patience, stop) = begin(arguments)?;
     let report = restore::execute(&arguments.root, patience, &stop).await;
     tell(&arguments.root, &report)?;
     Ok(ended(report.failure.is_none()))
+}
+
+async fn drill(arguments: &JobArguments) -> Result<ExitCode, Whatever> {
+    let (patience, stop) = begin(arguments)?;
+    let report = drill::execute(&arguments.root, patience, &stop).await;
+    tell(&arguments.root, &report)?;
+    Ok(ended(report.failure.is_none()))
+}
+
+fn begin(arguments: &JobArguments) -> Result<(Duration, CancellationToken), Whatever> {
+    logging::start();
+    let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
+    Ok((Duration::from_secs(arguments.patience), stop))
 }
 
 fn ended(well: bool) -> ExitCode {
@@ -85,6 +97,7 @@ async fn main() -> ExitCode {
         Command::Run(arguments) => job(Task::Run, &arguments).await,
         Command::Prune(arguments) => job(Task::Prune, &arguments).await,
         Command::RestoreVolume(arguments) => restore_volume(&arguments).await,
+        Command::Drill(arguments) => drill(&arguments).await,
         Command::ByHand(command) => command.run().await.map(|()| ExitCode::SUCCESS),
     };
     ended.unwrap_or_else(|error| {

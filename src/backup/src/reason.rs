@@ -36,6 +36,10 @@ pub enum Reason {
     BackupNotFound,
     /// It isn't what its relay has signed, or can't be read.
     BackupDamaged,
+    /// The newest one is older than it may be.
+    BackupTooOld,
+    /// A restored database has personal data that should be gone.
+    PersonalDataLeft,
     /// The identity that opens it is gone.
     IdentityMissing,
     /// The volume has a database, which isn't to be replaced.

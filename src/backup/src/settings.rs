@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use marketrelay_api::backup::{JobConfig, RestoreConfig, S3Store, paths::CONFIG};
+use marketrelay_api::backup::{DrillConfig, JobConfig, RestoreConfig, S3Store, paths::CONFIG};
 use marketrelay_audit::from_hex;
 use marketrelay_pod::mounts::{self, Entries, at, text};
 use serde::de::DeserializeOwned;
@@ -43,8 +43,16 @@ pub fn restore(root: &Path) -> Result<RestoreConfig, SettingsError> {
     for site in &config.sites {
         check(&site.store, &config.connection_id)?;
     }
-    let is_key = from_hex::<32>(&config.public_key).is_some();
-    ensure!(is_key, ValueSnafu { problem: "publicKey must be 64 lowercase hex digits" });
+    check_key(&config.public_key)?;
+    Ok(config)
+}
+
+/// The configuration file of a Job that drills.
+pub fn drill(root: &Path) -> Result<DrillConfig, SettingsError> {
+    let config: DrillConfig = read(root)?;
+    check(&config.site.store, &config.connection_id)?;
+    check_key(&config.public_key)?;
+    ensure!(config.oldest_seconds > 0, ValueSnafu { problem: "oldestSeconds must be positive" });
     Ok(config)
 }
 
@@ -58,6 +66,12 @@ fn read<T: DeserializeOwned>(root: &Path) -> Result<T, SettingsError> {
 fn check(store: &S3Store, connection_id: &str) -> Result<(), SettingsError> {
     let ends_with_id = store.prefix.rsplit('/').next() == Some(connection_id);
     ensure!(ends_with_id, ValueSnafu { problem: "store.prefix doesn't end with the connection's id" });
+    Ok(())
+}
+
+fn check_key(public_key: &str) -> Result<(), SettingsError> {
+    let is_key = from_hex::<32>(public_key).is_some();
+    ensure!(is_key, ValueSnafu { problem: "publicKey must be 64 lowercase hex digits" });
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod authority;
 mod by_hand;
+mod drilling;
 mod proxy;
 mod pruning;
 mod relay;

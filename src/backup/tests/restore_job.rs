@@ -1,63 +1,51 @@
 //! The Job that restores, as a program on a tenant's volume.
 
-use std::{
-    fs::{self, File},
-    path::PathBuf,
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use marketrelay_api::{
     backup::{
         RestoreReport, Restored,
-        paths::{CONFIG, IDENTITIES, STORE_OFF_SITE, STORE_ON_SITE, TERMINATION},
+        paths::{CONFIG, IDENTITIES, STORE_OFF_SITE, STORE_ON_SITE},
     },
     relay::paths::{DATABASE_KEY, DIGEST, KEYRING},
 };
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::{
     s3::{ACCESS_KEY, SECRET_KEY},
     tenant::{DATABASE, Tenant},
-    world::SOON,
+    world::{Running, SOON},
 };
 
 impl Tenant {
-    fn mount_keys(&self) {
+    /// What every Job has that opens backups.
+    pub fn mount_keys(&self) {
         let keyring = self.keyring.entries().into_iter().map(|(name, bytes)| (KEYRING, name, bytes));
         let identities = self.identities.entries().into_iter().map(|(name, bytes)| (IDENTITIES, name, bytes));
-        let keys = [(DIGEST, "digest-key", self.digest), (DATABASE_KEY, "database-key", DATABASE)];
-        let keys = keys.into_iter().map(|(path, name, bytes)| (path, name.to_owned(), bytes.to_vec()));
         for path in [KEYRING, IDENTITIES] {
             drop(fs::remove_dir_all(self.world.path(path)));
         }
-        for (path, name, bytes) in keyring.chain(identities).chain(keys) {
+        for (path, name, bytes) in keyring.chain(identities) {
             self.world.mount(&format!("{path}/{name}"), bytes);
         }
-        for path in [STORE_ON_SITE, STORE_OFF_SITE] {
-            self.world.mount(&format!("{path}/accessKeyId"), ACCESS_KEY);
-            self.world.mount(&format!("{path}/secretAccessKey"), SECRET_KEY);
-        }
+        self.world.mount(&format!("{DIGEST}/digest-key"), self.digest);
+    }
+
+    /// The credentials of a store.
+    pub fn mount_credentials(&self, path: &str) {
+        self.world.mount(&format!("{path}/accessKeyId"), ACCESS_KEY);
+        self.world.mount(&format!("{path}/secretAccessKey"), SECRET_KEY);
     }
 
     pub fn spawn(&self) -> Restoring {
         self.mount_keys();
+        self.world.mount(&format!("{DATABASE_KEY}/database-key"), DATABASE);
+        for path in [STORE_ON_SITE, STORE_OFF_SITE] {
+            self.mount_credentials(path);
+        }
         self.world.mount(CONFIG, serde_yaml::to_string(&self.config).expect("YAML"));
-        self.world.mount(TERMINATION, "");
-        let log = self.world.path("log");
-        let to = File::create(&log).expect("a log");
-        let process = Command::new(env!("CARGO_BIN_EXE_marketrelay-backup"))
-            .arg("restore-volume")
-            .arg("--root")
-            .arg(self.world.path(""))
-            .args(["--patience", &self.world.patience.to_string()])
-            .env("RUST_LOG", "debug")
-            .stdin(Stdio::null())
-            .stdout(to.try_clone().expect("a handle"))
-            .stderr(to)
-            .kill_on_drop(true)
-            .spawn();
-        Restoring { process: process.expect("a process"), log, report: self.world.path(TERMINATION) }
+        let Running { process, log, report } = self.world.start_job("restore-volume");
+        Restoring { process, log, report }
     }
 
     /// Runs the Job.

@@ -128,6 +128,11 @@ impl World {
         self.mount(&format!("{TLS}/tls.crt"), &issued.certificate);
         self.mount(&format!("{TLS}/tls.key"), &issued.key);
         self.mount(&format!("{TLS}/ca.crt"), &self.authority.pem);
+        self.start_job(task)
+    }
+
+    /// Starts the Job with what is mounted.
+    pub fn start_job(&self, task: &str) -> Running {
         self.mount(TERMINATION, "");
         let (log, report) = (self.path("log"), self.path(TERMINATION));
         let to = File::create(&log).expect("a log");
@@ -192,9 +197,9 @@ pub const DATA: &[u8] = b"what is in a backup of the tests";
 
 /// A Job that runs.
 pub struct Running {
-    process: Child,
-    log: PathBuf,
-    report: PathBuf,
+    pub process: Child,
+    pub log: PathBuf,
+    pub report: PathBuf,
 }
 
 impl Running {

@@ -1,11 +1,17 @@
 //! Which backups are tried, and in which order. Pure.
 
-use jiff::Timestamp;
+use std::slice;
+
+use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::backup::{Choice, Site};
 use marketrelay_relay::store::import::Made;
 use marketrelay_snapshot::Manifest;
+use snafu::{OptionExt, ensure};
 
-use super::RestoreError;
+use super::{
+    RestoreError,
+    error::{DamagedSnafu, NoBackupSnafu, TooOldSnafu},
+};
 use crate::{BackupId, prune::Manifests};
 
 /// Backups that a message names.
@@ -90,6 +96,26 @@ pub(super) fn damaged(listed: &[Listed], choice: &Choice) -> Vec<(BackupId, Stri
     damaged
 }
 
+/// The newest of a site, which no older one stands in for: an error if it is damaged or older than `oldest`.
+pub(super) fn newest(
+    listed: &Listed,
+    oldest: SignedDuration,
+    now: Timestamp,
+) -> Result<Candidate, RestoreError> {
+    let listed = slice::from_ref(listed);
+    let newest = choose(listed, &Choice::Newest, now).into_iter().next();
+    if let Some((id, problem)) = damaged(listed, &Choice::Newest).into_iter().next()
+        && newest.as_ref().is_none_or(|newest| newest.id < id)
+    {
+        return DamagedSnafu { problem }.fail();
+    }
+    let newest = newest.context(NoBackupSnafu)?;
+    let age = now.duration_since(newest.manifest.created_at);
+    let age = SignedDuration::from_secs(age.as_secs());
+    ensure!(age <= oldest, TooOldSnafu { backup: newest.id.as_str(), age, oldest });
+    Ok(newest)
+}
+
 /// Why there is nothing to choose from.
 pub(super) fn nothing(listed: &[Listed], choice: &Choice, now: Timestamp) -> RestoreError {
     let damaged: Vec<_> = damaged(listed, choice).into_iter().map(|(_, problem)| problem).collect();
@@ -113,11 +139,11 @@ pub(super) fn nothing(listed: &[Listed], choice: &Choice, now: Timestamp) -> Res
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
     use marketrelay_audit::{Kind, Position, Signer};
     use marketrelay_snapshot::Data;
 
     use super::*;
+    use crate::Reason;
 
     const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -176,5 +202,23 @@ mod tests {
         let expires = id.begun() + HOUR * 24;
         assert_eq!(choose(&there, &Choice::Newest, expires), []);
         assert_eq!(choose(&there, &Choice::Newest, expires - SignedDuration::from_secs(1)).len(), 1);
+    }
+
+    #[test]
+    fn no_older_backup_stands_in_for_a_newest_one_that_is_damaged_or_too_old() {
+        let now: Timestamp = "2026-11-29T00:00:00Z".parse().expect("a time");
+        let [older, old, new] = [3, 2, 1].map(|hours| BackupId::mint(now - HOUR * hours));
+        let mut site = listed(Site::OnSite, &[(&older, 1), (&old, 2)]);
+        let of = |site: &Listed, oldest| newest(site, oldest, now).map(|candidate| candidate.id);
+        let reason = |site: &Listed, oldest| of(site, oldest).map_err(|error| error.reason());
+        site.damaged.push((older, "altered".to_owned()));
+        assert_eq!(reason(&site, HOUR * 2), Ok(old));
+        let less = HOUR * 2 - SignedDuration::from_secs(1);
+        assert_eq!(reason(&site, less), Err(Reason::BackupTooOld));
+        site.damaged.push((new.clone(), "altered".to_owned()));
+        let error = of(&site, HOUR * 2).expect_err("the newest is damaged");
+        assert_eq!(error.reason(), Reason::BackupDamaged);
+        assert!(error.to_string().contains(new.as_str()), "{error}");
+        assert_eq!(reason(&listed(Site::OnSite, &[]), HOUR), Err(Reason::NoBackup));
     }
 }

@@ -1,17 +1,18 @@
-//! Why nothing was restored.
+//! Why nothing was restored, or a drill failed.
 
 use std::{
     io::{self, ErrorKind},
     path::PathBuf,
 };
 
+use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::backup::Site;
 use marketrelay_relay::store::{self as database, import::ImportError};
 use snafu::Snafu;
 
 use crate::{BackupId, Reason, settings::SettingsError, store::StoreError};
 
-/// A restore, or one of the backups that it tried, failed.
+/// A restore, one of the backups that it tried, or a drill failed.
 #[derive(Debug, Snafu)]
 #[snafu(visibility(pub(super)))]
 #[expect(missing_docs, reason = "the messages say it")]
@@ -51,6 +52,12 @@ pub enum RestoreError {
     Volume { path: PathBuf, source: io::Error },
     #[snafu(display("the import has broken off: {source}"))]
     Broken { source: tokio::task::JoinError },
+    #[snafu(display("the newest backup, {backup}, was taken {age:#} ago, which is more than {oldest:#}"))]
+    TooOld { backup: String, age: SignedDuration, oldest: SignedDuration },
+    #[snafu(display("{orders} orders that were erased are in the restored database"))]
+    ErasedLeft { orders: u64 },
+    #[snafu(display("personal data whose time came at {since} can be opened in the restored database"))]
+    OverdueLeft { since: Timestamp },
     #[snafu(display("asked to end"))]
     Interrupted,
 }
@@ -73,6 +80,8 @@ impl RestoreError {
             Self::InUse { .. } => Reason::VolumeInUse,
             Self::Database { source, .. } => of_database(source),
             Self::Volume { source, .. } => of_file(source),
+            Self::TooOld { .. } => Reason::BackupTooOld,
+            Self::ErasedLeft { .. } | Self::OverdueLeft { .. } => Reason::PersonalDataLeft,
             Self::Interrupted => Reason::Interrupted,
         }
     }

@@ -1,9 +1,10 @@
 //! The Job that makes the database of a relay's volume of a backup, while no relay runs on it.
 
-mod attempt;
 mod candidates;
 mod download;
+pub mod drill;
 mod error;
+mod importing;
 mod mounted;
 mod volume;
 
@@ -18,7 +19,7 @@ use marketrelay_api::{
 use marketrelay_pod::mounts::at;
 use marketrelay_relay::store::{
     StoreError,
-    import::{Made, leave, made},
+    import::{Imported, Made, leave, made},
     journal::Erased,
 };
 use snafu::ensure;
@@ -28,6 +29,7 @@ use crate::{catalog::Catalog, reason::short, settings, store::Store};
 use candidates::{Candidate, Listed, choose, damaged, highest, nothing};
 pub use error::RestoreError;
 use error::{InUseSnafu, InterruptedSnafu};
+use importing::Importing;
 use mounted::Mounted;
 use volume::Volume;
 
@@ -64,7 +66,9 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn new(root: &Path, patience: Duration, stop: &'a CancellationToken) -> Result<Self, RestoreError> {
         let config = settings::restore(root)?;
-        let mounted = Arc::new(Mounted::read(root, &config, Timestamp::now())?);
+        let database = mounted::database_key(root)?;
+        let mounted =
+            Mounted::read(root, &config.connection_id, &config.public_key, database, Timestamp::now())?;
         let mut stores = Vec::new();
         for of in &config.sites {
             let path = match of.site {
@@ -75,7 +79,7 @@ impl<'a> Job<'a> {
             stores.push((of.site, store.map_err(|source| RestoreError::Store { site: of.site, source })?));
         }
         let volume = Volume::new(at(root, DATA));
-        Ok(Self { config, mounted, stores, volume, stop, passed: Vec::new() })
+        Ok(Self { config, mounted: Arc::new(mounted), stores, volume, stop, passed: Vec::new() })
     }
 
     async fn execute(mut self) -> Result<Restored, RestoreError> {
@@ -107,7 +111,7 @@ impl<'a> Job<'a> {
         let lists = self.stores.iter().map(|(site, store)| async move {
             (*site, Catalog::load(store, connection_id, Some(public_key)).await)
         });
-        let lists = self.until_stopped(async { Ok(join_all(lists).await) }).await?;
+        let lists = until_stopped(self.stop, async { Ok(join_all(lists).await) }).await?;
         let (mut listed, mut away) = (Vec::new(), None);
         for (place, (site, list)) in lists.into_iter().enumerate() {
             match list {
@@ -185,6 +189,32 @@ impl<'a> Job<'a> {
         })
     }
 
+    /// Makes the volume's database of one backup.
+    async fn attempt(
+        &self,
+        candidate: &Candidate,
+        journal: &[Erased],
+        snapshots: u64,
+    ) -> Result<Restored, RestoreError> {
+        let importing = Importing {
+            candidate,
+            store: &self.stores[candidate.place].1,
+            public_key: &self.config.public_key,
+            mounted: &self.mounted,
+            path: self.volume.restored(),
+            journal,
+            requests: &self.config.erasures,
+            retention: &self.config.retention,
+            snapshots,
+            stop: self.stop,
+        };
+        let Imported { orders, anonymised, erased, held, .. } = importing.run().await?;
+        self.volume.put_in_place()?;
+        let Candidate { site, id, .. } = candidate;
+        tracing::info!(backup = %id, %site, orders, anonymised, erased, held, "is the volume's database");
+        Ok(Restored { orders, anonymised, erased, held, ..begun(candidate) })
+    }
+
     /// Those too that are newer and damaged.
     fn with_passed(self, mut restored: Restored, listed: &[Listed]) -> Restored {
         let newer = damaged(listed, &self.config.choice);
@@ -194,13 +224,13 @@ impl<'a> Job<'a> {
         restored.passed_over = passed.collect();
         restored
     }
+}
 
-    async fn until_stopped<T>(
-        &self,
-        done: impl Future<Output = Result<T, RestoreError>>,
-    ) -> Result<T, RestoreError> {
-        self.stop.run_until_cancelled(done).await.unwrap_or(InterruptedSnafu.fail())
-    }
+async fn until_stopped<T>(
+    stop: &CancellationToken,
+    done: impl Future<Output = Result<T, RestoreError>>,
+) -> Result<T, RestoreError> {
+    stop.run_until_cancelled(done).await.unwrap_or(InterruptedSnafu.fail())
 }
 
 fn done_before(made: &Made, candidate: &Candidate) -> Restored {

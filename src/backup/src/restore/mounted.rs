@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use marketrelay_api::{
-    backup::{RestoreConfig, paths::IDENTITIES},
+    backup::paths::IDENTITIES,
     relay::paths::{DATABASE_KEY, DIGEST, KEYRING},
 };
 use marketrelay_audit::Signer;
@@ -24,22 +24,27 @@ pub(super) struct Mounted {
 }
 
 impl Mounted {
-    pub(super) fn read(root: &Path, config: &RestoreConfig, now: Timestamp) -> Result<Self, RestoreError> {
-        let entries = |path| settings::entries(root, path).map_err(|error| error.to_string());
-        let mut keyring = entries(KEYRING)
-            .and_then(|entries| keyring(&entries, config))
+    /// `database`: the key of the new database.
+    pub(super) fn read(
+        root: &Path,
+        connection_id: &str,
+        public_key: &str,
+        database: SecretKey,
+        now: Timestamp,
+    ) -> Result<Self, RestoreError> {
+        let mut keyring = entries(root, KEYRING)
+            .and_then(|entries| keyring(&entries, connection_id, public_key))
             .map_err(|problem| RestoreError::Keyring { problem })?;
         keyring.drop_due(now);
-        let mut identities = entries(IDENTITIES)
+        let mut identities = entries(root, IDENTITIES)
             .and_then(|entries| identities(&entries, keyring.connection_id()))
             .map_err(|problem| RestoreError::Identities { problem })?;
         identities.drop_due(now);
-        let digest = entries(DIGEST).and_then(|entries| keys::digest_key(&entries));
-        let database = entries(DATABASE_KEY).and_then(|entries| keys::secret_key(&entries, "database-key"));
+        let digest = entries(root, DIGEST).and_then(|entries| keys::digest_key(&entries));
         Ok(Self {
             keyring,
             digest: digest.map_err(|problem| RestoreError::DigestKey { problem })?,
-            database: database.map_err(|problem| RestoreError::DatabaseKey { problem })?,
+            database,
             identities,
         })
     }
@@ -65,17 +70,26 @@ impl Mounted {
     }
 }
 
+/// The key of the volume's database.
+pub(super) fn database_key(root: &Path) -> Result<SecretKey, RestoreError> {
+    let key = entries(root, DATABASE_KEY).and_then(|entries| keys::secret_key(&entries, "database-key"));
+    key.map_err(|problem| RestoreError::DatabaseKey { problem })
+}
+
+fn entries(root: &Path, path: &str) -> Result<Entries, String> {
+    settings::entries(root, path).map_err(|error| error.to_string())
+}
+
 /// The one whose relay has signed the backups.
-fn keyring(entries: &Entries, config: &RestoreConfig) -> Result<Keyring, String> {
-    let id: ConnectionId = config.connection_id.parse().map_err(|error| format!("{error}"))?;
+fn keyring(entries: &Entries, connection_id: &str, public_key: &str) -> Result<Keyring, String> {
+    let id: ConnectionId = connection_id.parse().map_err(|error| format!("{error}"))?;
     let keyring = keys::keyring(entries, &id)?;
     let seed = keyring.audit_key().ok_or("it has no audit key to check signatures with")?;
     let signer = Signer::new(seed.expose()).map_err(|error| error.to_string())?;
-    if signer.public_key() != config.public_key {
+    if signer.public_key() != public_key {
         return Err(format!(
-            "its audit key is {}, the relay's is known to be {}",
-            signer.public_key(),
-            config.public_key
+            "its audit key is {}, the relay's is known to be {public_key}",
+            signer.public_key()
         ));
     }
     Ok(keyring)

@@ -3,6 +3,7 @@
 
 mod earlier;
 mod fill;
+mod left;
 mod sealed;
 mod settle;
 mod source;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{StoreError, journal::Erased, open, schema};
 use crate::audit;
 pub use earlier::{Made, leave, made};
+pub use left::{Left, left};
 use source::Source;
 use unfinished::Unfinished;
 

@@ -1,7 +1,9 @@
-//! One backup, from its store into the database.
+//! One backup, from its store into a database.
+
+use std::{path::PathBuf, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use marketrelay_api::{backup::Restored, relay::Retention};
+use marketrelay_api::{backup::PastErasure, relay::Retention};
 use marketrelay_keyring::Limits;
 use marketrelay_relay::store::{
     import::{Backup, ImportError, Imported, Since, import},
@@ -10,58 +12,68 @@ use marketrelay_relay::store::{
 use marketrelay_snapshot::SignedManifest;
 use snafu::{OptionExt, ResultExt, ensure};
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Candidate, Job, RestoreError, begun,
+    Candidate, Mounted, RestoreError,
     download::Download,
     error::{BrokenSnafu, DamagedSnafu, IdentityMissingSnafu, StoreSnafu},
+    until_stopped,
 };
-use crate::size::size;
+use crate::{size::size, store::Store};
 
-impl Job<'_> {
-    /// Makes the volume's database of it.
-    pub(super) async fn attempt(
-        &self,
-        candidate: &Candidate,
-        journal: &[Erased],
-        snapshots: u64,
-    ) -> Result<Restored, RestoreError> {
-        let Candidate { place, site, id, manifest } = candidate;
+/// Which backup, and what becomes of it.
+pub(super) struct Importing<'a> {
+    pub candidate: &'a Candidate,
+    /// Where it is.
+    pub store: &'a Store,
+    /// Who has signed it.
+    pub public_key: &'a str,
+    pub mounted: &'a Arc<Mounted>,
+    /// The new database.
+    pub path: PathBuf,
+    pub journal: &'a [Erased],
+    pub requests: &'a [PastErasure],
+    pub retention: &'a Retention,
+    /// The highest number of a snapshot that there is.
+    pub snapshots: u64,
+    pub stop: &'a CancellationToken,
+}
+
+impl Importing<'_> {
+    /// Makes the database of it.
+    pub(super) async fn run(self) -> Result<Imported, RestoreError> {
+        let Candidate { site, id, manifest, .. } = self.candidate;
         tracing::info!(backup = %id, %site, bytes = size(manifest.data.bytes), "is read");
         let name = manifest.identity.as_str();
         let identity = self.mounted.identity(name).context(IdentityMissingSnafu { name })?.clone();
-        let signed = self.until_stopped(self.signed(candidate)).await?;
-        let download = Download::begin(&self.stores[*place].1, id, manifest.data.bytes, self.stop);
-        let (download, fault) =
-            self.until_stopped(async { download.await.context(StoreSnafu { site: *site }) }).await?;
-        let (mounted, stop) = (self.mounted.clone(), self.stop.clone());
-        let (path, journal) = (self.volume.restored(), journal.to_vec());
-        let (requests, limits) = (self.config.erasures.clone(), limits(&self.config.retention));
+        let signed = until_stopped(self.stop, self.signed()).await?;
+        let download = Download::begin(self.store, id, manifest.data.bytes, self.stop);
+        let download = async { download.await.context(StoreSnafu { site: *site }) };
+        let (download, fault) = until_stopped(self.stop, download).await?;
+        let (mounted, stop, path) = (self.mounted.clone(), self.stop.clone(), self.path.clone());
+        let (journal, requests) = (self.journal.to_vec(), self.requests.to_vec());
+        let (limits, snapshots) = (limits(self.retention), self.snapshots);
         let done = spawn_blocking(move || {
             let since = Since { journal: &journal, requests: &requests, limits, snapshots };
             let backup = Backup { manifest: &signed, data: download, identity: &identity };
             import(&path, backup, mounted.keys(), since, Timestamp::now(), &stop)
         });
         let done = done.await.context(BrokenSnafu)?;
-        let imported = done.map_err(|error| match fault.take() {
+        done.map_err(|error| match fault.take() {
             // Data that ends before its end is damaged for who reads it.
             _ if self.stop.is_cancelled() => RestoreError::Interrupted,
             Some(source) => RestoreError::Store { site: *site, source },
             None => RestoreError::Import { source: error },
-        })?;
-        self.volume.put_in_place()?;
-        let Imported { orders, anonymised, erased, held, .. } = imported;
-        tracing::info!(backup = %id, %site, orders, anonymised, erased, held, "is the volume's database");
-        Ok(Restored { orders, anonymised, erased, held, ..begun(candidate) })
+        })
     }
 
     /// Its manifest with the signature, if it is still the one that was listed.
-    async fn signed(&self, candidate: &Candidate) -> Result<SignedManifest, RestoreError> {
-        let Candidate { place, site, id, manifest } = candidate;
-        let json = self.stores[*place].1.manifest(id).await.context(StoreSnafu { site: *site })?;
+    async fn signed(&self) -> Result<SignedManifest, RestoreError> {
+        let Candidate { site, id, manifest, .. } = self.candidate;
+        let json = self.store.manifest(id).await.context(StoreSnafu { site: *site })?;
         let signed = SignedManifest::parse(&json);
-        let read =
-            signed.as_ref().ok().and_then(|signed| signed.manifest(Some(&self.config.public_key)).ok());
+        let read = signed.as_ref().ok().and_then(|signed| signed.manifest(Some(self.public_key)).ok());
         ensure!(
             read.as_ref() == Some(manifest),
             DamagedSnafu { problem: "its manifest has changed since it was listed" }

@@ -1,0 +1,138 @@
+//! The Job that drills: the newest backup of a site becomes a database of its own, which is checked and removed.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::{
+    backup::{DrillConfig, Drilled, JobReport, SiteStore, paths},
+    relay::paths::DATA,
+};
+use marketrelay_keyring::SecretKey;
+use marketrelay_pod::mounts::at;
+use marketrelay_relay::store::import::{Imported, Left, left};
+use snafu::{ResultExt, ensure};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    RestoreError,
+    candidates::{Candidate, Listed, newest},
+    error::{BrokenSnafu, ErasedLeftSnafu, OverdueLeftSnafu, StoreSnafu},
+    importing::Importing,
+    mounted::Mounted,
+    until_stopped,
+    volume::Volume,
+};
+use crate::{catalog::Catalog, settings, store::Store};
+
+/// Drills, and reports.
+pub async fn execute(root: &Path, patience: Duration, stop: &CancellationToken) -> JobReport {
+    let done = match Drill::new(root, patience, stop) {
+        Ok(drill) => drill.execute().await,
+        Err(error) => Err(error),
+    };
+    match done {
+        Ok(drilled) => JobReport { drilled: Some(drilled), ..JobReport::default() },
+        Err(error) => {
+            let reason = error.reason();
+            tracing::error!(%reason, %error, "the drill failed");
+            JobReport { failure: Some(reason.failure(&error.to_string())), ..JobReport::default() }
+        }
+    }
+}
+
+struct Drill<'a> {
+    config: DrillConfig,
+    /// With a database key that is nowhere else.
+    mounted: Arc<Mounted>,
+    store: Store,
+    volume: Volume,
+    stop: &'a CancellationToken,
+}
+
+impl<'a> Drill<'a> {
+    fn new(root: &Path, patience: Duration, stop: &'a CancellationToken) -> Result<Self, RestoreError> {
+        let config = settings::drill(root)?;
+        let database = SecretKey::generate()
+            .map_err(|error| RestoreError::DatabaseKey { problem: error.to_string() })?;
+        let mounted =
+            Mounted::read(root, &config.connection_id, &config.public_key, database, Timestamp::now())?;
+        let credentials = settings::credentials(root, paths::STORE)?;
+        let SiteStore { site, store } = &config.site;
+        let store = Store::new(store, &credentials, patience).context(StoreSnafu { site: *site })?;
+        Ok(Self { config, mounted: Arc::new(mounted), store, volume: Volume::new(at(root, DATA)), stop })
+    }
+
+    /// Whatever comes of it, it leaves no database behind.
+    async fn execute(&self) -> Result<Drilled, RestoreError> {
+        let DrillConfig { namespace, name, site, .. } = &self.config;
+        tracing::info!(namespace, name, site = %site.site, "drilling");
+        self.volume.tidy()?;
+        let drilled = self.drill().await;
+        let tidied = self.volume.tidy();
+        drilled.and_then(|drilled| tidied.map(|()| drilled))
+    }
+
+    async fn drill(&self) -> Result<Drilled, RestoreError> {
+        let (begun, now) = (Instant::now(), Timestamp::now());
+        let newest = self.newest(now).await?;
+        let Imported { manifest, orders, anonymised, erased, .. } = self.importing(&newest).run().await?;
+        self.check(now).await?;
+        let seconds = begun.elapsed().as_secs();
+        tracing::info!(backup = manifest.backup, seconds, orders, anonymised, erased, "can be restored");
+        Ok(Drilled {
+            backup: manifest.backup,
+            created_at: manifest.created_at,
+            at: Timestamp::now(),
+            seconds,
+            opened: orders,
+            anonymised,
+            erased,
+            rows: manifest.tables.iter().map(|table| table.rows).sum(),
+        })
+    }
+
+    async fn newest(&self, now: Timestamp) -> Result<Candidate, RestoreError> {
+        let DrillConfig { connection_id, public_key, oldest_seconds, .. } = &self.config;
+        let site = self.config.site.site;
+        let list = Catalog::load(&self.store, connection_id, Some(public_key));
+        let list = async { list.await.context(StoreSnafu { site }) };
+        let Catalog { manifests, damaged, .. } = until_stopped(self.stop, list).await?;
+        let listed = Listed { place: 0, site, manifests, damaged };
+        newest(&listed, SignedDuration::from_secs(*oldest_seconds), now)
+    }
+
+    fn importing<'i>(&'i self, candidate: &'i Candidate) -> Importing<'i> {
+        Importing {
+            candidate,
+            store: &self.store,
+            public_key: &self.config.public_key,
+            mounted: &self.mounted,
+            path: self.volume.restored(),
+            journal: &[],
+            requests: &self.config.erasures,
+            retention: &self.config.retention,
+            snapshots: candidate.manifest.sequence,
+            stop: self.stop,
+        }
+    }
+
+    /// The import leaves nothing that should be gone; the database itself has to say so too. `now`: before the import.
+    async fn check(&self, now: Timestamp) -> Result<(), RestoreError> {
+        let path = self.volume.restored();
+        let (mounted, erasures) = (self.mounted.clone(), self.config.erasures.clone());
+        let asked = path.clone();
+        let left = spawn_blocking(move || left(&asked, mounted.database(), mounted.id(), &erasures, now));
+        let left = left.await.context(BrokenSnafu)?;
+        let Left { erased, overdue } = left.map_err(|source| RestoreError::Database { path, source })?;
+        ensure!(erased == 0, ErasedLeftSnafu { orders: erased });
+        match overdue {
+            Some(since) => OverdueLeftSnafu { since }.fail(),
+            None => Ok(()),
+        }
+    }
+}
