@@ -80,8 +80,8 @@ impl Tenant {
 
 /// With another manifest.
 fn signed(taken: &Taken, signer: &Signer) -> Taken {
-    let signed = SignedManifest::sign(&taken.manifest, signer).and_then(|signed| signed.to_json());
-    Taken { json: signed.expect("JSON"), ..taken.clone() }
+    let json = SignedManifest::sign(&taken.manifest, signer).and_then(|manifest| manifest.to_json());
+    Taken { json: json.expect("JSON"), ..taken.clone() }
 }
 
 #[tokio::test]
