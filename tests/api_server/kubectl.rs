@@ -97,7 +97,7 @@ async fn columns_answer_what_is_asked_first() {
             rows.collect::<Vec<_>>()
         };
         let rows = words(&["get", "mconn"]);
-        assert_eq!(rows[0], "NAME MARKETPLACE READY REASON ORDERS BACKLOG BACKUP AGE");
+        assert_eq!(rows[0], "NAME MARKETPLACE READY REASON ORDERS BACKLOG BACKUP DRILL AGE");
         assert!(rows[1].starts_with("sample bol False SecretNotFound 1204 17 6y"), "{rows:?}");
         let rows = words(&["get", "mconn", "--output=wide"]);
         assert!(rows[0].ends_with("AGE MESSAGE") && rows[1].ends_with(" make it"), "{rows:?}");

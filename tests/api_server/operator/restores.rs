@@ -148,6 +148,12 @@ async fn a_missing_database_is_restored_also_by_an_operator_that_is_killed_betwe
         assert_eq!((config.choice, config.replace, config.sites.len()), (Choice::Newest, false, 2));
         assert_eq!(config.public_key, KEY);
         drop(operator);
+        // As if it had ended before it made this one.
+        let config_maps = space.api::<ConfigMap>();
+        config_maps.delete(&job.name_any(), &DeleteParams::default()).await.expect("deleted");
+        operator = Operator::start(&space, CONFIG).await;
+        assert_eq!(begun(&space, 1).await.0.uid(), job.uid());
+        drop(operator);
         leave(&space, &job, &report()).await;
         finish(&space, &job.name_any(), None).await;
         let _operator = Operator::start(&space, CONFIG).await;

@@ -5,6 +5,8 @@ mod decide;
 mod erasures;
 mod report;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -158,17 +160,22 @@ async fn begin(
     attempt: objects::Attempt<'_>,
 ) -> kube::Result<()> {
     let (namespace, name) = (&plan.validated.namespace, attempt.name);
-    let reference = ObjectRef::new(name).within(namespace);
-    if context.stores.config_maps.get(&reference).is_some() {
+    if context.stores.config_maps.get(&ObjectRef::new(name).within(namespace)).is_some() {
         return Ok(());
     }
     let jobs = Api::<Job>::namespaced(context.client.clone(), namespace);
     let job = objects::job(plan, settings, wanted, &attempt);
     let made = match jobs.create(&PostParams::default(), &job).await {
-        Err(kube::Error::Api(status)) if status.is_already_exists() => jobs.get(name).await?,
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            // Made before the stores have seen it, or before an operator ended.
+            let Some(known) = context.stores.jobs.get(&ObjectRef::new(name).within(namespace)) else {
+                return Ok(());
+            };
+            known
+        }
         made => {
             tracing::info!(namespace, name, "a backup is to be restored");
-            made?
+            Arc::new(made?)
         }
     };
     let config = objects::config_map(plan, wanted, attempt, &made);
