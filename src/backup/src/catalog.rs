@@ -68,7 +68,7 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// What must be gone at `at`.
+    /// What must be gone at `at`: [`prune::due`].
     pub fn due(&self, retention: SignedDuration, at: Timestamp, now: Timestamp) -> Vec<(BackupId, Due)> {
         prune::due(&self.inventory, &self.manifests, retention, at, now)
     }

@@ -99,13 +99,18 @@ impl<'a> Job<'a> {
     }
 
     async fn execute(&self, task: Task, report: &mut JobReport) -> Result<(), JobError> {
-        let (pruned, not_removed) = self.until_stopped(self.prune()).await?;
+        let (mut pruned, mut not_removed) = self.until_stopped(self.prune()).await?;
         let backup = match task {
             Task::Run => self.backup().await.map(Some),
             Task::Prune => Ok(None),
         };
         if matches!(backup, Err(JobError::Interrupted)) {
             return backup.map(drop);
+        }
+        if matches!(backup, Ok(Some(_))) {
+            // Another one is the newest now.
+            let (more, failed) = self.until_stopped(self.prune()).await?;
+            (pruned, not_removed) = (pruned + more, failed);
         }
         let public_key =
             backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.public_key.as_str());

@@ -38,7 +38,7 @@ pub enum Due {
     Uploads(Vec<String>),
 }
 
-/// What must be gone at `at`.
+/// What must be gone at `at`; the newest good backup only once its own time has come: there may be no other yet.
 pub fn due(
     inventory: &Inventory,
     manifests: &Manifests,
@@ -46,9 +46,11 @@ pub fn due(
     at: Timestamp,
     now: Timestamp,
 ) -> Vec<(BackupId, Due)> {
+    let newest = manifests.keys().next_back();
     let old = |begun: Timestamp| now.duration_since(begun) >= UNFINISHED;
     let judge = |(id, stored): (&BackupId, &Stored)| {
-        let is_expired = expiry(id, stored, manifests.get(id), retention) <= at;
+        let limit = if Some(id) == newest { now } else { at };
+        let is_expired = expiry(id, stored, manifests.get(id), retention) <= limit;
         let was_given_up =
             !stored.is_complete() && !stored.versions.is_empty() && old(id.begun().min(written(stored)));
         if is_expired || was_given_up {
@@ -123,6 +125,7 @@ async fn remove_one(store: &Store, stored: &Stored, what: &Due) -> Result<(), St
 mod tests {
     use super::*;
     use crate::inventory::tests::{PREFIX, version};
+    use crate::restore::candidates::tests::manifest;
     use crate::store::Upload;
 
     const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -150,6 +153,18 @@ mod tests {
         assert_eq!(ids(&judged), [&old, &next]);
         let overdue = due(&inventory, &Manifests::new(), DAY * 30, now, now);
         assert_eq!(ids(&overdue), [&old]);
+    }
+
+    #[test]
+    fn the_last_good_backup_stays_until_its_own_time_has_come() {
+        let now = at("2026-11-29T00:00:00Z");
+        let [old, last] = [now - HOUR * 22, now - HOUR * 20].map(BackupId::mint);
+        let versions = [&old, &last].into_iter().flat_map(|id| whole(id, id.begun())).collect();
+        let inventory = Inventory::new(PREFIX, versions, Vec::new());
+        let manifests = [&old, &last].map(|id| (id.clone(), manifest(id, 1))).into();
+        let due = |at, now| due(&inventory, &manifests, DAY * 30, at, now);
+        assert_eq!(ids(&due(now + DAY, now)), [&old]);
+        assert_eq!(ids(&due(now + DAY, now + HOUR * 4)), [&old, &last]);
     }
 
     #[test]

@@ -138,7 +138,7 @@ pub(super) fn nothing(listed: &[Listed], choice: &Choice, now: Timestamp) -> Res
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use marketrelay_audit::{Kind, Position, Signer};
     use marketrelay_snapshot::Data;
 
@@ -147,7 +147,8 @@ mod tests {
 
     const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-    fn manifest(id: &BackupId, sequence: u64) -> Manifest {
+    /// That lasts a day.
+    pub(crate) fn manifest(id: &BackupId, sequence: u64) -> Manifest {
         let signer = Signer::new(&[7; 32]).expect("a key");
         Manifest {
             format: 1,

@@ -1,6 +1,6 @@
 //! The Job that makes the database of a relay's volume of a backup, while no relay runs on it.
 
-mod candidates;
+pub(crate) mod candidates;
 mod download;
 pub mod drill;
 mod error;
