@@ -112,8 +112,9 @@ impl<'a> Job<'a> {
             let (more, failed) = self.until_stopped(self.prune()).await?;
             (pruned, not_removed) = (pruned + more, failed);
         }
-        let public_key =
+        let of_backup =
             backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.public_key.as_str());
+        let public_key = self.config.public_key.as_deref().or(of_backup);
         let listed = self.until_stopped(self.list(pruned, public_key)).await;
         report.written = backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.written.clone());
         report.listing = listed.as_ref().ok().cloned();
@@ -128,7 +129,8 @@ impl<'a> Job<'a> {
 
     /// How many backups it has removed, and the first that it could not.
     async fn prune(&self) -> Result<(u64, Option<(BackupId, StoreError)>), JobError> {
-        let catalog = Catalog::load(&self.store, &self.config.connection_id, None).await?;
+        let public_key = self.config.public_key.as_deref();
+        let catalog = Catalog::load(&self.store, &self.config.connection_id, public_key).await?;
         let now = Timestamp::now();
         let next_run = SignedDuration::from_secs(self.config.interval_seconds);
         let at = now.checked_add(next_run).unwrap_or(Timestamp::MAX);

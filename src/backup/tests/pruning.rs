@@ -110,7 +110,7 @@ async fn uploads_and_backups_that_nobody_finishes_go_after_a_day_and_count_until
 
 #[tokio::test]
 async fn a_forged_swapped_or_unreadable_manifest_is_reported_counts_as_no_backup_and_keeps_nothing_longer() {
-    let world = world().await;
+    let mut world = world().await;
     let stranger = Signer::new(&[9; 32]).expect("a key");
     let put = async |id: &str, manifest: &[u8]| {
         world.s3.put(&world.key(&format!("{id}/data")), DATA).await;
@@ -143,6 +143,10 @@ async fn a_forged_swapped_or_unreadable_manifest_is_reported_counts_as_no_backup
     assert!(!world.has(&old));
     let (_, table) = world.by_hand(&["list"]).await;
     assert_eq!(table.matches("damaged: ").count(), 4, "who knows no key takes a stranger's: {table}");
+    for (key, damaged) in [(None, 4), (Some(crate::relay::signer().public_key()), 5)] {
+        world.config.public_key = key;
+        assert_eq!(world.prune().await.listing().damaged, damaged);
+    }
 }
 
 #[tokio::test]

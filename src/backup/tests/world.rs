@@ -88,6 +88,7 @@ impl World {
             site: Site::OnSite,
             store,
             relay: format!("https://localhost:{}", relay.port).parse().expect("a URL"),
+            public_key: None,
             backup_retention_seconds: 30 * DAY.as_secs(),
             interval_seconds: DAY.as_secs(),
         };

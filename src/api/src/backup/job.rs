@@ -53,6 +53,9 @@ pub struct JobConfig {
     pub store: S3Store,
     /// The relay's admin API.
     pub relay: Url,
+    /// The relay's public key, Ed25519, hex, once it has told it: what another one has signed is no backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
     /// No backup may be older than this, in seconds.
     pub backup_retention_seconds: i64,
     /// The longest time until the next run, in seconds: what expires before it goes now.

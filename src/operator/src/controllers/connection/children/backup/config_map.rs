@@ -70,6 +70,7 @@ fn file(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) -
         site,
         store: s3(plan, store),
         relay: relay(plan),
+        public_key: plan.public_key.map(str::to_owned),
         backup_retention_seconds: plan.backup_retention().as_secs(),
         // It may wait for its turn, and take its time.
         interval_seconds: store.interval.as_secs().min(DAILY) + i64::from(settings.deadline_seconds),
