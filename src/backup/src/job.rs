@@ -107,18 +107,22 @@ impl<'a> Job<'a> {
         if matches!(backup, Err(JobError::Interrupted)) {
             return backup.map(drop);
         }
-        if matches!(backup, Ok(Some(_))) {
+        let mut prune_again = Ok(());
+        if let Ok(Some(backup)) = &backup {
+            report.written = Some(backup.written.clone());
             // Another one is the newest now.
-            let (more, failed) = self.until_stopped(self.prune()).await?;
-            (pruned, not_removed) = (pruned + more, failed);
+            match self.until_stopped(self.prune()).await {
+                Ok((more, failed)) => (pruned, not_removed) = (pruned + more, failed),
+                Err(error) => prune_again = Err(error),
+            }
         }
         let of_backup =
             backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.public_key.as_str());
         let public_key = self.config.public_key.as_deref().or(of_backup);
         let listed = self.until_stopped(self.list(pruned, public_key)).await;
-        report.written = backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.written.clone());
         report.listing = listed.as_ref().ok().cloned();
         backup?;
+        prune_again?;
         if listed?.overdue > 0
             && let Some((backup, source)) = not_removed
         {

@@ -23,7 +23,7 @@ pub fn missing(root: &Path) -> Result<Option<String>, Whatever> {
     Ok((!exists).then(|| {
         format!(
             "there is no database on the volume, though the connection had one (audit log {}) and has backups: the operator \
-             restores the newest; to begin without it, remove spec.backup and status.audit of the connection",
+             restores the newest; to begin without it, remove status.audit of the connection",
             known.chain
         )
     }))

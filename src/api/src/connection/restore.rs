@@ -46,7 +46,7 @@ pub struct RestoreStatus {
     /// The last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<JobResult>,
-    /// When it ended well; absent: it is under way.
+    /// When it ended, with `restored` if a backup was; absent: it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
     /// What was restored.

@@ -94,7 +94,9 @@ fn remaining(
 ) -> Option<Duration> {
     let left = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
     let end = left(status.completed_at.as_ref()?.0 + request.spec.ttl_after_completion.as_signed());
-    let sealed = status.sealed_copies_until.as_ref().filter(|_| restorable);
+    // That it still has its subject says that there were backups when it was completed.
+    let is_kept = restorable || !status.digests.is_empty();
+    let sealed = status.sealed_copies_until.as_ref().filter(|_| is_kept);
     let sealed = sealed.map_or(Duration::ZERO, |until| left(until.0));
     Some(if status.digests.is_empty() || sealed.is_zero() { end.max(sealed) } else { sealed })
 }

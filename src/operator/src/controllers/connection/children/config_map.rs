@@ -30,11 +30,14 @@ pub fn file(plan: &Plan<'_>) -> String {
     serde_yaml::to_string(&config).unwrap_or_default()
 }
 
+/// The entry that says which database the relay must find.
+pub const KNOWN_DATABASE: &str = "database.yaml";
+
 /// Mounted by the relay. That a database is known is nothing to begin anew for.
 pub fn build(plan: &Plan<'_>, file: String) -> ConfigMap {
     let known = plan.known_chain.map(|chain| {
         let known = KnownDatabase { chain: chain.to_owned() };
-        ("database.yaml".to_owned(), serde_yaml::to_string(&known).unwrap_or_default())
+        (KNOWN_DATABASE.to_owned(), serde_yaml::to_string(&known).unwrap_or_default())
     });
     let files: BTreeMap<_, _> = [("relay.yaml".to_owned(), file)].into_iter().chain(known).collect();
     let mut metadata = plan.owned(plan.names().relay(), labels::RELAY);

@@ -29,6 +29,8 @@ use kube::{
 };
 use marketrelay_api::{Duration, MarketplaceConnection, OperatorConfig, backup::PastErasure, labels};
 
+pub use config_map::KNOWN_DATABASE;
+
 use super::{backup::Wanted, in_force::Terms, validate::Validated};
 use crate::{
     names::Names,

@@ -12,6 +12,8 @@ use crate::conditions::seconds;
 /// After the first failure; then twice as long after each.
 const SOONEST: SignedDuration = SignedDuration::from_mins(2);
 const LATEST: SignedDuration = SignedDuration::from_hours(1);
+/// As the Job says that there is a database after all.
+const VOLUME_IN_USE: &str = "VolumeInUse";
 
 /// What is known.
 pub struct Facts<'a> {
@@ -55,14 +57,23 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
     if wish.is_some() {
         return Some(begun(RestoreCause::Asked, wish, facts));
     }
-    let is_withdrawn = current.cause == RestoreCause::Asked && facts.asked.is_none();
-    if is_withdrawn || !facts.is_possible {
-        return None;
-    }
+    let is_asked = current.cause == RestoreCause::Asked;
+    let is_withdrawn = is_asked && facts.asked.is_none();
     match facts.attempt {
+        _ if is_withdrawn || is_asked && !facts.is_possible => None,
+        _ if !facts.is_possible => Some(given_up(current, facts.now)),
+        // The relay judges for itself: it says so if it still misses its own.
+        Attempt::Failed(failure) if !is_asked && failure.reason.as_deref() == Some(VOLUME_IN_USE) => {
+            Some(given_up(current, facts.now))
+        }
         Attempt::Failed(failure) => Some(failed(current, failure)),
         _ => Some(current.clone()),
     }
+}
+
+/// What was done once on purpose stays known.
+fn given_up(current: &RestoreStatus, now: Timestamp) -> RestoreStatus {
+    RestoreStatus { finished_at: Some(seconds(now)), ..current.clone() }
 }
 
 /// Later than the one before, by whole seconds: Jobs are named after that.
@@ -206,6 +217,35 @@ mod tests {
         assert_eq!((choice(&mended), due(&mended)), (Choice::Backup("second".to_owned()), at(101)));
         let runs = decide(&facts(Some(&current), Some(&second), &Attempt::Runs)).expect("it goes on");
         assert_eq!(choice(&runs), Choice::Backup("first".to_owned()), "the Job that runs is let end");
+    }
+
+    #[test]
+    fn an_old_wish_is_not_done_again_because_a_restore_was_impossible_for_a_moment() {
+        let first = wish("first");
+        let begun = decide(&facts(None, Some(&first), &Attempt::Missing)).expect("it begins");
+        let done = decide(&facts(Some(&begun), Some(&first), &restored())).expect("it ends");
+        let missing = Facts { is_missing: true, ..facts(Some(&done), Some(&first), &Attempt::Missing) };
+        let empty = decide(&missing).expect("it begins");
+        let impossible = Facts { is_possible: false, ..facts(Some(&empty), Some(&first), &Attempt::Missing) };
+        let ended = decide(&impossible).expect("it is remembered");
+        assert_eq!((ended.finished_at.is_some(), ended.restored.is_some()), (true, false));
+        assert_eq!(decide(&facts(Some(&ended), Some(&first), &Attempt::Missing)), Some(ended.clone()));
+        let again = decide(&Facts { before: Some(&ended), ..missing }).expect("it begins");
+        assert_eq!((again.cause, choice(&again)), (RestoreCause::VolumeEmpty, Choice::Newest));
+    }
+
+    #[test]
+    fn a_database_that_is_there_after_all_is_let_alone() {
+        let missing = Facts { is_missing: true, ..facts(None, None, &Attempt::Missing) };
+        let begun = decide(&missing).expect("it begins");
+        let in_use = Attempt::Failed(JobResult {
+            job: "j".to_owned(),
+            finished_at: seconds(at(200)),
+            reason: Some("VolumeInUse".to_owned()),
+            message: None,
+        });
+        let ended = decide(&facts(Some(&begun), None, &in_use)).expect("it is remembered");
+        assert!(ended.finished_at.is_some());
     }
 
     #[test]

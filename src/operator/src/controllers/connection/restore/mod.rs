@@ -19,6 +19,7 @@ use kube::{
 };
 use marketrelay_api::{
     MarketplaceConnection, MarketplaceConnectionStatus, Reason,
+    backup::Site,
     connection::{PinnedAudit, RestoreCause, RestoreStatus},
     labels,
     relay::paths::NO_DATABASE,
@@ -28,7 +29,7 @@ use super::{
     Context,
     apply::{api_problem, is_passing},
     backup::Wanted,
-    children::{Children, Plan, restore as objects},
+    children::{Children, KNOWN_DATABASE, Plan, restore as objects},
 };
 use crate::{names::Names, problem::Problem};
 use attempt::Attempt;
@@ -52,18 +53,20 @@ pub fn is_under_way(status: Option<&MarketplaceConnectionStatus>) -> bool {
     under_way(status.and_then(|status| status.restore.as_ref())).is_some()
 }
 
-/// The audit log of a database that a backup has been taken of: a relay that doesn't find it must not begin another one.
+/// The audit log of a database that a backup has been taken of: a relay that doesn't find it must not begin another one. Once
+/// the relay was told (`config_map`), it is, whatever becomes of the backups, until the pinned head is removed.
 pub fn known_chain<'a>(
     status: Option<&'a MarketplaceConnectionStatus>,
-    wanted: Option<&Wanted>,
+    config_map: Option<&ConfigMap>,
 ) -> Option<&'a str> {
-    let (status, wanted) = status.zip(wanted)?;
+    let status = status?;
     let has_backup = |site| {
         let known = status.backups.as_ref()?.site(site)?;
         known.newest.as_ref().or(known.last_success.as_ref())
     };
-    let mut sites = wanted.sites().filter_map(|(site, _)| has_backup(site));
-    status.audit.as_ref().map(|audit| audit.chain.as_str()).filter(|_| sites.next().is_some())
+    let was_told = config_map.and_then(|map| map.data.as_ref()?.get(KNOWN_DATABASE)).is_some();
+    let is_known = was_told || Site::ALL.into_iter().any(|site| has_backup(site).is_some());
+    status.audit.as_ref().map(|audit| audit.chain.as_str()).filter(|_| is_known)
 }
 
 /// What becomes of a restore that is asked for, needed or under way.
@@ -126,6 +129,11 @@ pub async fn advance(
 ) -> Result<(), Problem> {
     let status = connection.status.as_ref();
     let Some(current) = under_way(status.and_then(|status| status.restore.as_ref())) else { return Ok(()) };
+    let is_new_wish = connection.spec.restore.is_some() && connection.spec.restore != current.asked;
+    let is_withdrawn = current.cause == RestoreCause::Asked && connection.spec.restore.is_none();
+    if is_new_wish || is_withdrawn {
+        return Ok(());
+    }
     let audit = status.and_then(|status| status.audit.as_ref());
     let (Some(settings), Some(wanted), Some(audit)) = (&plan.config.backup, plan.backups, audit) else {
         return Ok(());
@@ -193,7 +201,9 @@ fn misses_database(pod: &Pod) -> bool {
     let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     let relay = statuses.and_then(|statuses| statuses.iter().find(|status| status.name == "relay"));
     let states = relay.into_iter().flat_map(|relay| [relay.state.as_ref(), relay.last_state.as_ref()]);
-    let newest = states.flatten().find_map(|state| state.terminated.as_ref());
+    // One that runs has found its database.
+    let mut states = states.flatten().take_while(|state| state.running.is_none());
+    let newest = states.find_map(|state| state.terminated.as_ref());
     newest.is_some_and(|ended| ended.exit_code == i32::from(NO_DATABASE))
 }
 
@@ -217,5 +227,6 @@ mod tests {
         assert!(pod(&waits, &ended(66)));
         assert!(!pod(&waits, &ended(1)));
         assert!(!pod(&ended(1), &ended(66)), "it has found one since");
+        assert!(!pod(&json!({"running": {}}), &ended(66)), "it has found one");
     }
 }

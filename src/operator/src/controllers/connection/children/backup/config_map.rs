@@ -44,7 +44,9 @@ pub fn build(
             Task::Drill => drill(plan, settings, which.0, store),
             Task::Run | Task::Prune => Some(file(plan, settings, which.0, store)),
         };
-        Some((entry(which), store.map_or_else(|_| kept(which), made)?))
+        // What was erased is kept nowhere longer than it is needed.
+        let kept = || if which.1 == Task::Drill { None } else { kept(which) };
+        Some((entry(which), store.map_or_else(|_| kept(), made)?))
     };
     let whiches =
         wanted.sites().flat_map(|(site, store)| [Task::Run, Task::Drill].map(|task| ((site, task), store)));
