@@ -135,7 +135,6 @@ async fn backups_are_written_at_both_sites_readable_outside_and_gone_on_time() {
     with_tenant("backups", |tenant| async move {
         tenant.seller("bol", 3).await;
         tenant.apply(&connection(&tenant, &Site::ALL));
-        tenant.ready("bol").await;
         tenant.all_arrived("bol").await;
         for site in Site::ALL {
             let told = backed_up(&tenant, site).await;

@@ -3,7 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::PersistentVolumeClaim, events::v1::Event};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet, batch::v1::Job, core::v1::PersistentVolumeClaim, events::v1::Event,
+};
 use kube::{ResourceExt, api::ListParams};
 use marketrelay_api::{
     backup::Site,
@@ -45,6 +47,22 @@ async fn newer_backup(tenant: &Tenant, site: Site) {
     .await;
 }
 
+/// Waits until no Job is left that could take another backup.
+async fn jobs_have_ended(tenant: &Tenant) {
+    wait_for(&format!("{}: no Job is at work", tenant.name), RUN, async || {
+        let jobs =
+            tenant.api::<Job>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+        let has_ended = |job: &Job| {
+            let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            conditions.into_iter().any(|one| ["Complete", "Failed"].contains(&one.type_.as_str()))
+        };
+        let left: Vec<_> =
+            jobs.items.iter().filter(|job| !has_ended(job)).map(ResourceExt::name_any).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+}
+
 async fn restore(tenant: &Tenant) -> Result<RestoreStatus, String> {
     let status = tenant.get("bol").await?.status.unwrap_or_default();
     status.restore.ok_or_else(|| format!("nothing is told of a restore: {:?}", status.conditions))
@@ -78,7 +96,7 @@ async fn a_lost_volume_is_restored_and_who_was_erased_since_the_backup_stays_so(
         tenant.seller("bol", 3).await;
         let mut connection = with_backups(&tenant, &Site::ALL);
         tenant.apply(&connection);
-        tenant.ready("bol").await;
+        tenant.all_arrived("bol").await;
         erasure::order_of_zoe(&tenant, "bol", 2).await;
         tenant.all_arrived("bol").await;
         for site in Site::ALL {
@@ -87,6 +105,7 @@ async fn a_lost_volume_is_restored_and_who_was_erased_since_the_backup_stays_so(
         connection["spec"]["backup"]["suspend"] = json!(true);
         tenant.apply(&connection);
         tenant.condition("bol", "BackedUpOnSite", "False", Some("Suspended")).await;
+        jobs_have_ended(&tenant).await;
         erasure::ask(&tenant);
         let request = erasure::reason(&tenant, "Erased").await;
         assert_eq!(
@@ -156,7 +175,6 @@ async fn a_backup_is_restored_on_purpose_and_until_that_works_nothing_is_lost() 
         tenant.seller("bol", 2).await;
         let mut connection = with_backups(&tenant, &[Site::OnSite]);
         tenant.apply(&connection);
-        tenant.ready("bol").await;
         tenant.all_arrived("bol").await;
         backed_up(&tenant, Site::OnSite).await;
         newer_backup(&tenant, Site::OnSite).await;
