@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use aws_lc_rs::digest;
 use jiff::SignedDuration;
-use marketrelay_api::relay::{MarketplaceEndpoints, MarketplaceSettings, RelayConfig};
+use marketrelay_api::relay::{MarketplaceEndpoints, MarketplaceSettings, RelayConfig, Retention};
 use marketrelay_keyring::{ConnectionId, Limits};
 use marketrelay_marketplace::{
     Collector, Credentials, Endpoints, Marketplace,
@@ -65,13 +65,7 @@ impl Settings {
 
     /// The retention in effect.
     pub fn limits(&self) -> Limits {
-        Limits {
-            anonymize_after: SignedDuration::from_secs(self.config.retention.anonymize_after_seconds),
-            delete_after_shipment: SignedDuration::from_secs(
-                self.config.retention.delete_after_shipment_seconds,
-            ),
-            key_epoch: SignedDuration::from_secs(self.config.retention.key_epoch_seconds),
-        }
+        limits(&self.config.retention)
     }
 
     /// How long backups are kept; `None`: there are none.
@@ -116,6 +110,15 @@ impl Settings {
             MarketplaceSettings::Ebay(_) => Box::new(Ebay::new(http, endpoints, credentials)),
             MarketplaceSettings::Bol(_) => Box::new(Bol::new(http, endpoints, credentials)),
         }
+    }
+}
+
+/// The retention as the keyring has it.
+pub fn limits(retention: &Retention) -> Limits {
+    Limits {
+        anonymize_after: SignedDuration::from_secs(retention.anonymize_after_seconds),
+        delete_after_shipment: SignedDuration::from_secs(retention.delete_after_shipment_seconds),
+        key_epoch: SignedDuration::from_secs(retention.key_epoch_seconds),
     }
 }
 

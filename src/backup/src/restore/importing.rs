@@ -2,12 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use marketrelay_api::{backup::PastErasure, relay::Retention};
-use marketrelay_keyring::Limits;
-use marketrelay_relay::store::{
-    import::{Backup, ImportError, Imported, Since, import},
-    journal::Erased,
+use marketrelay_relay::{
+    settings::limits,
+    store::{
+        import::{Backup, ImportError, Imported, Since, import},
+        journal::Erased,
+    },
 };
 use marketrelay_snapshot::SignedManifest;
 use snafu::{OptionExt, ResultExt, ensure};
@@ -79,13 +81,5 @@ impl Importing<'_> {
             DamagedSnafu { problem: "its manifest has changed since it was listed" }
         );
         signed.map_err(|source| RestoreError::Import { source: ImportError::Manifest { source } })
-    }
-}
-
-fn limits(retention: &Retention) -> Limits {
-    Limits {
-        anonymize_after: SignedDuration::from_secs(retention.anonymize_after_seconds),
-        delete_after_shipment: SignedDuration::from_secs(retention.delete_after_shipment_seconds),
-        key_epoch: SignedDuration::from_secs(retention.key_epoch_seconds),
     }
 }

@@ -20,11 +20,8 @@ use marketrelay_api::{
 
 use super::{
     Plan,
-    backup::{CONTAINER, data, identities, s3, unless_disrupted},
-    pod::{
-        MODE, container_security, pod_security, pull_policy, pull_secrets, read_only, resources,
-        secret_volume,
-    },
+    backup::{data, identities, job_container, job_pod, s3, unless_disrupted},
+    pod::{MODE, read_only, secret_volume},
     strings,
 };
 use crate::{controllers::connection::backup::Wanted, names::DIGEST_KEY};
@@ -33,8 +30,6 @@ use crate::{controllers::connection::backup::Wanted, names::DIGEST_KEY};
 const TASK: (&str, &str) = ("restore", "restore-volume");
 /// How long a finished Job and its pod stay.
 const KEPT_SECONDS: i32 = 6 * 3_600;
-/// To remove what was begun.
-const GRACE_SECONDS: i64 = 30;
 /// The ConfigMap's entry, and the file.
 const ENTRY: &str = "job.yaml";
 
@@ -103,18 +98,7 @@ pub fn config_map(plan: &Plan<'_>, wanted: &Wanted, attempt: Attempt<'_>, job: &
 
 /// Restricted like every pod. It has the keys, the identities and the stores' credentials, and nobody reaches it.
 fn pod(plan: &Plan<'_>, settings: &BackupSettings, wanted: &Wanted, config: &str) -> PodSpec {
-    PodSpec {
-        service_account_name: Some(plan.names().backup()),
-        automount_service_account_token: Some(false),
-        enable_service_links: Some(false),
-        restart_policy: Some("Never".to_owned()),
-        termination_grace_period_seconds: Some(GRACE_SECONDS),
-        image_pull_secrets: pull_secrets(plan),
-        security_context: Some(pod_security()),
-        containers: vec![container(settings, wanted)],
-        volumes: Some(volumes(plan, wanted, config)),
-        ..PodSpec::default()
-    }
+    job_pod(plan, container(settings, wanted), volumes(plan, wanted, config))
 }
 
 fn container(settings: &BackupSettings, wanted: &Wanted) -> Container {
@@ -130,18 +114,7 @@ fn container(settings: &BackupSettings, wanted: &Wanted) -> Container {
         let (name, path) = store(site);
         read_only(name, path)
     });
-    Container {
-        name: CONTAINER.to_owned(),
-        image: Some(settings.image.clone()),
-        image_pull_policy: Some(pull_policy(settings.image_pull_policy)),
-        args: Some(vec![TASK.1.to_owned()]),
-        resources: Some(resources(&settings.resources)),
-        security_context: Some(container_security()),
-        termination_message_path: Some(paths::TERMINATION.to_owned()),
-        termination_message_policy: Some("File".to_owned()),
-        volume_mounts: Some(folders.chain(stores).chain([data()]).collect()),
-        ..Container::default()
-    }
+    job_container(settings, TASK.1, folders.chain(stores).chain([data()]).collect())
 }
 
 fn store(site: Site) -> (&'static str, &'static str) {

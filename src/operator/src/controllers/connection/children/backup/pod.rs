@@ -23,12 +23,17 @@ use crate::{
 
 /// The container's name.
 pub const CONTAINER: &str = "backup";
-/// To end an upload and to say what became of it.
+/// To end or undo what was begun, and to say what became of it.
 const GRACE_SECONDS: i64 = 30;
 
 /// A Job's pod: restricted as Pod Security's strictest level wants it, without a token of the API server. It has the
 /// store's credentials; if it takes a snapshot, a certificate for that alone; if it drills, the keys.
 pub fn spec(plan: &Plan<'_>, settings: &BackupSettings, store: &Store, which: Which) -> PodSpec {
+    job_pod(plan, container(settings, which), volumes(plan, store, which))
+}
+
+/// The pod of any Job that works with backups.
+pub fn job_pod(plan: &Plan<'_>, container: Container, volumes: Vec<Volume>) -> PodSpec {
     PodSpec {
         service_account_name: Some(plan.names().backup()),
         automount_service_account_token: Some(false),
@@ -37,8 +42,8 @@ pub fn spec(plan: &Plan<'_>, settings: &BackupSettings, store: &Store, which: Wh
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         image_pull_secrets: pull_secrets(plan),
         security_context: Some(pod_security()),
-        containers: vec![container(settings, which)],
-        volumes: Some(volumes(plan, store, which)),
+        containers: vec![container],
+        volumes: Some(volumes),
         ..PodSpec::default()
     }
 }
@@ -55,16 +60,21 @@ fn container(settings: &BackupSettings, (_, task): Which) -> Container {
             data(),
         ],
     };
+    job_container(settings, task.as_str(), mounts.into_iter().chain(own).collect())
+}
+
+/// Its container; `command`: the program's.
+pub fn job_container(settings: &BackupSettings, command: &str, mounts: Vec<VolumeMount>) -> Container {
     Container {
         name: CONTAINER.to_owned(),
         image: Some(settings.image.clone()),
         image_pull_policy: Some(pull_policy(settings.image_pull_policy)),
-        args: Some(vec![task.as_str().to_owned()]),
+        args: Some(vec![command.to_owned()]),
         resources: Some(resources(&settings.resources)),
         security_context: Some(container_security()),
         termination_message_path: Some(paths::TERMINATION.to_owned()),
         termination_message_policy: Some("File".to_owned()),
-        volume_mounts: Some(mounts.into_iter().chain(own).collect()),
+        volume_mounts: Some(mounts),
         ..Container::default()
     }
 }
