@@ -192,5 +192,6 @@ pub fn manifest(backup: &str, created_at: Timestamp, data: Data) -> Manifest {
         tables: vec![table("anonymised_orders", 5), table("orders", 37)],
         data,
         audit: signer().sign(Kind::Head, "chain", position, created_at),
+        hold: None,
     }
 }

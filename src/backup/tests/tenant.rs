@@ -16,7 +16,7 @@ use marketrelay_relay::{
     clock::Clock,
     store::{
         Prepared, Store, erase, ingest,
-        snapshot::{About, Request, Snapshot},
+        snapshot::{About, Request, Scope, Snapshot},
     },
 };
 use marketrelay_snapshot::{Manifest, SignedManifest, Unpacker};
@@ -227,7 +227,7 @@ impl Tenant {
                 name: "bol".to_owned(),
                 marketplace: "bol",
             },
-            key,
+            scope: Scope::Everything(key),
             recipient: recipient.clone(),
             keyring,
             signer: Arc::new(signer(&self.keyring)),

@@ -255,7 +255,7 @@ struct Asked {
 }
 
 async fn ask(asked: &Asked, http: &Client, backup: &str) -> Response {
-    let request = SnapshotRequest { backup: backup.to_owned(), site: Site::OffSite };
+    let request = SnapshotRequest { backup: backup.to_owned(), site: Site::OffSite, hold: None };
     let request = http.post(format!("https://{}/v1/snapshot", asked.address)).json(&request);
     request.send().await.expect("an answer")
 }

@@ -22,4 +22,7 @@ pub struct SnapshotRequest {
     pub backup: String,
     /// Where it goes, for the audit log.
     pub site: Site,
+    /// The id of a hold, 64 hex digits: the answer is its archive, with what it keeps and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
 }

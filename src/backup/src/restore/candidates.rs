@@ -167,6 +167,7 @@ pub(crate) mod tests {
             tables: Vec::new(),
             data: Data { bytes: 0, sha256: String::new() },
             audit: signer.sign(Kind::Head, "chain", Position::START, id.begun()),
+            hold: None,
         }
     }
 
