@@ -1,4 +1,4 @@
-//! What a listing has found, put together as backups. Pure.
+//! What a listing has found, put together as backups and archives of holds. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use crate::{
     BackupId,
-    store::{Object, Upload, Version},
+    archives::ArchiveId,
+    store::{HOLDS, Object, Upload, Version},
 };
 
 /// All that is under a connection's prefix.
@@ -14,6 +15,8 @@ use crate::{
 pub struct Inventory {
     /// Oldest first; incomplete ones too.
     pub backups: BTreeMap<BackupId, Stored>,
+    /// Archives of holds; incomplete ones too.
+    pub archives: BTreeMap<ArchiveId, Stored>,
     /// Objects and uploads that are named otherwise than ours.
     pub foreign: Vec<String>,
 }
@@ -33,15 +36,13 @@ impl Inventory {
         let mut inventory = Self::default();
         for version in versions {
             match ours(prefix, &version.key) {
-                Some((id, object)) => {
-                    inventory.backups.entry(id).or_default().versions.push((object, version));
-                }
+                Some((place, object)) => inventory.at(place).versions.push((object, version)),
                 None => inventory.foreign.push(version.key),
             }
         }
         for upload in uploads {
             match ours(prefix, &upload.key) {
-                Some((id, _)) => inventory.backups.entry(id).or_default().uploads.push(upload),
+                Some((place, _)) => inventory.at(place).uploads.push(upload),
                 None => inventory.foreign.push(upload.key),
             }
         }
@@ -50,16 +51,37 @@ impl Inventory {
         inventory
     }
 
+    fn at(&mut self, place: Place) -> &mut Stored {
+        match place {
+            Place::Backup(id) => self.backups.entry(id).or_default(),
+            Place::Archive(id) => self.archives.entry(id).or_default(),
+        }
+    }
+
     /// Those that a reader finds whole, oldest first.
     pub fn complete(&self) -> impl DoubleEndedIterator<Item = (&BackupId, &Stored)> {
         self.backups.iter().filter(|(_, stored)| stored.is_complete())
     }
 }
 
-fn ours(prefix: &str, key: &str) -> Option<(BackupId, Object)> {
-    let (id, name) = key.strip_prefix(prefix)?.strip_prefix('/')?.split_once('/')?;
+/// Of what an object is.
+enum Place {
+    Backup(BackupId),
+    Archive(ArchiveId),
+}
+
+fn ours(prefix: &str, key: &str) -> Option<(Place, Object)> {
+    let rest = key.strip_prefix(prefix)?.strip_prefix('/')?;
+    let archives = rest.strip_prefix(HOLDS).and_then(|rest| rest.strip_prefix('/'));
+    let (hold, rest) = match archives.and_then(|rest| rest.split_once('/')) {
+        Some((hold, rest)) => (Some(hold.parse().ok()?), rest),
+        None => (None, rest),
+    };
+    let (id, name) = rest.split_once('/')?;
     let object = [Object::Data, Object::Manifest].into_iter().find(|object| object.name() == name)?;
-    Some((BackupId::parse(id)?, object))
+    let id = BackupId::parse(id)?;
+    let place = hold.map(|hold| Place::Archive(ArchiveId { hold, id: id.clone() }));
+    Some((place.unwrap_or(Place::Backup(id)), object))
 }
 
 impl Stored {
@@ -115,6 +137,10 @@ pub(crate) mod tests {
             "readme.txt".to_owned(),
             String::new(),
             "20261129T003250Z-xxxxxxxx/data".to_owned(),
+            format!("holds/{id}/data"),
+            format!("holds/{}/{id}/data", "AB".repeat(32)),
+            format!("holds/{}/{id}/notes", "ab".repeat(32)),
+            format!("holds/{}/{id}/data", "ab".repeat(32)),
         ];
         let mut versions: Vec<_> = keys.iter().map(|key| version(key, true, false, now)).collect();
         versions.push(Version { key: format!("{PREFIX}-2/{id}/data"), ..versions[0].clone() });
@@ -122,7 +148,8 @@ pub(crate) mod tests {
         let inventory = Inventory::new(PREFIX, versions, uploads);
         assert_eq!(inventory.complete().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), [id]);
         assert_eq!(inventory.backups.len(), 1);
-        assert_eq!(inventory.foreign.len(), 7, "{:?}", inventory.foreign);
+        assert_eq!(inventory.archives.len(), 1);
+        assert_eq!(inventory.foreign.len(), 10, "{:?}", inventory.foreign);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! outside the cluster they are listed, checked and read. Another Job makes the database of a relay's volume of one, and
 //! another restores the newest one for a drill.
 
+pub mod archives;
 pub mod catalog;
 pub mod cli;
 mod id;

@@ -54,6 +54,11 @@ impl RelayError {
         }
     }
 
+    /// The relay keeps nothing for the hold whose archive was asked for, as far as it knows yet.
+    pub fn is_of_unknown_hold(&self) -> bool {
+        matches!(self, Self::Refused { reason, .. } if reason == "HoldUnknown")
+    }
+
     /// Whether it may be otherwise in a moment.
     pub fn is_passing(&self) -> bool {
         match self {

@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use marketrelay_api::backup::{DrillConfig, JobConfig, RestoreConfig, S3Store, paths::CONFIG};
+use marketrelay_api::backup::{DrillConfig, JobConfig, LiveHold, RestoreConfig, S3Store, paths::CONFIG};
 use marketrelay_audit::from_hex;
 use marketrelay_pod::mounts::{self, Entries, at, text};
 use serde::de::DeserializeOwned;
 use snafu::{ResultExt, Snafu, ensure};
 
-use crate::store::Credentials;
+use crate::{archives::Holds, store::Credentials};
 
 /// What is mounted can't be used.
 #[derive(Debug, Snafu)]
@@ -34,6 +34,15 @@ pub fn config(root: &Path) -> Result<JobConfig, SettingsError> {
     let positive = config.backup_retention_seconds > 0 && config.interval_seconds > 0;
     ensure!(positive, ValueSnafu { problem: "durations must be positive" });
     Ok(config)
+}
+
+/// The holds of a Job's configuration, by their ids.
+pub fn holds(config: &JobConfig) -> Result<Holds, SettingsError> {
+    let hold = |hold: &LiveHold| {
+        let problem = "holds: an id isn't 64 lowercase hex digits";
+        Ok((hold.id.parse().map_err(|_| SettingsError::Value { problem })?, hold.until))
+    };
+    config.holds.iter().map(hold).collect()
 }
 
 /// The configuration file of a Job that restores.

@@ -48,13 +48,13 @@ pub struct Manifest {
     pub audit: Statement,
     /// The hold whose archive it is: it holds what that keeps and nothing else. Absent from a backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hold: Option<Archived>,
+    pub hold: Option<OfHold>,
 }
 
 /// What an archive has of a hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Archived {
+pub struct OfHold {
     /// The hold's id: the digest of its key, hex.
     pub id: String,
     /// Grows with each order that the hold keeps: the archive has those up to this one.

@@ -8,8 +8,8 @@ mod report;
 mod restore;
 
 pub use drill::{DrillConfig, Drilled};
-pub use job::{JobConfig, S3Store, Site};
-pub use report::{Failure, JobReport, Listing, Written};
+pub use job::{JobConfig, LiveHold, S3Store, Site};
+pub use report::{Archived, Failure, JobReport, Listing, Written};
 pub use restore::{AuditHead, Choice, PastErasure, RestoreConfig, RestoreReport, Restored, SiteStore};
 
 use serde::{Deserialize, Serialize};

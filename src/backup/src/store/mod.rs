@@ -11,6 +11,7 @@ use client::Client;
 pub use error::{Refusal, StoreError};
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use marketrelay_api::backup::S3Store;
+use marketrelay_keyring::HoldId;
 use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, RetryConfig, WriteMultipart,
     aws::{AmazonS3, AmazonS3Builder, AwsCredential, Checksum},
@@ -50,6 +51,9 @@ impl Credentials {
     }
 }
 
+/// The folder of the archives of holds, below a connection's prefix.
+pub const HOLDS: &str = "holds";
+
 /// The two objects of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
@@ -70,7 +74,7 @@ impl Object {
 }
 
 /// The bucket.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Store {
     builder: AmazonS3Builder,
     objects: AmazonS3,
@@ -109,6 +113,13 @@ impl Store {
         let builder = self.builder.clone().with_checksum_algorithm(Checksum::SHA256);
         let objects = builder.clone().build()?;
         Ok(Self { builder, objects, s3: self.s3.clone(), prefix: self.prefix.clone() })
+    }
+
+    /// The same one, where the archives of a hold are.
+    #[must_use]
+    pub fn of_hold(&self, hold: &HoldId) -> Self {
+        let prefix = format!("{}/{HOLDS}/{hold}", self.prefix);
+        Self { prefix, ..self.clone() }
     }
 
     /// Everything of the connection is under this and a slash.

@@ -4,7 +4,7 @@ use std::{io::Read, path::Path};
 
 use jiff::Timestamp;
 use marketrelay_keyring::HoldId;
-use marketrelay_snapshot::{Archived, Item, Manifest, Reader, SignedManifest};
+use marketrelay_snapshot::{Item, Manifest, OfHold, Reader, SignedManifest};
 use rusqlite::{Connection, OptionalExtension, params};
 use snafu::{OptionExt, ResultExt, ensure};
 
@@ -35,7 +35,7 @@ pub struct Archive<'a, R> {
 pub fn add<R: Read>(path: &Path, archive: Archive<'_, R>, keys: Keys<'_>, now: Timestamp) -> Result<u64> {
     let Archive { hold, manifest, data } = archive;
     let manifest = trusted(manifest, keys.keyring)?;
-    let Some(Archived { id, .. }) = &manifest.hold else { return OtherHoldSnafu { found: "none" }.fail() };
+    let Some(OfHold { id, .. }) = &manifest.hold else { return OtherHoldSnafu { found: "none" }.fail() };
     ensure!(*id == hold.to_string(), OtherHoldSnafu { found: id });
     schema::check(usize::try_from(manifest.schema).unwrap_or(usize::MAX))?;
     let mut connection = open::writer(path, keys.database)?;

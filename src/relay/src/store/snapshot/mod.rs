@@ -11,7 +11,7 @@ use marketrelay_api::backup::Site;
 use marketrelay_audit::{Kind, Signer};
 use marketrelay_keyring::{BackupKey, DestroyAt, HoldId, HoldKey, Keyring, Recipient, SecretKey};
 use marketrelay_snapshot::{
-    Archived, Begin, Data, FORMAT, FrameError, Manifest, ManifestError, SignedManifest, Writer, compress,
+    Begin, Data, FORMAT, FrameError, Manifest, ManifestError, OfHold, SignedManifest, Writer, compress,
 };
 use rusqlite::{Connection, OptionalExtension};
 use snafu::{OptionExt, ResultExt, Snafu};
@@ -240,11 +240,11 @@ fn take(room: &Room, request: &Request, sequence: u64, now: Timestamp, to: Piece
 }
 
 /// The row of the hold whose archive is made, and what its manifest says of it.
-fn hold(connection: &Connection, scope: &Scope) -> Result<Option<(i64, Archived)>> {
+fn hold(connection: &Connection, scope: &Scope) -> Result<Option<(i64, OfHold)>> {
     let Scope::Hold(_, id) = scope else { return Ok(None) };
     let row = connection
         .query_row("SELECT id, kept_at FROM holds WHERE key_id = ?1", [id.as_bytes()], |row| {
-            Ok((row.get(0)?, Archived { id: id.to_string(), revision: row.get(1)? }))
+            Ok((row.get(0)?, OfHold { id: id.to_string(), revision: row.get(1)? }))
         })
         .optional()?;
     row.context(NoHoldSnafu).map(Some)
