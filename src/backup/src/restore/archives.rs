@@ -112,7 +112,12 @@ fn candidates<'a>(listed: &'a [Listed], hold: HoldId) -> Vec<Candidate<'a>> {
     let of_site = |listed: &'a Listed| {
         let Listed { place, site, archives, .. } = listed;
         let of_hold = archives.iter().filter(move |(archive, _)| archive.hold == hold);
-        of_hold.map(move |(archive, manifest)| Candidate { place: *place, site: *site, id: &archive.id, manifest })
+        of_hold.map(move |(archive, manifest)| Candidate {
+            place: *place,
+            site: *site,
+            id: &archive.id,
+            manifest,
+        })
     };
     let mut found: Vec<_> = listed.iter().flat_map(of_site).collect();
     // It keeps the sites' order.

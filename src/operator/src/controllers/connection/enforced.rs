@@ -193,6 +193,7 @@ mod tests {
             id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
             destroy_at: vec![DestroyAt::from_second(NOW + first)],
             holds: Vec::new(),
+            hold_ids: BTreeMap::new(),
             generations: generations.to_vec(),
             volume_key_since: Some(at(NOW + since)),
             key_epoch: SignedDuration::from_hours(24),

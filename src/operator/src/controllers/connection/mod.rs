@@ -206,9 +206,10 @@ async fn maintain(
         (Some(backups), Some(problem)) => Some(backups.blocked(problem)),
         (backups, _) => backups,
     };
-    let is_ready = relay.has(built.config_digest.as_deref());
+    let ready = relay.with(built.config_digest.as_deref());
     let restore = restore::look(context, &connection, backups.as_ref(), &children, now);
-    let backups = Box::pin(backup::look(context, &connection, backups, &children, is_ready, now)).await;
+    let keys = built.keyring.as_ref();
+    let backups = Box::pin(backup::look(context, &connection, backups, &children, ready, keys, now)).await;
     let pending = in_force.as_ref().and_then(|in_force| in_force.pending.as_ref());
     let again = next_look(&context.config, pending, now);
     let found = Found {
@@ -326,6 +327,8 @@ async fn build(
         updating_since: updating_since.filter(|_| !at_rest),
         terms,
         backups: wanted.backups,
+        told: status.and_then(|status| status.backups.as_ref()),
+        holds: &keyring.hold_ids,
         public_key: status.and_then(|status| status.audit.as_ref()).map(|audit| audit.public_key.as_str()),
         erasures: &erasures,
         known_chain: restore::known_chain(status, children.config_map.as_deref()),

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{MarketplaceConnection, Reason, labels, relay::Retention};
 use marketrelay_keyring::{
-    BackupKey, ConnectionId, DestroyAt, Grid, HoldKey, Keyring, KeyringError, Recipient,
+    BackupKey, ConnectionId, DestroyAt, Grid, HoldId, HoldKey, Keyring, KeyringError, Recipient,
 };
 
 use crate::{names::Names, problem::Problem, secrets::is_key};
@@ -24,6 +24,8 @@ pub struct KeyringFacts {
     pub destroy_at: Vec<DestroyAt>,
     /// The keys of holds, soonest to die first.
     pub holds: Vec<HoldKey>,
+    /// Their ids.
+    pub hold_ids: BTreeMap<HoldKey, HoldId>,
     /// The volume key's generations, oldest first.
     pub generations: Vec<u32>,
     /// Since when there is the newest of them; `None`: it isn't known.
@@ -96,6 +98,7 @@ pub fn judge(secret: &Secret) -> Held {
         id: keyring.connection_id().clone(),
         destroy_at: destroy_at.clone(),
         holds: holds.clone(),
+        hold_ids: keyring.holds().map(|(key, id)| (key.clone(), id)).collect(),
         generations: keyring.volume_generations().collect(),
         has_audit_key: keyring.audit_key().is_some(),
         recipients: keyring.recipients().clone(),

@@ -1,4 +1,5 @@
-//! A new site's first backup is taken at once, and drilled at once; both are tried again while there has never been one.
+//! A new site's first backup is taken at once, and drilled at once; both are tried again while there has never been one. The
+//! same where an archive of a hold is missing.
 
 use std::sync::Arc;
 
@@ -14,12 +15,13 @@ use kube::{
 use marketrelay_api::{
     backup::Site,
     connection::{Backups, SiteBackups},
+    relay::HoldUse,
 };
 
-use super::wanted::Wanted;
+use super::{archives, wanted::Wanted};
 use crate::{
     controllers::{
-        backup::{BackupJob, Stage, Task},
+        backup::{BackupJob, Task},
         connection::{
             apply::{api_problem, is_passing},
             children::backup::Existing,
@@ -29,40 +31,62 @@ use crate::{
 };
 
 /// After the first failure; then twice as long after each, by the time that has passed since the beginning.
-const SOONEST: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const SOONEST: SignedDuration = SignedDuration::from_mins(5);
+/// In the names of Jobs: a first one, and one because of an archive.
+const FIRST: char = 'f';
+const OF_HOLDS: char = 'h';
 /// As kubectl marks a Job that it makes of a CronJob.
 const BY_HAND: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
 
-/// Makes the Jobs that are due, once the status has since when the sites are there (`before`). The relay must be there to
-/// be asked for a snapshot.
+/// What there is.
+pub struct Known<'a> {
+    /// What the status had before.
+    pub before: Option<&'a Backups>,
+    /// What it is to have.
+    pub backups: &'a Backups,
+    /// Of the connection.
+    pub jobs: &'a [BackupJob],
+    /// As the relay has them.
+    pub holds: &'a [HoldUse],
+}
+
+/// Makes the Jobs that are due, once the status has since when the sites are there. The relay must be there to be asked for
+/// a snapshot.
 pub async fn begin(
     client: &Client,
     wanted: &Wanted,
-    before: Option<&Backups>,
-    backups: &Backups,
+    known: &Known<'_>,
     existing: &Existing,
-    jobs: &[BackupJob],
     now: Timestamp,
 ) -> Result<(), Problem> {
+    let Known { before, backups, jobs, holds } = *known;
     let since = |backups: &Backups, site| backups.site(site).map(|known| known.since.clone());
     let sites = wanted.sites().filter(|(_, store)| store.is_ok() && !wanted.suspend);
     for (site, task) in sites.flat_map(|(site, _)| [Task::Run, Task::Drill].map(|task| (site, task))) {
         if before.and_then(|before| since(before, site)) != since(backups, site) {
             continue;
         }
-        let attempt = backups.site(site).and_then(|known| due(known, site, task, jobs, now));
+        let Some(known) = backups.site(site) else { continue };
+        let first = due(known, site, task, jobs, now).map(|attempt| (FIRST, attempt));
+        let of_holds = || {
+            let attempt = archives::due(holds, known, site, jobs, now).filter(|_| task == Task::Run)?;
+            Some((OF_HOLDS, attempt))
+        };
         let cron_job = existing.cron_jobs.get(&(site, task));
-        let Some((attempt, cron_job)) = attempt.zip(cron_job) else { continue };
+        let Some((attempt, cron_job)) = first.or_else(of_holds).zip(cron_job) else { continue };
         let Some(job) = job(cron_job, attempt) else { continue };
         let api = Api::<Job>::namespaced(client.clone(), &cron_job.namespace().unwrap_or_default());
         match api.create(&PostParams::default(), &job).await {
             // Made before the stores have seen it.
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             Err(error) if is_passing(&error) => {
-                tracing::warn!(name = job.name_any(), %error, "a first Job is made with the next look");
+                tracing::warn!(name = job.name_any(), %error, "a Job is made with the next look");
             }
             Err(error) => return Err(api_problem("Job", &job.name_any(), &error)),
-            Ok(_) => tracing::info!(name = job.name_any(), "a first backup is to be taken or drilled"),
+            Ok(_) => tracing::info!(
+                name = job.name_any(),
+                "a first backup, or one for an archive, is to be taken or drilled"
+            ),
         }
     }
     Ok(())
@@ -70,12 +94,7 @@ pub async fn begin(
 
 /// What the attempt is known by, if one is due: each is made once. What hasn't been backed up isn't drilled.
 fn due(known: &SiteBackups, site: Site, task: Task, jobs: &[BackupJob], now: Timestamp) -> Option<Timestamp> {
-    let is_under_way = |job: &BackupJob| {
-        job.site == site
-            && job.task == task
-            && job.store == known.store
-            && !matches!(job.stage, Stage::Ended(_))
-    };
+    let is_under_way = |job: &BackupJob| job.is_under_way(site, task, &known.store);
     let has_backup = known.last_success.is_some();
     let (is_due, last) = match task {
         Task::Run => (!has_backup, &known.last_run),
@@ -92,7 +111,7 @@ fn due(known: &SiteBackups, site: Site, task: Task, jobs: &[BackupJob], now: Tim
 }
 
 /// As `kubectl create job --from=cronjob/NAME` makes it.
-fn job(cron_job: &Arc<CronJob>, attempt: Timestamp) -> Option<Job> {
+fn job(cron_job: &Arc<CronJob>, (why, attempt): (char, Timestamp)) -> Option<Job> {
     let template = cron_job.spec.as_ref()?.job_template.clone();
     let owner = OwnerReference {
         api_version: CronJob::api_version(&()).into_owned(),
@@ -108,7 +127,7 @@ fn job(cron_job: &Arc<CronJob>, attempt: Timestamp) -> Option<Job> {
     Some(Job {
         metadata: ObjectMeta {
             // A CronJob's own Jobs are named after minutes.
-            name: Some(format!("{}-f{}", cron_job.name_any(), attempt.as_second())),
+            name: Some(format!("{}-{why}{}", cron_job.name_any(), attempt.as_second())),
             namespace: cron_job.namespace(),
             labels,
             annotations: Some(annotations),
@@ -127,6 +146,7 @@ mod tests {
     use super::*;
     use crate::{
         conditions::seconds,
+        controllers::backup::Stage,
         controllers::connection::backup::{recorded::recorded, wanted::tests::sample},
     };
 

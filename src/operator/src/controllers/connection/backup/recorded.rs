@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
-    backup::{Drilled, Listing, Written},
-    connection::{Backups, DrilledBackup, JobResult, SiteBackups},
+    backup::{Archived, Drilled, Listing, Written},
+    connection::{Backups, DrilledBackup, HoldArchive, JobResult, SiteBackups},
 };
 
 use super::{ended::Ended, wanted::Wanted};
@@ -58,6 +58,7 @@ fn new(store: String, now: Timestamp) -> SiteBackups {
         last_prune: None,
         last_drill: None,
         drilled: None,
+        archives: Vec::new(),
     }
 }
 
@@ -68,6 +69,9 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
     }
     if let Some(listing) = report.and_then(|report| report.listing.as_ref()) {
         listed(site, listing);
+    }
+    for archive in report.iter().flat_map(|report| &report.archives) {
+        archived(site, archive);
     }
     if let Some(found) = report.and_then(|report| report.drilled.as_ref()) {
         drilled(site, found);
@@ -108,7 +112,30 @@ fn listed(site: &mut SiteBackups, listing: &Listing) {
         site.foreign = count(listing.foreign);
         site.damaged = count(listing.damaged);
         site.listed_at = Some(at);
+        // Which are gone isn't told: all are made again.
+        if count(listing.archives) < i64::try_from(site.archives.len()).unwrap_or(i64::MAX) {
+            site.archives.clear();
+        }
     }
+}
+
+/// The keyring has its name.
+fn archived(site: &mut SiteBackups, written: &Archived) {
+    let at = seconds(written.created_at);
+    let known = site.archives.iter().find(|known| known.id == written.hold);
+    if is_earlier(&at, known.map(|known| &known.at)) {
+        return;
+    }
+    site.archives.retain(|known| known.id != written.hold);
+    site.archives.push(HoldArchive {
+        hold: String::new(),
+        id: written.hold.clone(),
+        backup: written.backup.clone(),
+        at,
+        revision: count(written.revision),
+        orders: count(written.orders),
+    });
+    site.archives.sort_by(|one, other| one.id.cmp(&other.id));
 }
 
 fn drilled(site: &mut SiteBackups, found: &Drilled) {
