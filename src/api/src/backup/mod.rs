@@ -9,7 +9,7 @@ mod restore;
 
 pub use drill::{DrillConfig, Drilled};
 pub use job::{JobConfig, LiveHold, S3Store, Site};
-pub use report::{Archived, Failure, JobReport, Listing, Written};
+pub use report::{Archived, EscrowedKeys, Failure, JobReport, Listing, Written};
 pub use restore::{AuditHead, Choice, PastErasure, RestoreConfig, RestoreReport, Restored, SiteStore};
 
 use serde::{Deserialize, Serialize};

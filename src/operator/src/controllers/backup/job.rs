@@ -105,7 +105,6 @@ impl BackupJob {
     }
 }
 
-/// How far a Job is.
 impl BackupJob {
     /// Whether it does this with that store, and hasn't ended.
     pub fn is_under_way(&self, site: Site, task: Task, store: &str) -> bool {
@@ -114,6 +113,7 @@ impl BackupJob {
     }
 }
 
+/// How far a Job is.
 pub fn stage(job: &Job) -> Stage {
     if let Some(end) = end(job) {
         return Stage::Ended(end);

@@ -206,7 +206,7 @@ async fn maintain(
         (Some(backups), Some(problem)) => Some(backups.blocked(problem)),
         (backups, _) => backups,
     };
-    let ready = relay.with(built.config_digest.as_deref());
+    let ready = relay.with(built.config_digest.as_deref()).filter(|_| relay.has_recipients());
     let restore = restore::look(context, &connection, backups.as_ref(), &children, now);
     let keys = built.keyring.as_ref();
     let backups = Box::pin(backup::look(context, &connection, backups, &children, ready, keys, now)).await;

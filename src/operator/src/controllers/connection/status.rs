@@ -94,6 +94,12 @@ impl Relay {
             _ => None,
         }
     }
+
+    /// Whether it has what backups are encrypted to: the kubelet brings it some time after it was made.
+    pub fn has_recipients(&self) -> bool {
+        let Self::Answered(status) = self else { return false };
+        status.keyring.as_ref().and_then(|keyring| keyring.recipients).is_some_and(|count| count > 0)
+    }
 }
 
 /// The status.
