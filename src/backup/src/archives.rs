@@ -12,7 +12,7 @@ use marketrelay_snapshot::Manifest;
 use crate::{
     BackupId,
     inventory::Stored,
-    prune::{Due, unfinished},
+    prune::{Due, unfinished, written},
 };
 
 /// A Job may have begun before it could know of a hold.
@@ -45,7 +45,7 @@ pub fn due(stored: &BTreeMap<ArchiveId, Stored>, holds: &Holds, now: Timestamp) 
     let judge = |(id, stored): (&ArchiveId, &Stored)| {
         let has_ended = match holds.get(&id.hold) {
             Some(until) => *until <= now,
-            None => stored.first_written().is_none_or(|at| now.duration_since(at) >= UNKNOWN),
+            None => now.duration_since(written(&id.id, stored)) >= UNKNOWN,
         };
         let due = if has_ended { Some(Due::Everything) } else { unfinished(&id.id, stored, now) };
         due.map(|due| (id.clone(), due))

@@ -24,8 +24,7 @@ pub fn expiry(
     manifest: Option<&Manifest>,
     retention: SignedDuration,
 ) -> Timestamp {
-    let begun = stored.first_written().map_or(id.begun(), |first| first.min(id.begun()));
-    let latest = begun.checked_add(retention).unwrap_or(Timestamp::MAX);
+    let latest = written(id, stored).checked_add(retention).unwrap_or(Timestamp::MAX);
     manifest.map_or(latest, |manifest| manifest.expires_at.min(latest))
 }
 
@@ -59,7 +58,7 @@ pub fn due(
 /// What of a backup or an archive nobody finishes any more.
 pub fn unfinished(id: &BackupId, stored: &Stored, now: Timestamp) -> Option<Due> {
     let old = |begun: Timestamp| now.duration_since(begun) >= UNFINISHED;
-    if !stored.is_complete() && !stored.versions.is_empty() && old(id.begun().min(written(stored))) {
+    if !stored.is_complete() && !stored.versions.is_empty() && old(written(id, stored)) {
         return Some(Due::Everything);
     }
     let uploads = stored.uploads.iter().filter(|upload| old(upload.begun));
@@ -67,8 +66,9 @@ pub fn unfinished(id: &BackupId, stored: &Stored, now: Timestamp) -> Option<Due>
     (!uploads.is_empty()).then_some(Due::Uploads(uploads))
 }
 
-fn written(stored: &Stored) -> Timestamp {
-    stored.first_written().unwrap_or(Timestamp::MAX)
+/// When it was begun, by its id or by what was written first, which no later id makes younger.
+pub fn written(id: &BackupId, stored: &Stored) -> Timestamp {
+    stored.first_written().map_or(id.begun(), |first| first.min(id.begun()))
 }
 
 /// What pruning has done.

@@ -54,9 +54,14 @@ impl RelayError {
         }
     }
 
-    /// The relay keeps nothing for the hold whose archive was asked for, as far as it knows yet.
+    /// The relay keeps nothing for the hold whose archive was asked for, as far as it knows yet; one of an earlier version
+    /// doesn't know what is asked for.
     pub fn is_of_unknown_hold(&self) -> bool {
-        matches!(self, Self::Refused { reason, .. } if reason == "HoldUnknown")
+        match self {
+            Self::Refused { reason, .. } => reason == "HoldUnknown",
+            Self::Status { status, .. } => *status == StatusCode::BAD_REQUEST,
+            _ => false,
+        }
     }
 
     /// Whether it may be otherwise in a moment.

@@ -324,7 +324,7 @@ impl World {
     /// Backups are encrypted to what can be opened, and to nothing else.
     fn check_recipients(&self, seen: &Seen) {
         let (there, mut live) = (recipients(&self.secret), self.backups.live(seen.now));
-        if !seen.relay.as_ref().is_some_and(|relay| relay.recipients.is_some()) {
+        if seen.relay.as_ref().is_none_or(|relay| relay.recipients.is_none()) {
             live.retain(|name, _| there.contains_key(name));
         }
         assert_eq!(there, live);

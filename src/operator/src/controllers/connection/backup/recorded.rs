@@ -63,14 +63,16 @@ fn new(store: String, now: Timestamp) -> SiteBackups {
 }
 
 fn record(site: &mut SiteBackups, ended: &Ended) {
-    let report = ended.report.as_ref();
+    let (report, before) = (ended.report.as_ref(), site.listed_at.clone());
     if let Some(written) = report.and_then(|report| report.written.as_ref()) {
         wrote(site, written);
     }
     if let Some(listing) = report.and_then(|report| report.listing.as_ref()) {
         listed(site, listing);
     }
-    for archive in report.iter().flat_map(|report| &report.archives) {
+    // What was there before a later listing is what that has left.
+    let is_new = |archive: &&Archived| !is_earlier(&seconds(archive.created_at), before.as_ref());
+    for archive in report.iter().flat_map(|report| &report.archives).filter(is_new) {
         archived(site, archive);
     }
     if let Some(found) = report.and_then(|report| report.drilled.as_ref()) {
@@ -177,6 +179,7 @@ mod tests {
         Listing {
             at: at(second) + jiff::SignedDuration::from_millis(400),
             backups: 3,
+            archives: 0,
             bytes: 900,
             newest: Some(at(newest)),
             oldest: Some(at(newest - 90)),
@@ -279,6 +282,38 @@ mod tests {
         let drilled = on_site.drilled.expect("a drill");
         assert_eq!((drilled.at, drilled.age_seconds, drilled.seconds), (seconds(at(200)), 60, 4));
         assert_eq!(on_site.last_run, None);
+    }
+
+    #[test]
+    fn archives_are_recorded_until_a_listing_misses_one_and_an_older_report_brings_none_back() {
+        let wanted = sample();
+        let with = |second: i64, archives: &[&str], left: u64| {
+            let of = |hold: &&str| Archived {
+                hold: (*hold).to_owned(),
+                backup: "b".to_owned(),
+                created_at: at(second - 5),
+                revision: 7,
+                orders: 2,
+            };
+            let listing = Some(Listing { archives: left, ..listing(second, second - 9) });
+            let archives = archives.iter().map(of).collect();
+            let report = Some(JobReport { archives, listing, ..JobReport::default() });
+            Ended { report, ..run(Site::OnSite, second, 0) }
+        };
+        let names = |backups: &Backups| {
+            let archives = backups.on_site.iter().flat_map(|site| &site.archives);
+            archives.map(|archive| (archive.id.clone(), archive.at.0)).collect::<Vec<_>>()
+        };
+        let (first, second) = (with(100, &["a", "b"], 2), with(200, &["b"], 2));
+        let one = recorded(None, &wanted, std::slice::from_ref(&first), at(300));
+        let both = recorded(Some(&one), &wanted, &[second.clone(), first.clone()], at(300));
+        assert_eq!(names(&both), [("a".to_owned(), at(95)), ("b".to_owned(), at(195))]);
+        let prune = Ended { task: Task::Prune, ..with(300, &[], 1) };
+        let missed = recorded(Some(&both), &wanted, &[first.clone(), second.clone(), prune], at(400));
+        assert_eq!(names(&missed), []);
+        assert_eq!(names(&recorded(Some(&missed), &wanted, &[first, second], at(500))), []);
+        let again = recorded(Some(&missed), &wanted, &[with(400, &["a"], 1)], at(500));
+        assert_eq!(names(&again), [("a".to_owned(), at(395))]);
     }
 
     #[test]
