@@ -81,6 +81,16 @@ impl Catalog {
         Ok(Self { inventory, manifests, damaged, archives, damaged_archives, is_key_known, upload_bytes })
     }
 
+    /// The archives of a hold: those that are good, and what is wrong with the others.
+    pub fn of_hold(&self, hold: &HoldId) -> (Manifests, Vec<(BackupId, String)>) {
+        let good = self.archives.iter().filter(|(archive, _)| archive.hold == *hold);
+        let damaged = self.damaged_archives.iter().filter(|(archive, _)| archive.hold == *hold);
+        (
+            good.map(|(archive, manifest)| (archive.id.clone(), manifest.clone())).collect(),
+            damaged.map(|(archive, problem)| (archive.id.clone(), problem.clone())).collect(),
+        )
+    }
+
     /// What is to go: backups that must be gone at `at`, archives of holds that have ended, and those that a newer one stands
     /// in for.
     pub fn goes(

@@ -107,6 +107,30 @@ async fn what_an_older_archive_has_more_is_taken_too() {
 }
 
 #[tokio::test]
+async fn an_archive_is_read_outside_the_cluster_with_its_holds_key_alone() {
+    let (mut tenant, _) = tenant().await;
+    let archive = tenant.archive(Site::OnSite, "tax").await;
+    tenant.world.config.store.prefix.clone_from(&tenant.config.sites[0].store.prefix);
+    let (id, key) = (tenant.hold_id("tax").to_string(), tenant.config.public_key.clone());
+    let (success, said) = tenant.world.by_hand(&["show", "--hold", &id, "--public-key", &key]).await;
+    assert!(success && said.contains(archive.id()) && said.contains(&id), "{said}");
+    let file = |name: &str, bytes: &[u8]| {
+        let path = tenant.world.path(name);
+        std::fs::write(&path, bytes).expect("a file");
+        path.display().to_string()
+    };
+    let entries = tenant.keyring.entries();
+    let (_, secret) = entries.iter().find(|(name, _)| name.starts_with("hold.")).expect("the hold's key");
+    let (good, other) = (file("good.key", secret), file("other.key", &[9; 32]));
+    let (success, said) = tenant.world.by_hand(&["verify", "--hold", &id, "--identity", &good]).await;
+    assert!(success && said.contains("2 tables with 3 rows"), "{said}");
+    let (success, said) = tenant.world.by_hand(&["verify", "--hold", &id, "--identity", &other]).await;
+    assert!(!success && said.contains("hold.tax."), "{said}");
+    let (success, said) = tenant.world.by_hand(&["show", archive.id()]).await;
+    assert!(!success && said.contains("there is no backup"), "{said}");
+}
+
+#[tokio::test]
 async fn a_drill_opens_each_archive_of_its_site_and_fails_if_it_can_not() {
     let (tenant, _) = tenant().await;
     let good = tenant.archive(Site::OnSite, "tax").await;

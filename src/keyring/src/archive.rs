@@ -4,7 +4,7 @@ use age::x25519::Identity;
 use bech32::{Bech32, Hrp};
 use zeroize::Zeroizing;
 
-use crate::{HoldId, HoldKey, Keyring, Recipient, envelope::derived};
+use crate::{HoldId, HoldKey, Keyring, Recipient, SecretKey, envelope::derived};
 
 const HKDF_INFO: &[u8] = b"marketrelay hold archive identity v1";
 /// As age writes identities, in capitals.
@@ -14,9 +14,7 @@ impl Keyring {
     /// The identity that opens the archives of this hold; `None`: its key isn't there.
     pub fn archive_identity(&self, hold: HoldId) -> Option<Identity> {
         let (_, key) = self.holds.values().find(|(id, _)| *id == hold)?;
-        let secret = derived(key, &[], HKDF_INFO)?;
-        let text = Zeroizing::new(bech32::encode_upper::<Bech32>(HRP, secret.as_ref()).ok()?);
-        text.parse().ok()
+        archive_identity(key)
     }
 
     /// The hold's key and what its archives are encrypted to; `None`: its key isn't there.
@@ -26,12 +24,19 @@ impl Keyring {
     }
 }
 
+/// The identity that opens the archives of the hold that has this key; `None`: cryptography failed.
+pub fn archive_identity(key: &SecretKey) -> Option<Identity> {
+    let secret = derived(key, &[], HKDF_INFO)?;
+    let text = Zeroizing::new(bech32::encode_upper::<Bech32>(HRP, secret.as_ref()).ok()?);
+    text.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use age::secrecy::ExposeSecret;
 
     use super::*;
-    use crate::{ConnectionId, DestroyAt, SecretKey};
+    use crate::{ConnectionId, DestroyAt};
 
     fn keyring(keys: &[(&str, [u8; 32])]) -> Keyring {
         let id: ConnectionId = "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID");

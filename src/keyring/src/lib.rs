@@ -19,6 +19,7 @@ mod hold;
 mod keyring;
 mod pii;
 
+pub use archive::archive_identity;
 pub use backup_identities::{BackupIdentities, Recipient};
 pub use backup_key::{BackupKey, InvalidBackupKey};
 pub use connection_id::{ConnectionId, InvalidConnectionId};
