@@ -40,11 +40,19 @@ pub type Holds = BTreeMap<HoldId, Timestamp>;
 pub type Archives = BTreeMap<ArchiveId, Manifest>;
 
 /// What must be gone at `now`: archives of holds that have ended, whatever their age, and what nobody finishes. An archive of
-/// a living hold stays, whatever its age.
-pub fn due(stored: &BTreeMap<ArchiveId, Stored>, holds: &Holds, now: Timestamp) -> Vec<(ArchiveId, Due)> {
+/// a living hold stays, whatever its age. That a hold was prolonged the relay may have known before the configuration did.
+pub fn due(
+    stored: &BTreeMap<ArchiveId, Stored>,
+    good: &Archives,
+    holds: &Holds,
+    now: Timestamp,
+) -> Vec<(ArchiveId, Due)> {
     let judge = |(id, stored): (&ArchiveId, &Stored)| {
         let has_ended = match holds.get(&id.hold) {
-            Some(until) => *until <= now,
+            Some(until) => {
+                let told = good.get(id).map_or(*until, |manifest| manifest.expires_at);
+                told.max(*until) <= now
+            }
             None => now.duration_since(written(&id.id, stored)) >= UNKNOWN,
         };
         let due = if has_ended { Some(Due::Everything) } else { unfinished(&id.id, stored, now) };
@@ -126,8 +134,14 @@ mod tests {
         let there = inventory(&[&old, &ended, &unknown, &new]);
         let holds = Holds::from([(hold(1), now() + HOUR), (hold(2), now())]);
         let everything = |id: &ArchiveId| (id.clone(), Due::Everything);
-        assert_eq!(due(&there.archives, &holds, now()), [everything(&ended), everything(&unknown)]);
-        assert_eq!(due(&there.archives, &holds, now() - SignedDuration::from_secs(1)), []);
+        let due = |good, now| due(&there.archives, &good, &holds, now);
+        assert_eq!(due(Archives::new(), now()), [everything(&ended), everything(&unknown)]);
+        assert_eq!(due(Archives::new(), now() - SignedDuration::from_secs(1)), []);
+        let (id, mut manifest) = with(1, 2, &ended);
+        manifest.expires_at = now() + HOUR;
+        let prolonged = Archives::from([(id, manifest)]);
+        assert_eq!(due(prolonged.clone(), now()), [everything(&unknown)]);
+        assert_eq!(due(prolonged, now() + HOUR).len(), 3);
     }
 
     #[test]
@@ -161,7 +175,7 @@ mod tests {
             let id = archive(1, age);
             let data = version(&format!("holds/{}/{}/data", id.hold, id.id), true, false, id.id.begun());
             let there = Inventory::new(PREFIX, vec![data], Vec::new());
-            due(&there.archives, &holds, now()).len()
+            due(&there.archives, &Archives::new(), &holds, now()).len()
         };
         assert_eq!((half(HOUR * 23), half(HOUR * 24)), (0, 1));
     }

@@ -118,7 +118,7 @@ impl Catalog {
         let Inventory { backups, archives, .. } = &self.inventory;
         let due = prune::due(&self.inventory, &self.manifests, retention, at, now).into_iter();
         let due = due.map(|(id, what)| Goes { name: id.to_string(), stored: &backups[&id], what });
-        let of_holds = archives::due(archives, holds, now).into_iter();
+        let of_holds = archives::due(archives, &self.archives, holds, now).into_iter();
         let of_holds = of_holds.map(|(id, what)| Goes { name: id.to_string(), stored: &archives[&id], what });
         due.chain(of_holds).collect()
     }

@@ -32,7 +32,8 @@ async fn world(bucket: Bucket, holds: &[(char, u64)]) -> World {
 
 /// Puts an archive of this age into the store.
 async fn archive_of(world: &World, digit: char, age: SignedDuration, orders: u64) -> String {
-    let (id_of, manifest) = manifest_of(age);
+    let (id_of, mut manifest) = manifest_of(age);
+    manifest.expires_at = manifest.created_at;
     let path = format!("holds/{}/{id_of}", id(digit));
     let manifest = archive_manifest(manifest, &id(digit), orders);
     world.s3.put(&world.key(&format!("{path}/data")), DATA).await;
