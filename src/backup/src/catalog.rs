@@ -130,8 +130,7 @@ impl Catalog {
             Due::Everything => 1,
             Due::Uploads(ids) => count(ids.len()),
         });
-        let Inventory { backups, archives, .. } = &self.inventory;
-        let bytes = backups.values().chain(archives.values()).map(Stored::bytes).sum::<u64>();
+        let bytes = self.inventory.all().map(Stored::bytes).sum::<u64>();
         Listing {
             at: now,
             backups: count(self.manifests.len()),

@@ -58,6 +58,11 @@ impl Inventory {
         }
     }
 
+    /// All that there is of backups and archives.
+    pub fn all(&self) -> impl Iterator<Item = &Stored> {
+        self.backups.values().chain(self.archives.values())
+    }
+
     /// Those that a reader finds whole, oldest first.
     pub fn complete(&self) -> impl DoubleEndedIterator<Item = (&BackupId, &Stored)> {
         self.backups.iter().filter(|(_, stored)| stored.is_complete())
