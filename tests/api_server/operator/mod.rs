@@ -12,6 +12,7 @@ mod converging;
 mod drift;
 mod election;
 mod erasures;
+mod escrow;
 mod faults;
 mod gate;
 mod holds;

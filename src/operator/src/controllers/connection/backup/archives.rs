@@ -11,7 +11,6 @@ use marketrelay_api::{
 use marketrelay_keyring::{HoldId, HoldKey};
 
 use super::first::SOONEST;
-use crate::controllers::backup::{BackupJob, Task};
 
 /// Archives that one Job writes: its report has no room for more.
 const MOST: usize = 10;
@@ -99,22 +98,13 @@ fn archive<'a>(known: &'a SiteBackups, id: &str) -> Option<&'a HoldArchive> {
 
 /// What a Job is known by that is due because an archive is missing or too old: each is made once. After one that has brought
 /// nothing they become rarer, as first ones do.
-pub fn due(
-    words: &[HoldUse],
-    known: &SiteBackups,
-    site: Site,
-    jobs: &[BackupJob],
-    now: Timestamp,
-) -> Option<Timestamp> {
+pub fn due(words: &[HoldUse], known: &SiteBackups, now: Timestamp) -> Option<Timestamp> {
     let since = words.iter().filter_map(|word| match need(word, known) {
         Need::Nothing => None,
         Need::Fresh { archived } => archived.checked_add(FRESH).ok(),
         Need::Missing { since } => Some(since),
     });
     let since = since.min().filter(|since| *since <= now)?;
-    if jobs.iter().any(|job| job.is_under_way(site, Task::Run, &known.store)) {
-        return None;
-    }
     // Without one the first backup is due.
     let last = known.last_run.as_ref()?.finished_at.0;
     if last < since {
@@ -181,7 +171,7 @@ mod tests {
     }
 
     fn due_at(word: &HoldUse, known: &SiteBackups, at: i64) -> Option<Timestamp> {
-        due(std::slice::from_ref(word), known, Site::OnSite, &[], minute(at))
+        due(std::slice::from_ref(word), known, minute(at))
     }
 
     #[test]

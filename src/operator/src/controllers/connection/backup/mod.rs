@@ -2,6 +2,7 @@
 
 pub mod archives;
 mod ended;
+mod escrowed;
 mod first;
 mod recorded;
 mod verdict;
@@ -56,21 +57,35 @@ pub async fn look(
     if let Some(keyring) = keyring {
         archives::settle(&mut backups, &keyring.hold_ids);
     }
-    if let Some(relay) = relay {
-        let ids: BTreeSet<_> = keyring.iter().flat_map(|facts| facts.hold_ids.values()).collect();
-        let has_key = |word: &&HoldUse| word.id.parse().is_ok_and(|id: HoldId| ids.contains(&id));
-        let holds: Vec<_> = relay.holds.iter().filter(has_key).cloned().collect();
-        let told = first::Known { before, backups: &backups, jobs: &jobs, holds: &holds };
-        let begun = first::begin(&context.client, &wanted, &told, &children.backup, now).await;
-        if let Err(problem) = begun {
-            wanted = wanted.blocked(&problem);
-        }
+    let ids: BTreeSet<_> = keyring.iter().flat_map(|facts| facts.hold_ids.values()).collect();
+    let has_key = |word: &&HoldUse| word.id.parse().is_ok_and(|id: HoldId| ids.contains(&id));
+    let holds: Vec<_> = relay.iter().flat_map(|relay| &relay.holds).filter(has_key).cloned().collect();
+    let existing = &children.backup;
+    let facts = first::Facts {
+        wanted: &wanted,
+        before,
+        backups: &backups,
+        existing,
+        jobs: &jobs,
+        relay_is_ready: relay.is_some(),
+        holds: &holds,
+        now,
+    };
+    let begun = first::begin(&context.client, &facts).await;
+    if let Err(problem) = begun {
+        wanted = wanted.blocked(&problem);
     }
     let deadline = context.config.backup.as_ref().map_or(0, |settings| settings.deadline_seconds);
     let deadline = SignedDuration::from_secs(deadline.into());
+    let has_recipients =
+        context.config.backup.as_ref().is_some_and(|settings| !settings.escrow.recipients.is_empty());
+    let keys = has_recipients.then(|| escrowed::Keys::of(existing.escrow.as_deref()));
+    let escrowed = escrowed::verdict(&wanted, backups.off_site.as_ref(), keys.as_ref(), deadline, now);
+    let late = keys.as_ref().and_then(|keys| escrowed::overdue(keys, backups.off_site.as_ref()?, now));
+    let verdicts = verdict::verdicts(&wanted, &backups, deadline, now);
     Some(Told {
-        verdicts: verdict::verdicts(&wanted, &backups, deadline, now),
-        overdue: verdict::overdue(&backups, now),
+        verdicts: verdicts.into_iter().chain([(ConditionType::Escrowed, escrowed)]).collect(),
+        overdue: verdict::overdue(&backups, now).or(late),
         backups,
     })
 }

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
-    backup::{Archived, Drilled, Listing, Written},
-    connection::{Backups, DrilledBackup, HoldArchive, JobResult, SiteBackups},
+    backup::{Archived, Drilled, EscrowedKeys as Escrowed, Listing, Written},
+    connection::{Backups, DrilledBackup, EscrowedKeys, HoldArchive, JobResult, SiteBackups},
 };
 
 use super::{ended::Ended, wanted::Wanted};
@@ -59,6 +59,8 @@ fn new(store: String, now: Timestamp) -> SiteBackups {
         last_drill: None,
         drilled: None,
         archives: Vec::new(),
+        last_escrow: None,
+        escrowed: None,
     }
 }
 
@@ -78,10 +80,14 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
     if let Some(found) = report.and_then(|report| report.drilled.as_ref()) {
         drilled(site, found);
     }
+    if let Some(found) = report.and_then(|report| report.escrowed.as_ref()) {
+        escrowed(site, found);
+    }
     let last = match ended.task {
         Task::Run => &mut site.last_run,
         Task::Prune => &mut site.last_prune,
         Task::Drill => &mut site.last_drill,
+        Task::Escrow => &mut site.last_escrow,
     };
     let at = seconds(ended.at);
     if last.as_ref().is_none_or(|last| last.finished_at.0 <= at.0) {
@@ -150,6 +156,14 @@ fn drilled(site: &mut SiteBackups, found: &Drilled) {
             seconds: count(found.seconds),
             opened: count(found.opened),
         });
+    }
+}
+
+fn escrowed(site: &mut SiteBackups, found: &Escrowed) {
+    let at = seconds(found.at);
+    if !is_earlier(&at, site.escrowed.as_ref().map(|before| &before.at)) {
+        let (fingerprint, old_versions) = (found.fingerprint.clone(), count(found.old_versions));
+        site.escrowed = Some(EscrowedKeys { fingerprint, at, old_versions });
     }
 }
 
