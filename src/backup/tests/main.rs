@@ -3,6 +3,7 @@
 mod authority;
 mod by_hand;
 mod drilling;
+mod escrowing;
 mod proxy;
 mod pruning;
 mod relay;

@@ -56,7 +56,6 @@ use crate::{
 use closure::Stage;
 pub(super) use closure::has_begun;
 use in_force::Terms;
-pub(super) use keys::metadata as key_metadata;
 use status::{Found, Relay};
 pub use validate::{asked, short_durations};
 
