@@ -6,6 +6,8 @@ mod drilling;
 mod escrowing;
 mod proxy;
 mod pruning;
+mod recovering;
+mod recovering_problems;
 mod relay;
 mod restore_job;
 mod restoring;

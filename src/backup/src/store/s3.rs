@@ -410,6 +410,25 @@ mod tests {
     }
 
     #[test]
+    fn folders_are_read_and_files_beside_them_are_none() {
+        let page: FoldersPage = parse(
+            br#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix>p/</Prefix>
+              <EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
+              <NextContinuationToken>t1</NextContinuationToken>
+              <Contents><Key>p/readme</Key><Size>7</Size></Contents>
+              <CommonPrefixes><Prefix>p/a%2Bb/</Prefix></CommonPrefixes>
+              <CommonPrefixes><Prefix>p/c/</Prefix></CommonPrefixes></ListBucketResult>"#,
+        )
+        .expect("a page");
+        let decode = decoder(page.encoding_type.as_deref());
+        let folders: Vec<_> = page.common_prefixes.into_iter().map(|folder| decode(folder.prefix)).collect();
+        assert_eq!(folders, ["p/a+b/", "p/c/"]);
+        assert_eq!((page.is_truncated, page.next_continuation_token.as_str()), (true, "t1"));
+        let asked = given(&[(CONTINUATION, ""), ("prefix", "")]);
+        assert_eq!(asked, [("prefix", "")], "the first page has no token");
+    }
+
+    #[test]
     fn a_list_whose_next_page_is_the_same_one_ends() {
         let first = Marker::default().next("a".to_owned(), "1".to_owned()).expect("a next page");
         assert!(first.next("a".to_owned(), "2".to_owned()).is_ok());

@@ -45,7 +45,6 @@ impl Checks<'_> {
     }
 
     async fn check(&self, opened: &Opened) -> Result<Newest, Whatever> {
-        let listed = newest(self.reader, opened, self.now).await;
         let folder = TempDir::new().whatever_context("can't make a folder for the database")?;
         let drilled = async {
             let store = self.reader.store(&opened.id).map_err(|error| error.to_string())?;
@@ -62,7 +61,10 @@ impl Checks<'_> {
         };
         Ok(match drilled.await {
             Ok(drilled) => Newest { taken: Some(drilled.created_at), problem: None },
-            Err(problem) => Newest { problem: Some(problem), ..listed },
+            Err(problem) => {
+                let listed = newest(self.reader, opened, self.now).await;
+                Newest { problem: Some(problem), ..listed }
+            }
         })
     }
 
