@@ -29,16 +29,21 @@ pub enum EscrowError {
         "{count} older versions of the escrowed keys are still in the store; they may have keys whose time has come: {source}"
     ))]
     Left { count: u64, source: StoreError },
+    #[snafu(display("escrowed keys that aren't to be there any more are still in the store: {source}"))]
+    Withdrawn { source: StoreError },
     #[snafu(display("asked to end"))]
     Interrupted,
 }
 
 impl EscrowError {
-    fn reason(&self) -> Reason {
+    /// As a Job reports it.
+    pub fn reason(&self) -> Reason {
         match self {
             Self::Settings { source: SettingsError::Escrow { .. } } => Reason::KeyringInvalid,
             Self::Settings { .. } => Reason::StoreInvalid,
-            Self::Store { source } | Self::Left { source, .. } => source.reason(),
+            Self::Store { source } | Self::Left { source, .. } | Self::Withdrawn { source } => {
+                source.reason()
+            }
             Self::Interrupted => Reason::Interrupted,
         }
     }
@@ -62,15 +67,32 @@ async fn escrow(root: &Path, patience: Duration, report: &mut JobReport) -> Resu
     let written = write(&store, &sealed).await?;
     tracing::info!(fingerprint = sealed.fingerprint, "written and read back");
     let folder = store.folder(ESCROW);
-    let problem = remove(&folder, Others::list(&folder, written.as_deref()).await?).await;
-    let left = Others::list(&folder, written.as_deref()).await?.count();
+    let problem = remove(&folder, &Stored::beside(&folder, written.as_deref()).await?).await;
+    let left = Stored::beside(&folder, written.as_deref()).await?.count();
     report.escrowed =
         Some(EscrowedKeys { fingerprint: sealed.fingerprint, at: Timestamp::now(), old_versions: left });
     if left == 0 {
         return Ok(());
     }
-    let still = || StoreError::Answer { problem: "what was deleted is still listed".to_owned() };
-    Err(EscrowError::Left { count: left, source: problem.unwrap_or_else(still) })
+    Err(EscrowError::Left { count: left, source: problem.unwrap_or_else(still_listed) })
+}
+
+/// Removes whatever was escrowed: how much is left of it, and why.
+pub async fn withdraw(store: &Store) -> Result<(u64, Option<EscrowError>), StoreError> {
+    let folder = store.folder(ESCROW);
+    let all = Stored::list(&folder).await?;
+    if all.count() == 0 {
+        return Ok((0, None));
+    }
+    let problem = remove(&folder, &all).await;
+    let left = Stored::list(&folder).await?.count();
+    tracing::info!(left, "escrowed keys are withdrawn");
+    let problem = (left > 0).then(|| problem.unwrap_or_else(still_listed));
+    Ok((left, problem.map(|source| EscrowError::Withdrawn { source })))
+}
+
+fn still_listed() -> StoreError {
+    StoreError::Answer { problem: "what was deleted is still listed".to_owned() }
 }
 
 /// Writes them and reads them back; gives the version, if the store says which it is.
@@ -85,31 +107,36 @@ async fn write(store: &Store, sealed: &Sealed) -> Result<Option<String>, StoreEr
     Ok(found.version)
 }
 
-/// What is there beside the version that was written.
-struct Others {
+/// What is in the folder.
+struct Stored {
     versions: Vec<Version>,
     uploads: Vec<Upload>,
 }
 
-impl Others {
-    /// An error if that version isn't what a reader gets: then nothing may be removed.
-    async fn list(folder: &Store, written: Option<&str>) -> Result<Self, StoreError> {
+impl Stored {
+    /// In the order in which it goes: what hides older versions last.
+    async fn list(folder: &Store) -> Result<Self, StoreError> {
+        let (mut versions, uploads) = (folder.versions().await?, folder.uploads().await?);
+        versions.sort_by_key(|version| version.is_marker);
+        Ok(Self { versions, uploads })
+    }
+
+    /// Beside the version that was written; an error if that isn't what a reader gets: then nothing may be removed.
+    async fn beside(folder: &Store, written: Option<&str>) -> Result<Self, StoreError> {
         let key = format!("{}/{ESCROWED}", folder.prefix());
         let is_written = |version: &Version| {
             let is_current = version.key == key && version.is_latest && !version.is_marker;
             is_current && written.is_none_or(|written| version.version == written)
         };
-        let (mut versions, uploads) = (folder.versions().await?, folder.uploads().await?);
-        let before = versions.len();
-        versions.retain(|version| !is_written(version));
-        if versions.len() + 1 != before {
+        let mut stored = Self::list(folder).await?;
+        let before = stored.versions.len();
+        stored.versions.retain(|version| !is_written(version));
+        if stored.versions.len() + 1 != before {
             let problem =
                 "it doesn't list the escrowed keys that were written as the current ones".to_owned();
             return Err(StoreError::Answer { problem });
         }
-        // What hides older versions goes last.
-        versions.sort_by_key(|version| version.is_marker);
-        Ok(Self { versions, uploads })
+        Ok(stored)
     }
 
     fn count(&self) -> u64 {
@@ -118,9 +145,9 @@ impl Others {
 }
 
 /// Gives the first failure; what can't be removed keeps nothing else back, unless the store itself is away.
-async fn remove(store: &Store, others: Others) -> Option<StoreError> {
+async fn remove(store: &Store, what: &Stored) -> Option<StoreError> {
     let mut first = None;
-    for version in &others.versions {
+    for version in &what.versions {
         if let Err(error) = store.delete(version).await {
             if error.is_passing() {
                 return Some(error);
@@ -128,7 +155,7 @@ async fn remove(store: &Store, others: Others) -> Option<StoreError> {
             first.get_or_insert(error);
         }
     }
-    for upload in &others.uploads {
+    for upload in &what.uploads {
         if let Err(error) = store.abort(upload).await {
             if error.is_passing() {
                 return Some(error);

@@ -72,7 +72,7 @@ async fn keys_are_written_and_read_back_and_whatever_was_there_before_is_gone() 
     world.s3.put(&world.escrowed(), b"of a forgotten time").await;
     world.s3.delete(&world.escrowed()).await;
     world.s3.put(&world.key("escrow/keyring.age.old"), b"a copy of somebody").await;
-    world.s3.leave_upload(&world.escrowed(), Duration::from_secs(60)).await;
+    world.s3.leave_upload(&world.escrowed(), Duration::from_mins(1)).await;
     let (first, second) = (sealed("first"), sealed("second"));
     let before = Timestamp::now();
     let ended = world.escrow(&first, FIRST).await;
@@ -190,7 +190,8 @@ async fn asked_to_end_it_ends_without_having_said_that_keys_are_escrowed() {
 
 #[tokio::test]
 async fn escrowed_keys_are_pruned_by_no_other_job_and_are_not_foreign() {
-    let world = versions().await;
+    let mut world = versions().await;
+    world.config.escrow = true;
     world.s3.put(&world.escrowed(), b"of a forgotten time").await;
     let document = sealed("first");
     world.s3.put(&world.escrowed(), &document).await;
@@ -206,4 +207,23 @@ async fn escrowed_keys_are_pruned_by_no_other_job_and_are_not_foreign() {
     assert_eq!((listing.backups, listing.foreign, listing.overdue), (1, 0, 0));
     assert_eq!(listing.bytes, of_backup + document.len() as u64 + b"of a forgotten time".len() as u64);
     assert_eq!(world.s3.older_versions(), 1);
+}
+
+#[tokio::test]
+async fn keys_that_are_not_to_be_escrowed_any_more_are_pruned_with_all_their_versions() {
+    let mut world = versions().await;
+    let backup = world.backup_of(DAY).await;
+    world.s3.put(&world.escrowed(), b"of a forgotten time").await;
+    world.s3.put(&world.escrowed(), b"of yesterday").await;
+    world.s3.delete(&world.escrowed()).await;
+    world.s3.leave_upload(&world.escrowed(), Duration::from_mins(1)).await;
+    let proxy = Proxy::start(&mut world).await;
+    proxy.fails(Fault { of: "versionId", times: 1, status: 403, code: "AccessDenied", after: false });
+    let ended = world.prune().await;
+    assert_eq!((ended.reason(), ended.listing().overdue), ("StoreRefused", 1), "{}", ended.log);
+    assert!(ended.message().starts_with("escrowed keys"), "{}", ended.message());
+    let ended = world.prune().await;
+    assert!(ended.success && ended.listing().overdue == 0, "{:?} {}", ended.report, ended.log);
+    assert_eq!((world.s3.older_versions(), world.s3.unfinished()), (0, 0));
+    assert!(world.has(&backup) && !world.has("escrow"));
 }

@@ -68,7 +68,7 @@ fn line<'a>(said: &'a str, word: &str) -> &'a str {
 async fn those_that_can_not_be_opened_stop_no_other() {
     let mut world = World::start().await;
     world.put(&escrow(&world.tenant)).await;
-    let [truncated, strange, moved, named, other_keys] =
+    let [truncated, strange, moved, outside, other_keys] =
         ["11111111", "22222222", "33333333", "44444444", "55555555"]
             .map(|first| another(&world.tenant, first, "acme", "ebay"));
     let sealed = truncated.seal(&[world.identity.to_public()]).expect("sealed");
@@ -78,7 +78,7 @@ async fn those_that_can_not_be_opened_stop_no_other() {
     let elsewhere = "66666666-5d1e-4c57-9a0b-6d2f8e1c7b34";
     let sealed = moved.seal(&[world.identity.to_public()]).expect("sealed");
     world.tenant.world.s3.put(&key(elsewhere), &sealed).await;
-    world.put(&Escrow { namespace: "../../etc".to_owned(), ..named.clone() }).await;
+    world.put(&Escrow { namespace: "../../etc".to_owned(), ..outside.clone() }).await;
     world.put(&Escrow { keyring: escrow(&world.tenant).keyring, ..other_keys.clone() }).await;
     // No connections: a deleted document, another folder, a file.
     let deleted = "77777777-5d1e-4c57-9a0b-6d2f8e1c7b34";
@@ -94,7 +94,7 @@ async fn those_that_can_not_be_opened_stop_no_other() {
         (truncated.connection_id.as_str(), "can't be"),
         (&strange.connection_id, "with this identity"),
         (elsewhere, "another connection"),
-        (&named.connection_id, "a namespace or a connection that can't be"),
+        (&outside.connection_id, "a namespace or a connection that can't be"),
         (&other_keys.connection_id, "another connection's"),
     ] {
         assert!(line(&said, id).contains(problem), "{said}");

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use marketrelay_api::key_secret;
 use marketrelay_keyring::{BackupIdentities, ConnectionId, KeyringError};
 use zeroize::Zeroize;
 
@@ -11,7 +10,7 @@ use super::{
     decide::{Seen, Step},
     facts::{Reach, parse},
 };
-use crate::{names::Names, secrets::wipe};
+use crate::{controllers::connection::key_metadata, names::Names, secrets::wipe};
 
 /// Does it, and says how many identities it made.
 pub fn change(secret: &mut Secret, step: &Step, seen: &Seen) -> Result<usize, KeyringError> {
@@ -40,7 +39,7 @@ pub fn first(connection: &str, id: &ConnectionId, reach: &Reach, seen: &Seen) ->
     extend(&mut identities, reach, seen);
     let name = Names(connection).backup_identities();
     Secret {
-        metadata: key_secret::metadata(&name, Some(connection), Some(id.as_str())),
+        metadata: key_metadata(&name, Some(connection), Some(id.as_str())),
         data: Some(entries(&identities)),
         ..Secret::default()
     }

@@ -76,6 +76,7 @@ fn file(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) -
         backup_retention_seconds: plan.backup_retention().as_secs(),
         // It may wait for its turn, and take its time.
         interval_seconds: store.interval.as_secs().min(DAILY) + i64::from(settings.deadline_seconds),
+        escrow: false,
     };
     // A structure of texts and numbers always has a YAML form.
     serde_yaml::to_string(&config).unwrap_or_default()
