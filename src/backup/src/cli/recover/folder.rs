@@ -30,6 +30,9 @@ pub fn check(to: &Path) -> Result<(), Whatever> {
 /// Writes a file for each namespace.
 pub fn write(to: &Path, manifests: &Manifests) -> Result<(), Whatever> {
     for (name, files) in [(KEYS, &manifests.keys), (ERASURES, &manifests.erasures)] {
+        if files.is_empty() {
+            continue;
+        }
         let folder = to.join(name);
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.with_whatever_context(|error| format!("can't make {}: {error}", folder.display()))?;
@@ -44,13 +47,23 @@ pub fn write(to: &Path, manifests: &Manifests) -> Result<(), Whatever> {
 }
 
 /// What a person does with them.
-pub fn next_steps(to: &Path) -> String {
+pub fn next_steps(to: &Path, manifests: &Manifests) -> String {
+    if manifests.keys.is_empty() {
+        return String::new();
+    }
     let to = to.display();
-    format!(
-        "\nThe namespaces aren't in these files: make them first, as they were.\n\
-         1. before the operator is installed (or with keyProtection.enabled=false):  kubectl create -f {to}/{KEYS}\n\
-         2. once it is installed, before the connections are applied (if there is a file): \
-         kubectl create -f {to}/{ERASURES}\n\
-         Not with kubectl apply, which keeps a copy of every key in an annotation. Then delete {to}: who has it can open every backup.\n"
-    )
+    let mut steps = format!(
+        "\nMake the namespaces first, as they were: they aren't in these files. Then, before the operator is installed (or with \
+         keyProtection.enabled=false):\n  kubectl create -f {to}/{KEYS}\n"
+    );
+    if !manifests.erasures.is_empty() {
+        steps += &format!(
+            "Once it is installed, before the connections are applied:\n  kubectl create -f {to}/{ERASURES}\n"
+        );
+    }
+    steps += &format!(
+        "Not kubectl apply: it keeps a copy of every key in an annotation. Delete {to} afterwards: who has it can open every \
+         backup.\n"
+    );
+    steps
 }

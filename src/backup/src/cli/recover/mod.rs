@@ -10,7 +10,7 @@ mod newest;
 mod opened;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use marketrelay_pod::termination;
@@ -26,11 +26,6 @@ use table::Row;
 /// Rebuild the keys of every connection of a lost cluster.
 #[derive(clap::Args)]
 pub struct Recover {
-    #[command(flatten)]
-    bucket: Bucket,
-    /// The prefix of the operator's configuration, above the connections' ids; nothing if there is none.
-    #[arg(long, default_value = "", help_heading = HEADING)]
-    prefix: String,
     /// The file with the escrow identity, AGE-SECRET-KEY-1…, as age-keygen writes it.
     #[arg(long, value_name = "FILE")]
     identity: PathBuf,
@@ -46,6 +41,11 @@ pub struct Recover {
     /// Connections of this name or id alone.
     #[arg(long, value_name = "NAME")]
     connection: Option<String>,
+    #[command(flatten)]
+    bucket: Bucket,
+    /// The prefix of the operator's configuration, above the connections' ids; nothing if there is none.
+    #[arg(long, default_value = "", help_heading = HEADING)]
+    prefix: String,
 }
 
 impl Recover {
@@ -69,14 +69,12 @@ impl Recover {
                 "under this prefix"
             }
         );
-        let rows = match &self.to {
-            Some(to) => write(&reader, to, agree::agreed(found), now, &stop).await?,
-            None => Checks { reader: &reader, now, stop: &stop }.run(agree::agreed(found)).await?,
+        let found = agree::agreed(found);
+        let (rows, steps) = match &self.to {
+            Some(to) => write(&reader, to, found, now, &stop).await?,
+            None => (Checks { reader: &reader, now, stop: &stop }.run(found).await?, String::new()),
         };
-        print!("{}", table::table(&rows));
-        if let Some(to) = &self.to {
-            print!("{}", folder::next_steps(to));
-        }
+        print!("{}{steps}", table::table(&rows));
         let failed = rows.iter().filter(|row| row.problem.is_some()).count();
         if failed > 0 {
             whatever!("{failed} of {} connections have a problem", rows.len());
@@ -98,16 +96,17 @@ impl Recover {
     }
 }
 
-/// Writes the manifests of those that could be opened.
+/// Writes the manifests of those that could be opened; gives also what is done with them.
 async fn write(
     reader: &Reader,
-    to: &std::path::Path,
+    to: &Path,
     found: Vec<Found>,
     now: Timestamp,
     stop: &CancellationToken,
-) -> Result<Vec<Row>, Whatever> {
+) -> Result<(Vec<Row>, String), Whatever> {
     let opened: Vec<_> = found.iter().filter_map(|found| found.opened.as_deref().ok()).collect();
-    folder::write(to, &manifests::of(&opened, now)?)?;
+    let manifests = manifests::of(&opened, now)?;
+    folder::write(to, &manifests)?;
     let mut rows = Vec::new();
     for found in &found {
         let row = match &found.opened {
@@ -119,5 +118,5 @@ async fn write(
         };
         rows.push(row);
     }
-    Ok(rows)
+    Ok((rows, folder::next_steps(to, &manifests)))
 }
