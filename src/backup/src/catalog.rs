@@ -84,7 +84,7 @@ impl Catalog {
         Listing {
             at: now,
             backups: count(self.manifests.len()),
-            bytes: bytes + self.upload_bytes,
+            bytes: bytes + self.inventory.escrow.bytes() + self.upload_bytes,
             newest: taken().max(),
             oldest: taken().min(),
             pruned,

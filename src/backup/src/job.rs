@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     BackupId, Reason,
     catalog::Catalog,
+    escrow::{self, EscrowError},
     prune,
     relay::Relay,
     settings::{self, SettingsError},
@@ -42,6 +43,8 @@ pub enum JobError {
     Interrupted,
     #[snafu(display("what should be gone is still in the store: backup {backup}: {source}"))]
     Overdue { backup: BackupId, source: StoreError },
+    #[snafu(context(false), display("{source}"))]
+    Escrow { source: EscrowError },
 }
 
 impl JobError {
@@ -51,6 +54,7 @@ impl JobError {
             Self::Store { source } | Self::Overdue { source, .. } => source.reason(),
             Self::Write { source } => source.reason(),
             Self::Locked { .. } => Reason::ObjectLocked,
+            Self::Escrow { source } => source.reason(),
             Self::Interrupted => Reason::Interrupted,
         }
     }
@@ -128,7 +132,16 @@ impl<'a> Job<'a> {
         {
             return Err(JobError::Overdue { backup, source });
         }
-        Ok(())
+        if self.config.escrow { Ok(()) } else { self.until_stopped(self.withdraw(report)).await }
+    }
+
+    /// Keys are escrowed here no longer, or never were.
+    async fn withdraw(&self, report: &mut JobReport) -> Result<(), JobError> {
+        let (left, problem) = escrow::withdraw(&self.store).await?;
+        if let Some(listing) = &mut report.listing {
+            listing.overdue += left;
+        }
+        Ok(problem.map_or(Ok(()), Err)?)
     }
 
     /// How many backups it has removed, and the first that it could not.

@@ -4,6 +4,7 @@
 
 pub mod catalog;
 pub mod cli;
+pub mod escrow;
 mod id;
 pub mod inventory;
 pub mod job;

@@ -3,8 +3,11 @@
 mod authority;
 mod by_hand;
 mod drilling;
+mod escrowing;
 mod proxy;
 mod pruning;
+mod recovering;
+mod recovering_problems;
 mod relay;
 mod restore_job;
 mod restoring;

@@ -5,7 +5,7 @@ mod download;
 pub mod drill;
 mod error;
 mod importing;
-mod mounted;
+pub(crate) mod mounted;
 mod volume;
 
 use std::{future::Future, path::Path, sync::Arc, time::Duration};
