@@ -98,6 +98,10 @@ backup:
       {{- end }}
   deadlineSeconds: {{ $v.backup.deadlineSeconds | int }}
   concurrentRuns: {{ $v.backup.concurrentRuns | int }}
+  {{- with $v.backup.escrow.recipients }}
+  escrow:
+    recipients: {{ . | toJson }}
+  {{- end }}
   {{- range $site := list "onSite" "offSite" }}
   {{- $said := dict }}
   {{- range $name, $value := (get $v.backup $site).s3 }}
@@ -139,6 +143,17 @@ egress:
   {{- else }}
   extraCaCertificates: ""
   {{- end }}
+{{- end -}}
+
+{{/* Another name than the operator's, for the same reason. */}}
+{{- define "marketrelay.escrowDrillSelector" -}}
+app.kubernetes.io/name: marketrelay-escrow-drill
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "marketrelay.escrowDrillLabels" -}}
+{{ include "marketrelay.escrowDrillSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 
 {{/* Rules of files/rbac.yaml about what lives in the cluster (scope "cluster") or in namespaces (scope "namespace"). */}}

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod duration;
 pub mod erasure;
 pub mod hold;
+pub mod key_secret;
 pub mod labels;
 pub mod moment;
 pub mod notices;

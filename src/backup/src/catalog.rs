@@ -135,7 +135,7 @@ impl Catalog {
             at: now,
             backups: count(self.manifests.len()),
             archives: count(self.archives.len()),
-            bytes: bytes + self.upload_bytes,
+            bytes: bytes + self.inventory.escrow.bytes() + self.upload_bytes,
             newest: taken().max(),
             oldest: taken().min(),
             pruned,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     BackupId,
     archives::ArchiveId,
-    store::{HOLDS, Object, Upload, Version},
+    store::{ESCROW, HOLDS, Object, Upload, Version},
 };
 
 /// All that is under a connection's prefix.
@@ -17,8 +17,19 @@ pub struct Inventory {
     pub backups: BTreeMap<BackupId, Stored>,
     /// Archives of holds; incomplete ones too.
     pub archives: BTreeMap<ArchiveId, Stored>,
+    /// The escrowed keys, in whatever state.
+    pub escrow: Escrowed,
     /// Objects and uploads that are named otherwise than ours.
     pub foreign: Vec<String>,
+}
+
+/// What there is in the folder of the escrowed keys. It is their own Job's to prune.
+#[derive(Debug, Default)]
+pub struct Escrowed {
+    /// Versions, and delete markers.
+    pub versions: Vec<Version>,
+    /// Unfinished uploads.
+    pub uploads: Vec<Upload>,
 }
 
 /// What there is of a backup.
@@ -35,12 +46,20 @@ impl Inventory {
     pub fn new(prefix: &str, versions: Vec<Version>, uploads: Vec<Upload>) -> Self {
         let mut inventory = Self::default();
         for version in versions {
+            if is_escrowed(prefix, &version.key) {
+                inventory.escrow.versions.push(version);
+                continue;
+            }
             match ours(prefix, &version.key) {
                 Some((place, object)) => inventory.at(place).versions.push((object, version)),
                 None => inventory.foreign.push(version.key),
             }
         }
         for upload in uploads {
+            if is_escrowed(prefix, &upload.key) {
+                inventory.escrow.uploads.push(upload);
+                continue;
+            }
             match ours(prefix, &upload.key) {
                 Some((place, _)) => inventory.at(place).uploads.push(upload),
                 None => inventory.foreign.push(upload.key),
@@ -87,6 +106,18 @@ fn ours(prefix: &str, key: &str) -> Option<(Place, Object)> {
     let id = BackupId::parse(id)?;
     let place = hold.map(|hold| Place::Archive(ArchiveId { hold, id: id.clone() }));
     Some((place.unwrap_or(Place::Backup(id)), object))
+}
+
+fn is_escrowed(prefix: &str, key: &str) -> bool {
+    let folder = || key.strip_prefix(prefix)?.strip_prefix('/')?.split_once('/');
+    folder().is_some_and(|(folder, _)| folder == ESCROW)
+}
+
+impl Escrowed {
+    /// All versions together.
+    pub fn bytes(&self) -> u64 {
+        self.versions.iter().map(|version| version.bytes).sum()
+    }
 }
 
 impl Stored {
@@ -155,6 +186,24 @@ pub(crate) mod tests {
         assert_eq!(inventory.backups.len(), 1);
         assert_eq!(inventory.archives.len(), 1);
         assert_eq!(inventory.foreign.len(), 10, "{:?}", inventory.foreign);
+    }
+
+    #[test]
+    fn escrowed_keys_are_neither_backups_nor_foreign() {
+        let now = Timestamp::UNIX_EPOCH;
+        let versions = [
+            version("escrow/keyring.age", false, false, now),
+            version("escrow/keyring.age", true, true, now),
+            version("escrow-2/keyring.age", true, false, now),
+            version("escrow", true, false, now),
+        ];
+        let upload = Upload { key: format!("{PREFIX}/escrow/keyring.age"), id: "1".to_owned(), begun: now };
+        let inventory = Inventory::new(PREFIX, versions.into(), vec![upload]);
+        let Escrowed { versions, uploads } = &inventory.escrow;
+        assert_eq!((versions.len(), uploads.len(), inventory.escrow.bytes()), (2, 1, 10));
+        assert_eq!(inventory.backups.len(), 0);
+        let foreign = ["escrow", "escrow-2/keyring.age"].map(|name| format!("{PREFIX}/{name}"));
+        assert_eq!(inventory.foreign, foreign);
     }
 
     #[test]

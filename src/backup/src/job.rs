@@ -13,6 +13,7 @@ use crate::{
     BackupId, Reason,
     archives::Holds,
     catalog::Catalog,
+    escrow::{self, EscrowError},
     prune,
     relay::Relay,
     settings::{self, SettingsError},
@@ -48,6 +49,8 @@ pub enum JobError {
     Archive { name: String, source: Box<JobError> },
     #[snafu(display("what should be gone is still in the store: backup {backup}: {source}"))]
     Overdue { backup: String, source: StoreError },
+    #[snafu(context(false), display("{source}"))]
+    Escrow { source: EscrowError },
 }
 
 impl JobError {
@@ -58,6 +61,7 @@ impl JobError {
             Self::Write { source } => source.reason(),
             Self::Archive { source, .. } => source.reason(),
             Self::Locked { .. } => Reason::ObjectLocked,
+            Self::Escrow { source } => source.reason(),
             Self::Interrupted => Reason::Interrupted,
         }
     }
@@ -135,7 +139,16 @@ impl<'a> Job<'a> {
         {
             return Err(JobError::Overdue { backup, source });
         }
-        Ok(())
+        if self.config.escrow { Ok(()) } else { self.until_stopped(self.withdraw(report)).await }
+    }
+
+    /// Keys are escrowed here no longer, or never were.
+    async fn withdraw(&self, report: &mut JobReport) -> Result<(), JobError> {
+        let (left, problem) = escrow::withdraw(&self.store).await?;
+        if let Some(listing) = &mut report.listing {
+            listing.overdue += left;
+        }
+        Ok(problem.map_or(Ok(()), Err)?)
     }
 
     /// How many backups it has removed, and the first that it could not.

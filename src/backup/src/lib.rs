@@ -5,6 +5,7 @@
 pub mod archives;
 pub mod catalog;
 pub mod cli;
+pub mod escrow;
 mod id;
 pub mod inventory;
 pub mod job;

@@ -10,7 +10,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use marketrelay_api::backup::paths;
 use marketrelay_backup::{
-    cli,
+    cli, escrow,
     job::{Task, execute},
     restore::{self, drill},
 };
@@ -38,6 +38,8 @@ enum Command {
     RestoreVolume(JobArguments),
     /// Restore the newest backup into a database of its own, check that, and report. Started by the operator.
     Drill(JobArguments),
+    /// Write a connection's escrowed keys, delete every older version of them, and report. Started by the operator.
+    Escrow(JobArguments),
     #[command(flatten)]
     ByHand(cli::Command),
 }
@@ -73,6 +75,13 @@ async fn drill(arguments: &JobArguments) -> Result<ExitCode, Whatever> {
     Ok(ended(report.failure.is_none()))
 }
 
+async fn escrow(arguments: &JobArguments) -> Result<ExitCode, Whatever> {
+    let (patience, stop) = begin(arguments)?;
+    let report = escrow::execute(&arguments.root, patience, &stop).await;
+    tell(&arguments.root, &report)?;
+    Ok(ended(report.failure.is_none()))
+}
+
 fn begin(arguments: &JobArguments) -> Result<(Duration, CancellationToken), Whatever> {
     logging::start();
     let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
@@ -98,6 +107,7 @@ async fn main() -> ExitCode {
         Command::Prune(arguments) => job(Task::Prune, &arguments).await,
         Command::RestoreVolume(arguments) => restore_volume(&arguments).await,
         Command::Drill(arguments) => drill(&arguments).await,
+        Command::Escrow(arguments) => escrow(&arguments).await,
         Command::ByHand(command) => command.run().await.map(|()| ExitCode::SUCCESS),
     };
     ended.unwrap_or_else(|error| {

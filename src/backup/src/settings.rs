@@ -5,13 +5,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use marketrelay_api::backup::{DrillConfig, JobConfig, LiveHold, RestoreConfig, S3Store, paths::CONFIG};
+use age::Decryptor;
+use marketrelay_api::backup::{
+    DrillConfig, JobConfig, LiveHold, RestoreConfig, S3Store,
+    paths::{CONFIG, ESCROW, ESCROW_FINGERPRINT, ESCROWED},
+};
 use marketrelay_audit::from_hex;
 use marketrelay_pod::mounts::{self, Entries, at, text};
 use serde::de::DeserializeOwned;
-use snafu::{ResultExt, Snafu, ensure};
+use snafu::{OptionExt, ResultExt, Snafu, ensure};
+use zeroize::Zeroizing;
 
 use crate::{archives::Holds, store::Credentials};
+
+/// Of escrowed keys: the operator's are 64 hex digits.
+const LONGEST_FINGERPRINT: usize = 128;
 
 /// What is mounted can't be used.
 #[derive(Debug, Snafu)]
@@ -25,6 +33,8 @@ pub enum SettingsError {
     Value { problem: &'static str },
     #[snafu(display("the Secret with the store's credentials has no entry {entry:?}"))]
     Credentials { entry: &'static str },
+    #[snafu(display("the Secret with the keys that are escrowed can't be used: {problem}"))]
+    Escrow { problem: String },
 }
 
 /// The configuration file.
@@ -93,6 +103,31 @@ pub fn credentials(root: &Path, path: &str) -> Result<Credentials, SettingsError
         secret_access_key: required("secretAccessKey")?,
         session_token: text(&entries, "sessionToken"),
     })
+}
+
+/// Keys that are to be escrowed.
+pub struct Sealed {
+    /// The encrypted document.
+    pub document: Zeroizing<Vec<u8>>,
+    /// What it is known by.
+    pub fingerprint: String,
+}
+
+/// The keys that are to be escrowed, as far as can be seen without opening them.
+pub fn sealed(root: &Path) -> Result<Sealed, SettingsError> {
+    let unread = |error: SettingsError| SettingsError::Escrow { problem: error.to_string() };
+    let mut entries = entries(root, ESCROW).map_err(unread)?;
+    let missing = |entry| EscrowSnafu { problem: format!("it has no entry {entry:?}") };
+    let fingerprint = text(&entries, ESCROW_FINGERPRINT).with_context(|| missing(ESCROW_FINGERPRINT))?;
+    let is_hex = !fingerprint.is_empty() && fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let problem = || format!("entry {ESCROW_FINGERPRINT:?} isn't hex");
+    ensure!(is_hex && fingerprint.len() <= LONGEST_FINGERPRINT, EscrowSnafu { problem: problem() });
+    let document = entries.remove(ESCROWED).with_context(|| missing(ESCROWED))?;
+    if let Err(error) = Decryptor::new(&document[..]) {
+        return EscrowSnafu { problem: format!("entry {ESCROWED:?} isn't encrypted with age: {error}") }
+            .fail();
+    }
+    Ok(Sealed { document, fingerprint: fingerprint.to_string() })
 }
 
 /// The files of a mount.

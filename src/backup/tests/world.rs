@@ -155,21 +155,34 @@ impl World {
 
     /// The program as a person calls it; gives its output and whether it succeeded.
     pub async fn by_hand(&self, words: &[&str]) -> (bool, String) {
+        self.by_hand_below(&self.config.store.prefix, words).await
+    }
+
+    /// The same for what is under another prefix.
+    pub async fn by_hand_below(&self, prefix: &str, words: &[&str]) -> (bool, String) {
         let ca = self.path("ca.pem");
         fs::write(&ca, &self.authority.pem).expect("a file");
         let store = &self.config.store;
         let out = Command::new(env!("CARGO_BIN_EXE_marketrelay-backup"))
             .args(words)
             .args(["--endpoint", &self.s3.endpoint(), "--bucket", &store.bucket, "--path-style"])
-            .args(["--region", &store.region, "--prefix", &store.prefix])
+            .args(["--region", &store.region, "--prefix", prefix])
             .arg("--ca")
             .arg(ca)
             .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
             .env("AWS_SECRET_ACCESS_KEY", &self.secret_key)
+            .env("TMPDIR", self.temporary())
             .output();
         let out = out.await.expect("a process");
         let text = [&out.stdout[..], &out.stderr].concat();
         (out.status.success(), String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The folder of what a program by hand needs for a while.
+    pub fn temporary(&self) -> PathBuf {
+        let path = self.path("tmp");
+        fs::create_dir_all(&path).expect("a folder");
+        path
     }
 
     /// Puts a backup of this age into the store, as a Job did then.

@@ -1,17 +1,15 @@
 //! The names of the objects that the operator makes.
 
-use marketrelay_api::backup::Site;
+use marketrelay_api::{backup::Site, key_secret};
 
 use crate::controllers::backup::Task;
 
-pub use marketrelay_api::notices::NAME as NOTICES;
+pub use marketrelay_api::{key_secret::DIGEST_KEY, notices::NAME as NOTICES};
 
 /// The operator's certificate authority, in its own namespace.
 pub const CA: &str = "marketrelay-ca";
 /// The client certificate for whoever reads metrics, in the operator's own namespace.
 pub const METRICS_CLIENT: &str = "marketrelay-metrics-client";
-/// A namespace's digest key.
-pub const DIGEST_KEY: &str = "marketrelay-digest-key";
 /// The entry of the database key Secret.
 pub const DATABASE_KEY_ENTRY: &str = "database-key";
 /// The election's Lease, in the operator's own namespace.
@@ -50,12 +48,12 @@ impl Names<'_> {
 
     /// The keyring.
     pub fn keyring(self) -> String {
-        format!("{}-keyring", self.0)
+        key_secret::keyring(self.0)
     }
 
     /// The identities that open backups.
     pub fn backup_identities(self) -> String {
-        format!("{}-backup-identities", self.0)
+        key_secret::backup_identities(self.0)
     }
 
     /// The escrowed keys, as a Job brings them into the off-site store.

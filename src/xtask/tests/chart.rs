@@ -2,6 +2,8 @@
 
 #[path = "chart/ebay_notices.rs"]
 mod ebay_notices;
+#[path = "chart/escrow_drill.rs"]
+mod escrow_drill;
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
@@ -138,6 +140,9 @@ fn bad_values_are_refused_by_their_name() {
         ("backup.concurrentRuns=0", "/backup/concurrentRuns"),
         ("backup.deadlineSeconds=59", "/backup/deadlineSeconds"),
         ("backup.resources.limits.memory=null", "'memory'"),
+        ("backup.escrow.recipients={AGE-SECRET-KEY-1QQ}", "/backup/escrow/recipients/0"),
+        ("backup.escrow.drill.schedule=weekly", "/backup/escrow/drill/schedule"),
+        ("backup.escrow.drill.identity=abc", "'identity'"),
         ("backup.onSite.s3.endpoint=http://s3.site.example", "/backup/onSite/s3/endpoint"),
         ("backup.offSite.s3.bucket=A", "/backup/offSite/s3/bucket"),
         ("backup.offSite.s3.prefix=/a", "/backup/offSite/s3/prefix"),

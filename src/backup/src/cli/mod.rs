@@ -3,6 +3,7 @@
 mod list;
 mod open;
 mod progress;
+mod recover;
 mod restore;
 mod show;
 mod verify;
@@ -26,6 +27,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const NEWEST: &str = "newest";
+const HEADING: &str = "The store (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN)";
 
 /// What is done with the backups of one connection.
 #[derive(Subcommand)]
@@ -63,6 +65,9 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
+    /// Rebuild the keys of every connection of a lost cluster from the off-site store and the escrow identity, or check that it
+    /// could be done.
+    Recover(recover::Recover),
 }
 
 impl Command {
@@ -73,17 +78,30 @@ impl Command {
             Self::Show { which, json } => show::run(&which, json).await,
             Self::Verify { which, identity } => verify::run(&which, identity.as_deref()).await,
             Self::Restore { which, identity, to } => restore::run(&which, &identity, &to).await,
+            Self::Recover(recover) => recover.run().await,
         }
     }
 }
 
-/// Where the backups of a connection are. Credentials are in `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if there is one,
-/// `AWS_SESSION_TOKEN`.
+/// Where the backups of a connection are.
 #[derive(clap::Args)]
-#[command(
-    next_help_heading = "The store (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN)"
-)]
+#[command(next_help_heading = HEADING)]
 pub struct Place {
+    #[command(flatten)]
+    bucket: Bucket,
+    /// Where the connection's backups are in the bucket: the configured prefix, a slash, the connection's id
+    /// (`status.connectionId`).
+    #[arg(long)]
+    prefix: String,
+    /// The relay's public key, hex (`status.audit.publicKey`): a manifest that another key signed is refused.
+    #[arg(long, value_name = "HEX")]
+    public_key: Option<String>,
+}
+
+/// A bucket. Credentials are in `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, if there is one, `AWS_SESSION_TOKEN`.
+#[derive(clap::Args)]
+#[command(next_help_heading = HEADING)]
+pub struct Bucket {
     /// The store's https URL; without it AWS, by the region.
     #[arg(long, value_name = "URL", env = "AWS_ENDPOINT_URL")]
     endpoint: Option<Url>,
@@ -93,19 +111,12 @@ pub struct Place {
     /// The bucket's region.
     #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
     region: String,
-    /// Where the connection's backups are in the bucket: the configured prefix, a slash, the connection's id
-    /// (`status.connectionId`).
-    #[arg(long)]
-    prefix: String,
     /// The bucket is in the URL's path instead of its host name.
     #[arg(long)]
     path_style: bool,
     /// PEM file with authorities that are trusted beside the public ones.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The relay's public key, hex (`status.audit.publicKey`): a manifest that another key signed is refused.
-    #[arg(long, value_name = "HEX")]
-    public_key: Option<String>,
 }
 
 /// Which backup.
@@ -127,27 +138,33 @@ impl Place {
     }
 
     fn store(&self) -> Result<Store, Whatever> {
-        let read = |path: &PathBuf| {
-            let text = std::fs::read_to_string(path);
-            text.with_whatever_context(|error| format!("can't read {}: {error}", path.display()))
-        };
         let is_key = self.public_key.as_deref().is_none_or(|key| from_hex::<32>(key).is_some());
         snafu::ensure_whatever!(is_key, "--public-key must be 64 lowercase hex digits");
-        let store = S3Store {
-            endpoint: self.endpoint.clone(),
-            bucket: self.bucket.clone(),
-            region: self.region.clone(),
-            prefix: self.prefix.clone(),
-            path_style: self.path_style,
-            ca_certificates: self.ca.as_ref().map(read).transpose()?.unwrap_or_default(),
-        };
-        let store = Store::new(&store, &credentials()?, PATIENCE);
+        let store = Store::new(&self.bucket.below(&self.prefix)?, &credentials()?, PATIENCE);
         store.with_whatever_context(|error| error.to_string())
     }
 
     async fn catalog(&self, store: &Store) -> Result<Catalog, Whatever> {
         let catalog = Catalog::load(store, self.connection_id(), self.public_key.as_deref()).await;
         catalog.with_whatever_context(|error| error.to_string())
+    }
+}
+
+impl Bucket {
+    /// What in it is under this prefix.
+    fn below(&self, prefix: &str) -> Result<S3Store, Whatever> {
+        let read = |path: &PathBuf| {
+            let text = std::fs::read_to_string(path);
+            text.with_whatever_context(|error| format!("can't read {}: {error}", path.display()))
+        };
+        Ok(S3Store {
+            endpoint: self.endpoint.clone(),
+            bucket: self.bucket.clone(),
+            region: self.region.clone(),
+            prefix: prefix.to_owned(),
+            path_style: self.path_style,
+            ca_certificates: self.ca.as_ref().map(read).transpose()?.unwrap_or_default(),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Job that drills: the newest backup of a site becomes a database of its own, which is checked and removed.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     slice,
     sync::Arc,
     time::{Duration, Instant},
@@ -47,7 +47,8 @@ pub async fn execute(root: &Path, patience: Duration, stop: &CancellationToken) 
     }
 }
 
-struct Drill<'a> {
+/// A backup that becomes a database of its own.
+pub(crate) struct Drill<'a> {
     config: DrillConfig,
     /// With a database key that is nowhere else.
     mounted: Arc<Mounted>,
@@ -69,8 +70,19 @@ impl<'a> Drill<'a> {
         Ok(Self { config, mounted: Arc::new(mounted), store, volume: Volume::new(at(root, DATA)), stop })
     }
 
+    /// With keys that aren't mounted, in a folder of its own.
+    pub(crate) fn with(
+        config: DrillConfig,
+        mounted: Mounted,
+        store: Store,
+        folder: PathBuf,
+        stop: &'a CancellationToken,
+    ) -> Self {
+        Self { config, mounted: Arc::new(mounted), store, volume: Volume::new(folder), stop }
+    }
+
     /// Whatever comes of it, it leaves no database behind.
-    async fn execute(&self) -> Result<Drilled, RestoreError> {
+    pub(crate) async fn execute(&self) -> Result<Drilled, RestoreError> {
         let DrillConfig { namespace, name, site, .. } = &self.config;
         tracing::info!(namespace, name, site = %site.site, "drilling");
         self.volume.tidy()?;
@@ -84,8 +96,8 @@ impl<'a> Drill<'a> {
         let listed = self.list().await?;
         let newest = newest(&listed, SignedDuration::from_secs(self.config.oldest_seconds), now)?;
         let Imported { manifest, orders, anonymised, erased, held, .. } =
-            self.importing(&newest, &listed).run().await?;
-        let held = held + self.archives(&listed).await?;
+            Box::pin(self.importing(&newest, &listed).run()).await?;
+        let held = held + Box::pin(self.archives(&listed)).await?;
         self.check(now).await?;
         let seconds = begun.elapsed().as_secs();
         tracing::info!(

@@ -16,7 +16,7 @@ use super::RestoreError;
 use crate::settings;
 
 /// Of the connection, without those whose time has come.
-pub(super) struct Mounted {
+pub(crate) struct Mounted {
     keyring: Keyring,
     digest: DigestKey,
     database: SecretKey,
@@ -24,6 +24,16 @@ pub(super) struct Mounted {
 }
 
 impl Mounted {
+    /// Keys that come from elsewhere than a mount.
+    pub(crate) fn new(
+        keyring: Keyring,
+        digest: DigestKey,
+        database: SecretKey,
+        identities: BackupIdentities,
+    ) -> Self {
+        Self { keyring, digest, database, identities }
+    }
+
     /// `database`: the key of the new database.
     pub(super) fn read(
         root: &Path,

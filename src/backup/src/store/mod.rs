@@ -10,7 +10,7 @@ use bytes::Bytes;
 use client::Client;
 pub use error::{Refusal, StoreError};
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
-use marketrelay_api::backup::S3Store;
+use marketrelay_api::backup::{S3Store, paths::ESCROWED};
 use marketrelay_keyring::HoldId;
 use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, RetryConfig, WriteMultipart,
@@ -26,10 +26,13 @@ use zeroize::Zeroizing;
 use crate::BackupId;
 use error::InvalidSnafu;
 
+/// The folder of a connection's escrowed keys.
+pub const ESCROW: &str = "escrow";
+
 /// A part of an upload: S3 takes 10,000 of them at most.
 const PART: usize = 8 << 20;
-/// The largest manifest.
-const LARGEST_MANIFEST: u64 = 1 << 20;
+/// The largest manifest. Escrowed keys come from a Secret, which can't be larger either.
+const LARGEST_READ: u64 = 1 << 20;
 
 /// The store's credentials.
 pub struct Credentials {
@@ -73,6 +76,14 @@ impl Object {
     }
 }
 
+/// What a read gives.
+pub struct Found {
+    /// All of it.
+    pub bytes: Bytes,
+    /// Which version that was, if the store says so.
+    pub version: Option<String>,
+}
+
 /// The bucket.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -85,14 +96,12 @@ pub struct Store {
 impl Store {
     /// What fails in passing is tried again for as long as `patience`.
     pub fn new(store: &S3Store, credentials: &Credentials, patience: Duration) -> Result<Self, StoreError> {
+        check_prefix(&store.prefix)?;
+        Self::of(store, credentials, patience)
+    }
+
+    fn of(store: &S3Store, credentials: &Credentials, patience: Duration) -> Result<Self, StoreError> {
         let bucket = bucket_url(store)?;
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-        let is_prefix = store.prefix.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        let problem = format!(
-            "the prefix {:?} must be parts of letters, digits and -._~, with slashes between them",
-            store.prefix
-        );
-        ensure!(is_prefix && store.prefix.bytes().all(is_plain), InvalidSnafu { problem });
         let unusable =
             |error: snafu::Whatever| StoreError::Invalid { problem: format!("its authorities: {error}") };
         let http = Client::new(&store.ca_certificates).map_err(unusable)?;
@@ -157,13 +166,31 @@ impl Store {
 
     /// Reads the manifest.
     pub async fn manifest(&self, id: &BackupId) -> Result<Bytes, StoreError> {
-        let found = self.objects.get(&self.path(id, Object::Manifest)).await?;
-        let bytes = found.meta.size;
-        let problem = || format!("a manifest of {bytes} bytes");
-        if bytes > LARGEST_MANIFEST {
-            return Err(StoreError::Answer { problem: problem() });
+        Ok(self.whole(&self.path(id, Object::Manifest)).await?.bytes)
+    }
+
+    async fn whole(&self, path: &Path) -> Result<Found, StoreError> {
+        let found = self.objects.get(path).await?;
+        let (bytes, version) = (found.meta.size, found.meta.version.clone());
+        if bytes > LARGEST_READ {
+            return Err(StoreError::Answer { problem: format!("{path} has {bytes} bytes") });
         }
-        Ok(found.bytes().await?)
+        Ok(Found { bytes: found.bytes().await?, version })
+    }
+
+    /// Writes the escrowed keys, over those that are there.
+    pub async fn put_escrowed(&self, sealed: &[u8]) -> Result<(), StoreError> {
+        self.objects.put(&self.escrowed(), Bytes::copy_from_slice(sealed).into()).await?;
+        Ok(())
+    }
+
+    /// Reads the escrowed keys.
+    pub async fn read_escrowed(&self) -> Result<Found, StoreError> {
+        self.whole(&self.escrowed()).await
+    }
+
+    fn escrowed(&self) -> Path {
+        Path::from(format!("{}/{ESCROW}/{ESCROWED}", self.prefix))
     }
 
     /// How many bytes the data has.
@@ -178,6 +205,12 @@ impl Store {
     ) -> Result<BoxStream<'static, Result<Bytes, StoreError>>, StoreError> {
         let found = self.objects.get(&self.path(id, Object::Data)).await?;
         Ok(found.into_stream().map_err(StoreError::from).boxed())
+    }
+
+    /// The same one, for what is in this folder of it alone.
+    #[must_use]
+    pub fn folder(&self, name: &str) -> Self {
+        Self { prefix: format!("{}/{name}", self.prefix), ..self.clone() }
     }
 
     /// Every version and delete marker of the connection.
@@ -224,6 +257,34 @@ impl Store {
     pub async fn lock(&self) -> Result<Option<Duration>, StoreError> {
         self.s3.lock().await
     }
+}
+
+/// The names of the folders right under the prefix of `store`, which may be empty here.
+pub async fn folders(
+    store: &S3Store,
+    credentials: &Credentials,
+    patience: Duration,
+) -> Result<Vec<String>, StoreError> {
+    if !store.prefix.is_empty() {
+        check_prefix(&store.prefix)?;
+    }
+    let prefix = if store.prefix.is_empty() { String::new() } else { format!("{}/", store.prefix) };
+    let all = Store::of(store, credentials, patience)?.s3.folders(&prefix).await?;
+    let name = |folder: &String| Some(folder.strip_prefix(&prefix)?.strip_suffix('/')?.to_owned());
+    let names = all.iter().map(|folder| {
+        let problem = || format!("it lists {folder:?} when asked for the folders under {prefix:?}");
+        name(folder).ok_or_else(|| StoreError::Answer { problem: problem() })
+    });
+    names.collect()
+}
+
+fn check_prefix(prefix: &str) -> Result<(), StoreError> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    let is_prefix = prefix.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    let problem =
+        format!("the prefix {prefix:?} must be parts of letters, digits and -._~, with slashes between them");
+    ensure!(is_prefix && prefix.bytes().all(is_plain), InvalidSnafu { problem });
+    Ok(())
 }
 
 fn builder(

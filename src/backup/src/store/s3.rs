@@ -19,6 +19,8 @@ use super::StoreError;
 const DAY: Duration = Duration::from_hours(24);
 /// Requests after which a list that doesn't end is given up: a million entries.
 const MOST_PAGES: usize = 1000;
+/// Where a list of folders goes on.
+const CONTINUATION: &str = "continuation-token";
 
 /// A version of an object, or the mark that it was deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +63,31 @@ pub(super) struct S3 {
 }
 
 impl S3 {
+    /// Every folder right under `prefix` in which there is an object that a reader finds, with a slash at its end.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let (mut all, mut token) = (Vec::new(), String::new());
+        for _ in 0..MOST_PAGES {
+            let query = [
+                (CONTINUATION, token.as_str()),
+                ("delimiter", "/"),
+                ("encoding-type", "url"),
+                ("list-type", "2"),
+                ("prefix", prefix),
+            ];
+            let page: FoldersPage = parse(&self.send(Method::GET, "", &given(&query)).await?)?;
+            let decode = decoder(page.encoding_type.as_deref());
+            all.extend(page.common_prefixes.into_iter().map(|folder| decode(folder.prefix)));
+            if !page.is_truncated {
+                return Ok(all);
+            }
+            if page.next_continuation_token.is_empty() {
+                break;
+            }
+            token = page.next_continuation_token;
+        }
+        Err(endless())
+    }
+
     /// Every version and delete marker under `prefix`.
     pub async fn versions(&self, prefix: &str) -> Result<Vec<Version>, StoreError> {
         let mut all = Vec::new();
@@ -200,7 +227,8 @@ fn endless() -> StoreError {
 
 /// Those parameters that say something; a name without a value says something by being there.
 fn given<'a>(query: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let is_given = |(name, value): &(&str, &str)| !value.is_empty() || !name.ends_with("-marker");
+    let is_marker = |name: &str| name.ends_with("-marker") || name == CONTINUATION;
+    let is_given = |(name, value): &(&str, &str)| !value.is_empty() || !is_marker(name);
     query.iter().copied().filter(is_given).collect()
 }
 
@@ -223,6 +251,24 @@ fn decoder(encoding: Option<&str>) -> fn(String) -> String {
     } else {
         |name: String| name
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FoldersPage {
+    #[serde(default)]
+    common_prefixes: Vec<FolderEntry>,
+    #[serde(default)]
+    is_truncated: bool,
+    #[serde(default)]
+    next_continuation_token: String,
+    encoding_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FolderEntry {
+    prefix: String,
 }
 
 #[derive(Deserialize)]
@@ -361,6 +407,25 @@ mod tests {
         assert_eq!((versions[1].key.as_str(), versions[1].version.as_str()), ("p/b c d", "null"));
         assert!(page.delete_marker.into_iter().next().expect("a marker").version(decode).is_marker);
         assert_eq!(decode(page.next_key_marker), "p/b+c");
+    }
+
+    #[test]
+    fn folders_are_read_and_files_beside_them_are_none() {
+        let page: FoldersPage = parse(
+            br#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix>p/</Prefix>
+              <EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
+              <NextContinuationToken>t1</NextContinuationToken>
+              <Contents><Key>p/readme</Key><Size>7</Size></Contents>
+              <CommonPrefixes><Prefix>p/a%2Bb/</Prefix></CommonPrefixes>
+              <CommonPrefixes><Prefix>p/c/</Prefix></CommonPrefixes></ListBucketResult>"#,
+        )
+        .expect("a page");
+        let decode = decoder(page.encoding_type.as_deref());
+        let folders: Vec<_> = page.common_prefixes.into_iter().map(|folder| decode(folder.prefix)).collect();
+        assert_eq!(folders, ["p/a+b/", "p/c/"]);
+        assert_eq!((page.is_truncated, page.next_continuation_token.as_str()), (true, "t1"));
+        let asked = given(&[(CONTINUATION, ""), ("prefix", "")]);
+        assert_eq!(asked, [("prefix", "")], "the first page has no token");
     }
 
     #[test]

@@ -5,12 +5,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{
-    Api, ResourceExt,
-    api::{ObjectMeta, PostParams},
-    runtime::reflector::ObjectRef,
-};
-use marketrelay_api::{Reason, labels, relay::Retention};
+use kube::{Api, ResourceExt, api::PostParams, runtime::reflector::ObjectRef};
+use marketrelay_api::{Reason, key_secret::metadata, relay::Retention};
 use marketrelay_keyring::{
     ConnectionId, DIGEST_KEY_ENTRY, InvalidConnectionId, Keyring, KeyringError, SecretKey,
 };
@@ -238,23 +234,4 @@ fn key_secret(name: &str, entry: &str, key: &SecretKey, connection: Option<&str>
     let data = [(entry.to_owned(), ByteString(bytes.to_vec()))].into();
     bytes.zeroize();
     Secret { metadata: metadata(name, connection, None), data: Some(data), ..Secret::default() }
-}
-
-/// Of a key Secret.
-pub fn metadata(name: &str, connection: Option<&str>, id: Option<&str>) -> ObjectMeta {
-    let fixed = [
-        (labels::NAME, labels::APP),
-        (labels::MANAGED_BY, labels::OPERATOR),
-        (labels::COMPONENT, labels::KEYS),
-        (labels::VELERO_EXCLUDE, "true"),
-    ];
-    let connection =
-        connection.into_iter().flat_map(|name| [(labels::CONNECTION, name), (labels::INSTANCE, name)]);
-    let id = id.map(|id| (labels::CONNECTION_ID, id));
-    let all = fixed.into_iter().chain(connection).chain(id);
-    ObjectMeta {
-        name: Some(name.to_owned()),
-        labels: Some(all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
-        ..ObjectMeta::default()
-    }
 }

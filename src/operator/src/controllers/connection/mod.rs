@@ -56,7 +56,7 @@ use crate::{
 use closure::Stage;
 pub(super) use closure::has_begun;
 use in_force::Terms;
-pub(super) use keys::metadata as key_metadata;
+pub(super) use marketrelay_api::key_secret::metadata as key_metadata;
 pub(super) use restore::past_erasures;
 use status::{Found, Relay};
 pub use validate::{asked, short_durations};
