@@ -331,9 +331,9 @@ async fn build(
         updating_since: updating_since.filter(|_| !at_rest),
         terms,
         backups: wanted.backups,
-        public_key: pinned.map(|audit| audit.public_key.as_str()).or(keyring.public_key.as_deref()),
+        public_key: pinned.map(|audit| audit.public_key.as_str()),
         erasures: &erasures,
-        known_chain: restore::known_chain(status, children.config_map.as_deref(), &keyring),
+        known_chain: restore::known_chain(&connection, children.config_map.as_deref(), &keyring),
         at_rest,
         config: &context.config,
         operator_namespace: &context.namespace,
@@ -356,7 +356,8 @@ async fn build(
         Err(error) => built.backups_blocked = Some(error.problem()),
     }
     if !is_over() && built.blocked.is_empty() {
-        let advanced = Box::pin(restore::advance(context, &plan, &connection, &children, now)).await;
+        let advanced =
+            Box::pin(restore::advance(context, &plan, &connection, &children, &keyring, now)).await;
         built.blocked.extend(advanced.err());
     }
     Ok((children, built))
