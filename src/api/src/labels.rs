@@ -61,6 +61,8 @@ pub const EBAY_NOTICE: &str = "ebay-notice";
 pub const RELAY: &str = "relay";
 /// The [`COMPONENT`] of what takes a connection's backups.
 pub const BACKUP: &str = "backup";
+/// The [`COMPONENT`] of what deletes a closed connection's backups, in the operator's namespace.
+pub const PURGE: &str = "purge";
 /// The [`COMPONENT`] of what the operator itself keeps.
 pub const PKI: &str = "pki";
 /// The [`COMPONENT`] of key material.

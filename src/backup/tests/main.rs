@@ -5,6 +5,7 @@ mod by_hand;
 mod drilling;
 mod proxy;
 mod pruning;
+mod purging;
 mod relay;
 mod restore_job;
 mod restoring;
