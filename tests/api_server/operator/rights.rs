@@ -19,7 +19,7 @@ use super::{
     audit::{self, Request},
     backups, change,
     children::api,
-    closures::{bind, confirm, confirm_record, discard, reaches},
+    closures::{bind, confirm, confirm_record, discard, reaches, stores},
     connect, connected, delete, grant,
     kubelet::Volume,
     reason, rights,
@@ -71,6 +71,7 @@ async fn close(space: &Space, home: &Space) {
         record.status?.message?.contains(&format!("still there: PersistentVolume {volume}")).then_some(())
     })
     .await;
+    stores::purged(home, &id).await;
     discard(space, &volume).await;
     reaches(home, space, &id, RecordPhase::Closed).await;
 }

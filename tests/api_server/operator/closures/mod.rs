@@ -4,6 +4,7 @@ mod breaker;
 mod in_flight;
 mod killed;
 mod namespaces;
+pub(super) mod stores;
 
 use k8s_openapi::api::{
     core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret},
