@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{ResourceExt, api::ObjectMeta};
 use marketrelay_api::{ConnectionRecord, labels, record::RecordStore};
+use zeroize::Zeroize;
 
 use crate::{
     names,
@@ -54,10 +55,11 @@ pub fn copy(copies: &mut Secret, store: &RecordStore, credentials: &Secret) -> b
         let given = credentials.data.as_ref().and_then(|data| data.get(entry));
         if data.get(&name) != given {
             is_changed = true;
-            match given {
-                Some(bytes) => drop(data.insert(name, bytes.clone())),
-                None => drop(data.remove(&name)),
-            }
+            let before = match given {
+                Some(bytes) => data.insert(name, bytes.clone()),
+                None => data.remove(&name),
+            };
+            before.into_iter().for_each(|mut bytes| bytes.0.zeroize());
         }
     }
     is_changed
@@ -67,9 +69,13 @@ pub fn copy(copies: &mut Secret, store: &RecordStore, credentials: &Secret) -> b
 pub fn keep_only(copies: &mut Secret, stores: &[RecordStore]) -> bool {
     let data = copies.data.get_or_insert_default();
     let before = data.len();
-    data.retain(|name, _| {
+    data.retain(|name, bytes| {
         let id = name.split_once('.').map(|(id, _)| id);
-        name == CONFIG || stores.iter().any(|store| Some(store.id.as_str()) == id)
+        let is_known = name == CONFIG || stores.iter().any(|store| Some(store.id.as_str()) == id);
+        if !is_known {
+            bytes.0.zeroize();
+        }
+        is_known
     });
     data.len() != before
 }
