@@ -191,6 +191,7 @@ async fn closing_an_account_takes_what_would_begin_a_backup_away_before_its_keys
         now(&space, "bol-on-site", "now-1");
         released(&space, "now-1").await;
         let id = closures::confirm(&space, "bol").await;
+        closures::stores::purged(&space, &id).await;
         closures::reaches(&space, &space, &id, marketrelay_api::record::RecordPhase::Closed).await;
         let deleted: Vec<_> =
             audit::writes(&space).into_iter().filter(|write| write.starts_with("delete ")).collect();
@@ -199,7 +200,8 @@ async fn closing_an_account_takes_what_would_begin_a_backup_away_before_its_keys
             assert!(at(name) < at("bol-keyring"), "{deleted:?}");
         }
         assert!(at("bol-backup-tls") > at("bol-keyring"), "{deleted:?}");
-        assert_eq!(jobs(&space).await, []);
+        let left: Vec<_> = jobs(&space).await.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(left, [format!("{id}-purge-0")]);
     })
     .await;
 }

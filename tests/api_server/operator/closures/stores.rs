@@ -242,8 +242,7 @@ async fn the_stores_of_a_namespace_that_is_gone_are_purged() {
         condemn(&space).await;
         space.api::<MarketplaceConnection>().delete("bol", &DeleteParams::default()).await.expect("deleted");
         let kinds = "statefulsets,cronjobs,secrets,configmaps,services,serviceaccounts,networkpolicies,pvc";
-        let all = ["delete", kinds, "--selector=marketrelay.dev/connection=bol", "--wait=false"];
-        let gone = space.kubectl(&all);
+        let gone = space.kubectl(&["delete", kinds, "--all", "--wait=false"]);
         assert!(gone.status.success(), "{}", text(&gone));
         let _operator = self::operator(&home, &space).await;
         purged(&home, &id).await;
