@@ -149,6 +149,12 @@ async fn a_closure_purges_both_stores_with_copies_of_the_credentials_and_the_pro
         let done: Vec<_> = stores(&half).iter().map(PurgedStore::is_done).collect();
         assert_eq!((phase(&half), done), (RecordPhase::Closing, vec![true, false]));
         assert_eq!(jobs(&home, &id).await.len(), 1, "it isn't tried again at once");
+        wait_for(&space, "nothing else is left", async || {
+            tidy(&space).await;
+            let message = record(&home, &id).await.status?.message?;
+            (!message.contains("still there")).then_some(())
+        })
+        .await;
         time_passes(&home, &id).await;
         let (job, config) = begun(&home, &id, 1).await;
         assert_eq!(config.stores.iter().map(|store| &store.id).collect::<Vec<_>>(), [&known[1].id]);
@@ -175,8 +181,8 @@ async fn nothing_is_purged_while_a_pod_could_write_another_backup() {
         let id = backed_up(&space).await;
         super::run_pod(&space, "bol").await;
         confirm(&space, "bol").await;
-        says(&space, &space, &id, "Pod bol-relay-0").await;
-        says(&space, &space, &id, "its backups are deleted once nothing can write any more").await;
+        let waits = "still there: PersistentVolumeClaim bol-data, Pod bol-relay-0; its backups are deleted once nothing can write";
+        says(&space, &space, &id, waits).await;
         assert!(jobs(&space, &id).await.is_empty());
         delete::<Pod>(&space, "bol-relay-0").await;
         purged(&space, &id).await;
