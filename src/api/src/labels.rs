@@ -46,6 +46,11 @@ pub const ISSUER: &str = "marketrelay.dev/issuer";
 pub const VOLUME_KEY_SINCE: &str = "marketrelay.dev/volume-key-since";
 /// On a keyring: the key epoch that held then, in seconds.
 pub const KEY_EPOCH: &str = "marketrelay.dev/key-epoch";
+/// On a keyring: the audit log of the connection's database, once there is a backup of it. A relay that doesn't find that
+/// database on its volume must not begin another one.
+pub const DATABASE: &str = "marketrelay.dev/database";
+/// On escrowed keys: what they are known by.
+pub const FINGERPRINT: &str = "marketrelay.dev/fingerprint";
 /// On an ErasureRequest that the operator made: what made it, [`EBAY_NOTICE`].
 pub const SOURCE: &str = "marketrelay.dev/source";
 /// When a certificate is to be replaced.

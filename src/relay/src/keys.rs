@@ -35,6 +35,8 @@ pub struct KeyringMount {
     pub generation: u32,
     /// When the first epoch or hold key dies, whatever our own clock says.
     pub first: Option<Timestamp>,
+    /// How many recipients of backups there are.
+    pub recipients: u32,
     /// Signs the audit log; absent from keyrings that are older than it.
     pub signer: Option<Arc<Signer>>,
     /// Until [`alive`] takes them, so that a key whose time has come is nowhere else.
@@ -50,6 +52,7 @@ impl KeyringMount {
         let signer = seed.map(|seed| Signer::new(seed.expose()).map_err(|error| error.to_string()));
         Ok(Self {
             generation: keyring.volume_generation(),
+            recipients: u32::try_from(keyring.recipients().len()).unwrap_or(u32::MAX),
             first: first.and_then(|at| Timestamp::from_second(at.as_second()).ok()),
             signer: signer.transpose()?.map(Arc::new),
             keys: Mutex::new(Some(keyring)),

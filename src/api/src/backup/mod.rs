@@ -11,7 +11,7 @@ mod restore;
 pub use drill::{DrillConfig, Drilled};
 pub use job::{JobConfig, S3Store, Site};
 pub use purge::{PurgeConfig, PurgeListing, PurgeReport, PurgeStore, StorePurge};
-pub use report::{Failure, JobReport, Listing, Written};
+pub use report::{EscrowedKeys, Failure, JobReport, Listing, Written};
 pub use restore::{AuditHead, Choice, PastErasure, RestoreConfig, RestoreReport, Restored, SiteStore};
 
 use serde::{Deserialize, Serialize};

@@ -14,6 +14,12 @@ pub const STORE_OFF_SITE: &str = "/etc/marketrelay/store-off-site";
 pub const STORES: &str = "/etc/marketrelay/stores";
 /// The identities that open backups, as in their Secret.
 pub const IDENTITIES: &str = "/etc/marketrelay/identities";
+/// The keys as they are escrowed: [`ESCROWED`] and [`ESCROW_FINGERPRINT`].
+pub const ESCROW: &str = "/etc/marketrelay/escrow";
+/// The encrypted document, in the Secret, and in the store below `escrow/`.
+pub const ESCROWED: &str = "keyring.age";
+/// What the document is known by, in the Secret: hex, not secret.
+pub const ESCROW_FINGERPRINT: &str = "fingerprint";
 /// The database that a restored one took the place of, until the restored one is at work: beside it on the volume.
 pub const REPLACED: &str = "replaced.db";
 /// The Job's client certificate for the relay: `tls.crt`, `tls.key`, `ca.crt`.

@@ -16,9 +16,25 @@ pub struct JobReport {
     /// What a drill has found; absent from every other run, and from one that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drilled: Option<Drilled>,
+    /// The escrowed keys that were written and read back; absent from every other run, and from one that failed before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escrowed: Option<EscrowedKeys>,
     /// Why it failed; absent if it succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+}
+
+/// Keys that are escrowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EscrowedKeys {
+    /// What they are known by.
+    pub fingerprint: String,
+    /// When the store was listed afterwards.
+    pub at: Timestamp,
+    /// Older versions of them, and unfinished uploads, that could not be removed: they may hold keys whose time has come.
+    /// 0 unless something is wrong.
+    pub old_versions: u64,
 }
 
 /// A backup that was written.

@@ -81,9 +81,10 @@ pub struct KeyringUse {
     /// The mount has no key to sign the audit log with, and the relay would know how to use one.
     #[serde(default)]
     pub audit_key_missing: bool,
-    /// The relay knows what recipients of backups are; one that doesn't refuses a keyring that has some.
-    #[serde(default)]
-    pub knows_recipients: bool,
+    /// How many recipients of backups the mount has. Absent from a relay that doesn't know what they are, and refuses a keyring
+    /// that has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<u32>,
 }
 
 /// What a hold keeps.

@@ -181,7 +181,7 @@ impl Admin {
             oldest_generation: counts.oldest_generation?,
             first_mounted: mounted.first,
             audit_key_missing: mounted.signer.is_none(),
-            knows_recipients: true,
+            recipients: Some(mounted.recipients),
         })
     }
 

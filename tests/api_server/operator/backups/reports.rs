@@ -1,5 +1,5 @@
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::{batch::v1::Job, events::v1::Event};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Secret, events::v1::Event};
 use kube::{
     ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -151,6 +151,11 @@ async fn the_first_backup_is_taken_at_once_when_the_relay_answers_and_only_once(
         let volume = Volume::new();
         let pod = volume.start(&space, "bol").await;
         relay_runs(&space).await;
+        wait_for(&space, "the relay's word", async || connection(&space, "bol").await.status?.relay).await;
+        assert_eq!(jobs(&space).await, [], "it has nothing yet that a backup could be encrypted to");
+        pod.stop().await;
+        has_recipients(&space).await;
+        let pod = volume.start(&space, "bol").await;
         let first = wait_for(&space, "a first Job for each site", async || {
             let found = jobs(&space).await;
             (found.len() == 2 && found.iter().any(|job| !is_suspended(job))).then_some(found)
@@ -176,6 +181,14 @@ async fn the_first_backup_is_taken_at_once_when_the_relay_answers_and_only_once(
         .await;
         assert_eq!(jobs(&space).await.len(), 2, "not again at once");
         pod.stop().await;
+    })
+    .await;
+}
+
+async fn has_recipients(space: &Space) {
+    wait_for(space, "recipients in the keyring", async || {
+        let keyring = space.api::<Secret>().get("bol-keyring").await.ok()?;
+        keyring.data?.keys().any(|name| name.starts_with("backup.")).then_some(())
     })
     .await;
 }

@@ -209,7 +209,7 @@ mod tests {
                 oldest_generation: 1,
                 first_mounted: Some(at(NOW + first_mounted)),
                 audit_key_missing: false,
-                knows_recipients: true,
+                recipients: Some(1),
             }),
             ..RelayStatus::default()
         }))

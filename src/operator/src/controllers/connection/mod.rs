@@ -209,7 +209,7 @@ async fn maintain(
         (Some(backups), Some(problem)) => Some(backups.blocked(problem)),
         (backups, _) => backups,
     };
-    let is_ready = relay.has(built.config_digest.as_deref());
+    let is_ready = relay.has(built.config_digest.as_deref()) && relay.has_recipients();
     let restore = restore::look(context, &connection, backups.as_ref(), &children, now);
     let backups = Box::pin(backup::look(context, &connection, backups, &children, is_ready, now)).await;
     let pending = in_force.as_ref().and_then(|in_force| in_force.pending.as_ref());

@@ -91,6 +91,12 @@ impl Relay {
     pub fn has(&self, config_digest: Option<&str>) -> bool {
         matches!(self, Self::Answered(status) if config_digest == Some(status.config_digest.as_str()))
     }
+
+    /// Whether it has what backups are encrypted to: the kubelet brings it some time after it was made.
+    pub fn has_recipients(&self) -> bool {
+        let Self::Answered(status) = self else { return false };
+        status.keyring.as_ref().and_then(|keyring| keyring.recipients).is_some_and(|count| count > 0)
+    }
 }
 
 /// The status.

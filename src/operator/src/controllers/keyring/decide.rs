@@ -99,7 +99,7 @@ fn audit_key(held: &Held, seen: &Seen) -> Option<Step> {
 /// knows what they are.
 fn recipients(held: &Held, seen: &Seen) -> Option<Step> {
     let facts = held.keyring.as_ref().ok().filter(|_| seen.agreed)?;
-    let knows = seen.relay.as_ref().is_some_and(|relay| relay.knows_recipients);
+    let knows = seen.relay.as_ref().is_some_and(|relay| relay.recipients.is_some());
     let mut wanted = seen.recipients.clone();
     wanted.retain(|name, recipient| {
         !name.destroy_at().is_due(seen.now) && (knows || facts.recipients.get(name) == Some(recipient))

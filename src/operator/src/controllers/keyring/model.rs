@@ -324,7 +324,7 @@ impl World {
     /// Backups are encrypted to what can be opened, and to nothing else.
     fn check_recipients(&self, seen: &Seen) {
         let (there, mut live) = (recipients(&self.secret), self.backups.live(seen.now));
-        if !seen.relay.as_ref().is_some_and(|relay| relay.knows_recipients) {
+        if !seen.relay.as_ref().is_some_and(|relay| relay.recipients.is_some()) {
             live.retain(|name, _| there.contains_key(name));
         }
         assert_eq!(there, live);
@@ -397,7 +397,9 @@ impl World {
                     oldest_generation: self.needed,
                     first_mounted: None,
                     audit_key_missing: self.is_new && !self.has_audit_key,
-                    knows_recipients: self.is_new,
+                    recipients: self
+                        .is_new
+                        .then(|| u32::try_from(recipients(&self.secret).len()).expect("few")),
                 });
             }
         }
