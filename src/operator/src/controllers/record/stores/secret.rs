@@ -59,7 +59,9 @@ pub fn copy(copies: &mut Secret, store: &RecordStore, credentials: &Secret) -> b
                 Some(bytes) => data.insert(name, bytes.clone()),
                 None => data.remove(&name),
             };
-            before.into_iter().for_each(|mut bytes| bytes.0.zeroize());
+            for mut bytes in before {
+                bytes.0.zeroize();
+            }
         }
     }
     is_changed
