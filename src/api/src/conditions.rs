@@ -27,6 +27,8 @@ pub enum ConditionType {
     DrilledOnSite,
     /// That of the site far from it was.
     DrilledOffSite,
+    /// What opens the backups is kept for the loss of the cluster.
+    Escrowed,
     /// What was asked for is done.
     Complete,
 }
@@ -142,6 +144,12 @@ pub enum Reason {
     HoldKept,
     /// The end of the policy's holds has passed.
     HoldEnded,
+    /// The keys are kept with the off-site backups.
+    Escrowed,
+    /// Nobody could open the backups once the cluster is lost.
+    NotEscrowed,
+    /// The newest keys, or the end of older ones, haven't reached the off-site store.
+    EscrowOverdue,
     /// A backup is becoming the relay's database.
     Restoring,
     /// No backup could become the relay's database yet.

@@ -51,6 +51,8 @@ pub const KEY_EPOCH: &str = "marketrelay.dev/key-epoch";
 pub const DATABASE: &str = "marketrelay.dev/database";
 /// On escrowed keys: what they are known by.
 pub const FINGERPRINT: &str = "marketrelay.dev/fingerprint";
+/// On escrowed keys: since when they are so.
+pub const FINGERPRINT_SINCE: &str = "marketrelay.dev/fingerprint-since";
 /// On an ErasureRequest that the operator made: what made it, [`EBAY_NOTICE`].
 pub const SOURCE: &str = "marketrelay.dev/source";
 /// When a certificate is to be replaced.

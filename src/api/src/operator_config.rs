@@ -16,7 +16,7 @@ use crate::{
 
 mod backup;
 
-pub use backup::{BackupSettings, S3Defaults, SiteDefaults};
+pub use backup::{BackupSettings, Escrow, S3Defaults, SiteDefaults};
 
 /// The operator's configuration. An unknown field is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -334,6 +334,10 @@ mod tests {
                 "backup.onSite.s3.endpoint",
             ),
             ("relay: {image: a}\nbackup: {image: b, offSite: {s3: {buket: b}}}", "buket"),
+            (
+                "relay: {image: a}\nbackup: {image: b, escrow: {recipients: [AGE-SECRET-KEY-1]}}",
+                "backup.escrow.recipients",
+            ),
             ("relay: {image: a}\nretention: {shorteningDelay: 59m}", "retention.shorteningDelay"),
             ("relay: {image: a}\nretention: {shorteningDelay: 0h}", "\"0h\" is not a duration"),
             ("relay: {image: a}\nendpoints: {bol: {api: 'https://x'}}", "token"),

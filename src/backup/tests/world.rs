@@ -82,6 +82,7 @@ impl World {
             ca_certificates: authority.pem.clone(),
         };
         let config = JobConfig {
+            escrow: false,
             connection_id: CONNECTION.to_owned(),
             namespace: "acme".to_owned(),
             name: "bol".to_owned(),

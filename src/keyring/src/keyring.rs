@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use aws_lc_rs::rand;
 use jiff::Timestamp;
@@ -16,6 +19,7 @@ pub const DIGEST_KEY_ENTRY: &str = "digest-key";
 pub(crate) const CONNECTION_ID: &str = "connection-id";
 const VOLUME_PREFIX: &str = "volume.";
 const AUDIT: &str = "audit";
+const PENDING: &str = "pending";
 /// Keys exist at least this many epochs ahead of the last deadline, since mounted Secrets lag by a minute or two.
 const EPOCHS_AHEAD: i64 = 2;
 const SECONDS_AHEAD: i64 = 600;
@@ -91,6 +95,7 @@ pub enum KeyringError {
 /// | `volume.1` | the volume key of that generation |
 /// | `backup.20261229T000000Z` | not secret: what backups are encrypted to whose identity is destroyed at that second, `age1…` |
 /// | `audit` | the seed of the key that signs the audit log; absent from keyrings that are older than it |
+/// | `pending` | not secret: the names of epoch and hold keys that must not seal anything yet, one a line; absent if there are none |
 #[derive(Clone, Debug)]
 pub struct Keyring {
     pub(crate) id: ConnectionId,
@@ -99,6 +104,7 @@ pub struct Keyring {
     pub(crate) volumes: BTreeMap<u32, SecretKey>,
     pub(crate) recipients: BTreeMap<BackupKey, Recipient>,
     pub(crate) audit: Option<SecretKey>,
+    pub(crate) pending: BTreeSet<String>,
 }
 
 impl Keyring {
@@ -112,6 +118,7 @@ impl Keyring {
             volumes,
             recipients: BTreeMap::new(),
             audit: Some(SecretKey::generate()?),
+            pending: BTreeSet::new(),
         })
     }
 
@@ -127,9 +134,10 @@ impl Keyring {
         Ok(self.epochs.len() - before)
     }
 
-    /// Whether every deadline until `horizon` has its key, without the reserve that [`Keyring::extend`] adds.
+    /// Whether every deadline until `horizon` has a key that may seal, without the reserve that [`Keyring::extend`] adds.
     pub fn reaches(&self, horizon: Timestamp) -> bool {
-        self.epochs.last_key_value().is_some_and(|(last, _)| last.as_second() >= horizon.as_second())
+        let last = self.epochs.keys().rev().find(|at| !self.is_pending(at));
+        last.is_some_and(|last| last.as_second() >= horizon.as_second())
     }
 
     /// Reads the entries of the Secret, or the files of its mount. An unknown entry is refused: a key that this
@@ -138,7 +146,7 @@ impl Keyring {
         entries: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, KeyringError> {
         let (mut id, mut epochs, mut volumes, mut audit) = (None, BTreeMap::new(), BTreeMap::new(), None);
-        let (mut holds, mut recipients) = (BTreeMap::new(), BTreeMap::new());
+        let (mut holds, mut recipients, mut pending) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for (name, bytes) in entries {
             if name == CONNECTION_ID {
                 id = Some(String::from_utf8_lossy(bytes).parse().context(IdentitySnafu)?);
@@ -147,6 +155,8 @@ impl Keyring {
                 volumes.insert(generation, key(name, bytes)?);
             } else if name.starts_with("epoch.") {
                 epochs.insert(name.parse().context(EpochNameSnafu)?, key(name, bytes)?);
+            } else if name == PENDING {
+                pending = String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect();
             } else if name == AUDIT {
                 audit = Some(key(name, bytes)?);
             } else if name.starts_with("hold.") {
@@ -162,7 +172,9 @@ impl Keyring {
         }
         let id = id.context(MissingEntrySnafu { name: CONNECTION_ID })?;
         snafu::ensure!(!volumes.is_empty(), NoVolumeKeySnafu);
-        Ok(Self { id, epochs, holds, volumes, recipients, audit })
+        let mut keyring = Self { id, epochs, holds, volumes, recipients, audit, pending };
+        keyring.forget_pending_of_no_key();
+        Ok(keyring)
     }
 
     /// The entries of the Secret, by name. The caller zeroizes the copies.
@@ -174,7 +186,41 @@ impl Keyring {
             self.recipients.iter().map(|(name, to)| (name.to_string(), to.to_string().into_bytes()));
         let id = (CONNECTION_ID.to_owned(), self.id.as_str().as_bytes().to_vec());
         let audit = self.audit.iter().map(|key| (AUDIT.to_owned(), key.0.to_vec()));
-        epochs.chain(holds).chain(volumes).chain(recipients).chain(audit).chain([id]).collect()
+        let names = self.pending.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+        let pending = (!names.is_empty()).then(|| (PENDING.to_owned(), names.into_bytes()));
+        epochs.chain(holds).chain(volumes).chain(recipients).chain(audit).chain(pending).chain([id]).collect()
+    }
+
+    /// The names of the epoch and hold keys.
+    pub fn key_names(&self) -> BTreeSet<String> {
+        let epochs = self.epochs.keys().map(ToString::to_string);
+        epochs.chain(self.holds.keys().map(ToString::to_string)).collect()
+    }
+
+    /// The names of the keys that must not seal anything yet.
+    pub fn pending(&self) -> &BTreeSet<String> {
+        &self.pending
+    }
+
+    /// Keys that aren't among `known` must not seal anything before [`Keyring::confirm`].
+    pub fn hold_back(&mut self, known: &BTreeSet<String>) {
+        self.pending.extend(self.key_names().difference(known).cloned());
+    }
+
+    /// All keys may seal; whether there was one that was not to.
+    pub fn confirm(&mut self) -> bool {
+        !std::mem::take(&mut self.pending).is_empty()
+    }
+
+    fn is_pending(&self, key: &impl fmt::Display) -> bool {
+        !self.pending.is_empty() && self.pending.contains(&key.to_string())
+    }
+
+    fn forget_pending_of_no_key(&mut self) {
+        if !self.pending.is_empty() {
+            let names = self.key_names();
+            self.pending.retain(|name| names.contains(name));
+        }
     }
 
     /// Whose keys these are.
@@ -203,6 +249,7 @@ impl Keyring {
         self.recipients.retain(|name, _| !name.destroy_at().is_due(now));
         self.epochs.retain(|at, _| !at.is_due(now));
         self.holds.retain(|key, _| !key.destroy_at().is_due(now));
+        self.forget_pending_of_no_key();
         before - self.epochs.len() - self.holds.len()
     }
 
@@ -223,9 +270,10 @@ impl Keyring {
         self.epochs.last_key_value().map(|(at, _)| *at)
     }
 
-    /// The holds whose keys there are, soonest to end first.
+    /// The holds whose keys may seal, soonest to end first.
     pub fn holds(&self) -> impl Iterator<Item = (&HoldKey, HoldId)> {
-        self.holds.iter().map(|(key, (id, _))| (key, *id))
+        let sealing = self.holds.iter().filter(|(key, _)| !self.is_pending(key));
+        sealing.map(|(key, (id, _))| (key, *id))
     }
 
     /// Makes the key of a hold, unless there is one of that name and time.
@@ -240,13 +288,18 @@ impl Keyring {
     /// Has a hold's key destroyed at another second; the key stays the same.
     pub fn move_hold(&mut self, hold: &HoldKey, destroy_at: DestroyAt) {
         if let Some(key) = self.holds.remove(hold) {
-            self.holds.entry(hold.moved(destroy_at)).or_insert(key);
+            let moved = hold.moved(destroy_at);
+            if self.pending.remove(&hold.to_string()) {
+                self.pending.insert(moved.to_string());
+            }
+            self.holds.entry(moved).or_insert(key);
         }
     }
 
     /// Forgets (and zeroizes) a hold's key.
     pub fn remove_hold(&mut self, hold: &HoldKey) {
         self.holds.remove(hold);
+        self.pending.remove(&hold.to_string());
     }
 
     /// The names of the live epoch keys, soonest to die first.
@@ -282,11 +335,11 @@ impl Keyring {
         std::mem::replace(&mut self.volumes, kept).into_keys().collect()
     }
 
-    /// The name of the key for a record that must be gone at `deadline`: the last one that dies at or before it and is
-    /// still alive. `None`: the deadline has passed or its key is already dead.
+    /// The name of the key for a record that must be gone at `deadline`: the last one that dies at or before it, may seal and
+    /// is still alive. `None`: the deadline has passed or its key is already dead.
     pub fn name_for(&self, deadline: Timestamp, now: Timestamp) -> Option<DestroyAt> {
         let latest = DestroyAt::from_second(deadline.as_second());
-        let (at, _) = self.epochs.range(..=latest).next_back()?;
+        let (at, _) = self.epochs.range(..=latest).rev().find(|(at, _)| !self.is_pending(at))?;
         (!at.is_due(now)).then_some(*at)
     }
 
@@ -407,6 +460,40 @@ mod tests {
         assert_eq!(read.holds().collect::<Vec<_>>(), [(&hold.moved(DestroyAt::from_second(90)), id)]);
         assert!(!read.has_due(at(89)) && read.has_due(at(90)));
         assert_eq!((read.drop_due(at(89)), read.drop_due(at(90)), read.holds().count()), (0, 1, 0));
+    }
+
+    #[test]
+    fn a_key_that_waits_for_its_escrow_seals_nothing_until_it_is_confirmed() {
+        let mut keyring = keyring(DAY, 0, 10 * DAY);
+        let known = keyring.key_names();
+        keyring
+            .extend(Grid::new(&id(), SignedDuration::from_secs(DAY)), at(0), at(20 * DAY))
+            .expect("random bytes");
+        let (tax, court) = (
+            HoldKey::new("tax", DestroyAt::from_second(50)).expect("a name"),
+            HoldKey::new("court", DestroyAt::from_second(60)).expect("a name"),
+        );
+        keyring.add_hold(tax.clone()).expect("random bytes");
+        keyring.add_hold(court.clone()).expect("random bytes");
+        keyring.hold_back(&known);
+        keyring.move_hold(&tax, DestroyAt::from_second(70));
+        keyring.remove_hold(&court);
+        let entries = keyring.entries();
+        let mut read = Keyring::from_entries(entries.iter().map(|(k, v)| (k.as_str(), v.as_slice())))
+            .expect("own entries");
+        assert_eq!(read.pending(), keyring.pending());
+        let last_known: DestroyAt = known.last().expect("keys").parse().expect("a name");
+        assert!(!read.reaches(at(20 * DAY)), "an order waits at the marketplace for it");
+        assert_eq!(
+            read.name_for(at(20 * DAY), at(0)),
+            Some(last_known),
+            "what is stored dies earlier instead"
+        );
+        assert_eq!(read.holds().count(), 0);
+        assert_eq!(read.drop_due(at(70)), 1, "it dies at its second all the same");
+        assert!(!read.pending().contains(&tax.moved(DestroyAt::from_second(70)).to_string()));
+        assert!(read.confirm() && !read.confirm() && !read.entries().contains_key("pending"));
+        assert!(read.name_for(at(20 * DAY), at(0)).expect("a key") > last_known);
     }
 
     fn with_recipients(epoch: i64, horizon: i64) -> Keyring {

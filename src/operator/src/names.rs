@@ -76,6 +76,11 @@ impl Names<'_> {
         format!("{}-backup-identities", self.0)
     }
 
+    /// The escrowed keys, as a Job brings them into the off-site store.
+    pub fn escrow(self) -> String {
+        format!("{}-escrow", self.0)
+    }
+
     /// The database key.
     pub fn database_key(self) -> String {
         format!("{}-database-key", self.0)
@@ -105,6 +110,8 @@ impl Names<'_> {
             (Site::OffSite, Task::Prune) => format!("{}-off-prune", self.0),
             (Site::OnSite, Task::Drill) => format!("{}-on-drill", self.0),
             (Site::OffSite, Task::Drill) => format!("{}-off-drill", self.0),
+            (Site::OnSite, Task::Escrow) => format!("{}-on-escrow", self.0),
+            (Site::OffSite, Task::Escrow) => format!("{}-off-escrow", self.0),
         }
     }
 

@@ -60,6 +60,9 @@ pub struct JobConfig {
     pub backup_retention_seconds: i64,
     /// The longest time until the next run, in seconds: what expires before it goes now.
     pub interval_seconds: i64,
+    /// Keys are escrowed here. Those that were before, and aren't to be any more, are pruned.
+    #[serde(default)]
+    pub escrow: bool,
 }
 
 /// An S3 bucket, and what in it is the connection's.

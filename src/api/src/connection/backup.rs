@@ -199,6 +199,25 @@ pub struct SiteBackups {
     /// The last drill that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drilled: Option<DrilledBackup>,
+    /// The last Job that was to escrow keys here and has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_escrow: Option<JobResult>,
+    /// The keys that are escrowed here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escrowed: Option<EscrowedKeys>,
+}
+
+/// Keys that are kept in the off-site store for who restores a lost cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EscrowedKeys {
+    /// What they are known by, not secret.
+    pub fingerprint: String,
+    /// When the store was last listed for them.
+    pub at: Time,
+    /// Older versions that could not be removed, and may hold keys whose time has come. 0 unless something is wrong.
+    #[serde(default)]
+    pub old_versions: i64,
 }
 
 /// A backup that was restored into a database of its own and found to be right.

@@ -22,6 +22,9 @@ pub struct BackupSettings {
     /// How many Jobs may work with the same store at the same time, 1 to 1000.
     #[serde(default = "default_concurrent_runs")]
     pub concurrent_runs: u32,
+    /// Who can open the escrowed keys of a lost cluster.
+    #[serde(default, skip_serializing_if = "Escrow::is_off")]
+    pub escrow: Escrow,
     /// Near the cluster.
     #[serde(default)]
     pub on_site: SiteDefaults,
@@ -53,7 +56,31 @@ impl BackupSettings {
             let https = self.site(site).endpoint.as_ref().is_none_or(|endpoint| endpoint.scheme() == "https");
             check(https, field, "must be an https address: backups never travel unencrypted")?;
         }
+        self.escrow.check()?;
         self.resources.check("backup")
+    }
+}
+
+/// Keys are kept with the off-site backups too, for who restores a lost cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Escrow {
+    /// age X25519 recipients, `age1…`: each of their identities opens the keys of every connection. None: keys aren't escrowed.
+    pub recipients: Vec<String>,
+}
+
+impl Escrow {
+    fn is_off(&self) -> bool {
+        self.recipients.is_empty()
+    }
+
+    fn check(&self) -> Result<(), OperatorConfigError> {
+        let is_recipient = |text: &String| text.parse::<age::x25519::Recipient>().is_ok();
+        check(
+            self.recipients.iter().all(is_recipient),
+            "backup.escrow.recipients",
+            "must be age X25519 recipients, age1…, as age-keygen prints them (the public key, never AGE-SECRET-KEY-1…)",
+        )
     }
 }
 

@@ -16,11 +16,13 @@ pub enum Task {
     Prune,
     /// Restore the newest backup into a database of its own, and check that.
     Drill,
+    /// Bring the escrowed keys into the off-site store.
+    Escrow,
 }
 
 impl Task {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Run, Self::Prune, Self::Drill];
+    pub const ALL: [Self; 4] = [Self::Run, Self::Prune, Self::Drill, Self::Escrow];
 
     /// As the program's subcommand and the label's value.
     pub fn as_str(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Task {
             Self::Run => "run",
             Self::Prune => "prune",
             Self::Drill => "drill",
+            Self::Escrow => "escrow",
         }
     }
 }

@@ -173,7 +173,6 @@ fn whole(duration: SignedDuration) -> SignedDuration {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use marketrelay_api::relay::KeyringUse;
     use marketrelay_keyring::BackupKey;
@@ -190,14 +189,10 @@ mod tests {
 
     fn keyring(first: i64, generations: &[u32], since: i64) -> KeyringFacts {
         KeyringFacts {
-            id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
             destroy_at: vec![DestroyAt::from_second(NOW + first)],
-            holds: Vec::new(),
             generations: generations.to_vec(),
             volume_key_since: Some(at(NOW + since)),
-            key_epoch: SignedDuration::from_hours(24),
-            has_audit_key: true,
-            recipients: BTreeMap::new(),
+            ..KeyringFacts::sample()
         }
     }
 

@@ -172,16 +172,7 @@ mod tests {
     }
 
     fn keyring(holds: Vec<HoldKey>) -> KeyringFacts {
-        KeyringFacts {
-            id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
-            destroy_at: Vec::new(),
-            holds,
-            generations: vec![1],
-            has_audit_key: true,
-            recipients: std::collections::BTreeMap::new(),
-            volume_key_since: None,
-            key_epoch: jiff::SignedDuration::from_hours(24),
-        }
+        KeyringFacts { holds, ..KeyringFacts::sample() }
     }
 
     fn asked(holds: &[(&str, i64)]) -> Asked {

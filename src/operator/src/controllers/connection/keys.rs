@@ -1,6 +1,8 @@
 //! Key material: created once, never applied and never made anew. What becomes of a keyring afterwards is its own
 //! controller's.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
@@ -135,11 +137,19 @@ fn judge_key(secret: &Secret, entry: &str) -> Result<(), Problem> {
     Err(lost(&secret.name_any(), &format!("entry {entry:?} must be 32 bytes, it has {length}")))
 }
 
+/// What a connection's first keys are like.
+pub struct First {
+    /// How long they live.
+    pub retention: Retention,
+    /// They seal nothing until they are escrowed.
+    pub are_escrowed: bool,
+}
+
 /// Makes what was never there, and says what was lost.
 pub async fn ensure(
     context: &Context,
     validated: &Validated,
-    retention: &Retention,
+    first: &First,
     found: Found,
     initialised: Initialised,
     now: Timestamp,
@@ -169,7 +179,7 @@ pub async fn ensure(
     }
     match found.keyring {
         Some(judgement) => judgement.map_err(|problem| KeysError::Lost { problem }),
-        None => new_keyring(context, &api, validated, retention, now).await,
+        None => new_keyring(context, &api, validated, first, now).await,
     }
 }
 
@@ -177,12 +187,15 @@ async fn new_keyring(
     context: &Context,
     api: &Api<Secret>,
     validated: &Validated,
-    retention: &Retention,
+    First { retention, are_escrowed }: &First,
     now: Timestamp,
 ) -> Result<KeyringFacts, KeysError> {
     let id: ConnectionId = uuid::Uuid::new_v4().to_string().parse().context(IdentitySnafu)?;
     let mut keyring = Keyring::generate(id.clone())?;
     keyring.extend(grid(&id, retention), now, horizon(retention, now))?;
+    if *are_escrowed {
+        keyring.hold_back(&BTreeSet::new());
+    }
     let name = Names(&validated.name).keyring();
     let mut metadata = metadata(&name, Some(&validated.name), Some(id.as_str()));
     metadata.annotations = Some(annotations(now, key_epoch(retention)).into());

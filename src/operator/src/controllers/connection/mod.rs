@@ -36,7 +36,7 @@ use snafu::{ResultExt, Snafu};
 
 use super::{
     keyring::{
-        Heard,
+        Heard, escrow,
         facts::{Held, KeyringFacts},
         identities,
     },
@@ -58,6 +58,7 @@ use closure::Stage;
 pub(super) use closure::has_begun;
 use in_force::Terms;
 pub(super) use keys::metadata as key_metadata;
+pub(super) use restore::past_erasures;
 use status::{Found, Relay};
 pub use validate::{asked, short_durations};
 
@@ -200,7 +201,7 @@ async fn maintain(
         return Ok(Action::requeue(SETTLING));
     }
     built.blocked.splice(0..0, waits);
-    built.blocked.extend(restore::obstacle(&connection, validation.backups.as_ref()));
+    built.blocked.extend(restore::obstacle(&connection, validation.backups.as_ref(), built.keyring.as_ref()));
     let retention = in_force.as_ref().map(|one| Retention::from(&one.terms));
     built.blocked.extend(identities::facts::unusable(retention, identities.as_ref(), built.keyring.as_ref()));
     let refusal = observe::refusal(&context.client, &children, now).await.context(LoadSnafu)?;
@@ -210,7 +211,8 @@ async fn maintain(
         (backups, _) => backups,
     };
     let is_ready = relay.has(built.config_digest.as_deref()) && relay.has_recipients();
-    let restore = restore::look(context, &connection, backups.as_ref(), &children, now);
+    let restore =
+        restore::look(context, &connection, backups.as_ref(), &children, built.keyring.as_ref(), now);
     let backups = Box::pin(backup::look(context, &connection, backups, &children, is_ready, now)).await;
     let pending = in_force.as_ref().and_then(|in_force| in_force.pending.as_ref());
     let again = next_look(&context.config, pending, now);
@@ -281,7 +283,9 @@ async fn build(
         }
     };
     let initialised = load::initialised(&connection, &children, &context.stores);
-    let keyring = match keys::ensure(context, &validated, &terms.into(), keys, initialised, now).await {
+    let first =
+        keys::First { retention: terms.into(), are_escrowed: escrow::is_wanted(context, &connection) };
+    let keyring = match keys::ensure(context, &validated, &first, keys, initialised, now).await {
         Ok(keyring) => keyring,
         Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => {
@@ -321,6 +325,7 @@ async fn build(
     let waits = waits && !at_rest;
     let erasures = wanted.backups.map(|_| restore::past_erasures(&context.stores, &connection, now));
     let erasures = erasures.unwrap_or_default();
+    let pinned = status.and_then(|status| status.audit.as_ref());
     let plan = children::Plan {
         validated: &validated,
         id: keyring.id.as_str(),
@@ -329,9 +334,9 @@ async fn build(
         updating_since: updating_since.filter(|_| !at_rest),
         terms,
         backups: wanted.backups,
-        public_key: status.and_then(|status| status.audit.as_ref()).map(|audit| audit.public_key.as_str()),
+        public_key: pinned.map(|audit| audit.public_key.as_str()).or(keyring.public_key.as_deref()),
         erasures: &erasures,
-        known_chain: restore::known_chain(status, children.config_map.as_deref()),
+        known_chain: restore::known_chain(status, children.config_map.as_deref(), &keyring),
         at_rest,
         config: &context.config,
         operator_namespace: &context.namespace,

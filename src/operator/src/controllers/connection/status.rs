@@ -213,7 +213,11 @@ fn ready(
         }
     }
     let mut backed_up = found.backups.iter().flat_map(|told| &told.verdicts);
-    if let Some((kind, verdict)) = backed_up.find(|(_, verdict)| verdict.status == Status::False) {
+    // Who wants no escrow has been told what that means.
+    let fails = |verdict: &Verdict| {
+        verdict.status == Status::False && verdict.reason != Reason::NotEscrowed.to_string()
+    };
+    if let Some((kind, verdict)) = backed_up.find(|(_, verdict)| fails(verdict)) {
         return Verdict::new(Status::False, verdict.reason.as_str(), format!("{kind}: {}", verdict.message));
     }
     match &found.halted_by {

@@ -2,11 +2,12 @@
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::ResourceExt;
-use marketrelay_keyring::KeyringError;
+use marketrelay_api::labels;
+use marketrelay_keyring::{Keyring, KeyringError};
 use zeroize::Zeroize;
 
 use super::{
-    decide::{Seen, Step},
+    decide::{Escrowed, Seen, Step},
     facts::{annotations, grid, horizon, parse},
 };
 use crate::secrets::wipe;
@@ -27,8 +28,21 @@ pub fn change(secret: &mut Secret, step: &Step, seen: &Seen) -> Result<usize, Ke
         return Ok(0);
     }
     let mut keyring = parse(secret)?;
+    let known = keyring.key_names();
     let made = match step {
         Step::Destroy(_) | Step::DestroyHolds(_) => 0,
+        Step::Confirm => {
+            keyring.confirm();
+            0
+        }
+        Step::NoteDatabase(chain) => {
+            let annotations = secret.annotations_mut();
+            match chain {
+                Some(chain) => annotations.insert(labels::DATABASE.to_owned(), chain.clone()),
+                None => annotations.remove(labels::DATABASE),
+            };
+            0
+        }
         Step::EndHold(hold) => {
             keyring.remove_hold(hold);
             0
@@ -60,8 +74,18 @@ pub fn change(secret: &mut Secret, step: &Step, seen: &Seen) -> Result<usize, Ke
             0
         }
     };
+    let makes_keys = matches!(step, Step::Extend(_) | Step::AddHold(_));
+    if makes_keys && seen.escrow != Escrowed::Unwanted && knows_pending(&keyring, seen) {
+        keyring.hold_back(&known);
+    }
     wipe(secret);
     let entries = keyring.entries().into_iter();
     secret.data = Some(entries.map(|(name, bytes)| (name, ByteString(bytes))).collect());
     Ok(made)
+}
+
+/// An older relay refuses a keyring in which keys wait.
+fn knows_pending(keyring: &Keyring, seen: &Seen) -> bool {
+    let knows = seen.relay.as_ref().is_some_and(|relay| relay.recipients.is_some());
+    knows || !keyring.pending().is_empty() || !keyring.recipients().is_empty()
 }

@@ -29,6 +29,11 @@ pub struct Seen {
     pub ended: BTreeSet<String>,
     /// The last word of the keyring's own relay.
     pub relay: Option<KeyringUse>,
+    /// Whether its keys must be escrowed, and are.
+    pub escrow: Escrowed,
+    /// The audit log of the connection's database, where there is a backup of it; `Some(None)`: a person wants it to be begun
+    /// anew; `None`: nobody knows.
+    pub database: Option<Option<String>>,
     /// What the identities of its backups open; nothing if there are none that can be used.
     pub recipients: BTreeMap<BackupKey, Recipient>,
     /// By our clock.
@@ -39,9 +44,25 @@ pub struct Seen {
     pub agreed: bool,
 }
 
+/// How far the escrow of a keyring and its identities is, as they are now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Escrowed {
+    /// They needn't be.
+    #[default]
+    Unwanted,
+    /// They aren't yet.
+    Waits,
+    /// They are, all of them.
+    Confirmed,
+}
+
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Keys that are escrowed, or needn't be any more, may seal.
+    Confirm,
+    /// The audit log of the connection's database is noted.
+    NoteDatabase(Option<String>),
     /// Epoch keys whose time has come.
     Destroy(Vec<DestroyAt>),
     /// Keys of holds whose time has come.
@@ -82,10 +103,24 @@ pub fn next(held: &Held, seen: &Seen) -> Option<Step> {
 /// The next step that isn't about recipients, for who doesn't know what there is of identities.
 pub fn keys(held: &Held, seen: &Seen) -> Option<Step> {
     due(held, seen)
+        .or_else(|| confirmed(held, seen))
         .or_else(|| holds(held, seen))
         .or_else(|| replaced(held, seen))
         .or_else(|| ahead(held, seen))
         .or_else(|| audit_key(held, seen))
+        .or_else(|| database(held, seen))
+}
+
+/// A key seals nothing before whoever restores a lost cluster has it.
+fn confirmed(held: &Held, seen: &Seen) -> Option<Step> {
+    let facts = held.keyring.as_ref().ok()?;
+    (facts.has_pending && seen.escrow != Escrowed::Waits).then_some(Step::Confirm)
+}
+
+/// It outlives the connection's status with the keyring.
+fn database(held: &Held, seen: &Seen) -> Option<Step> {
+    let known = &held.keyring.as_ref().ok()?.database;
+    seen.database.as_ref().filter(|chain| *chain != known).cloned().map(Step::NoteDatabase)
 }
 
 /// A keyring that is older than audit logs gets their key once its relay knows what it is: others refuse the whole keyring.
@@ -96,13 +131,14 @@ fn audit_key(held: &Held, seen: &Seen) -> Option<Step> {
 }
 
 /// Recipients follow their identities: the relay must not encrypt a backup that nobody can open. They come once the relay
-/// knows what they are.
+/// knows what they are, and the identities are escrowed.
 fn recipients(held: &Held, seen: &Seen) -> Option<Step> {
     let facts = held.keyring.as_ref().ok().filter(|_| seen.agreed)?;
     let knows = seen.relay.as_ref().is_some_and(|relay| relay.recipients.is_some());
+    let may_come = knows && seen.escrow != Escrowed::Waits;
     let mut wanted = seen.recipients.clone();
     wanted.retain(|name, recipient| {
-        !name.destroy_at().is_due(seen.now) && (knows || facts.recipients.get(name) == Some(recipient))
+        !name.destroy_at().is_due(seen.now) && (may_come || facts.recipients.get(name) == Some(recipient))
     });
     (wanted != facts.recipients).then_some(Step::SetRecipients(wanted))
 }
@@ -160,8 +196,9 @@ pub fn idle(held: &Held, seen: &Seen) -> Duration {
         return Duration::ZERO;
     }
     let facts = held.keyring.as_ref().ok();
-    let waits_for_relay =
-        |facts: &KeyringFacts| facts.generations.len() > 1 || facts.recipients.len() < seen.recipients.len();
+    let waits_for_relay = |facts: &KeyringFacts| {
+        facts.generations.len() > 1 || facts.recipients.len() < seen.recipients.len() || facts.has_pending
+    };
     let waits = !seen.agreed || facts.is_some_and(waits_for_relay);
     let recipient = facts.and_then(|facts| facts.recipients.keys().next()).map(|name| name.destroy_at());
     let replacement = facts.and_then(|facts| facts.volume_key_since?.checked_add(epoch(facts, seen)).ok());
@@ -186,14 +223,10 @@ mod tests {
     fn held(destroy_at: &[i64], generations: &[u32], since: i64) -> Held {
         let destroy_at: Vec<_> = destroy_at.iter().map(|at| DestroyAt::from_second(NOW + at)).collect();
         let keyring = KeyringFacts {
-            id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
             destroy_at: destroy_at.clone(),
-            holds: Vec::new(),
             generations: generations.to_vec(),
             volume_key_since: Timestamp::from_second(NOW + since).ok(),
-            key_epoch: SignedDuration::from_hours(24),
-            has_audit_key: true,
-            recipients: BTreeMap::new(),
+            ..KeyringFacts::sample()
         };
         Held { destroy_at, holds: Vec::new(), keyring: Ok(keyring) }
     }
@@ -207,6 +240,8 @@ mod tests {
             holds,
             ended: BTreeSet::new(),
             relay: None,
+            escrow: Escrowed::Unwanted,
+            database: None,
             recipients: BTreeMap::new(),
             now,
             unreached,

@@ -6,10 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{MarketplaceConnection, Reason, labels, relay::Retention};
+use marketrelay_audit::Signer;
 use marketrelay_keyring::{
     BackupKey, ConnectionId, DestroyAt, Grid, HoldKey, Keyring, KeyringError, Recipient,
 };
 
+use super::escrow;
 use crate::{names::Names, problem::Problem, secrets::is_key};
 
 /// The key epoch of a keyring that doesn't say.
@@ -34,6 +36,14 @@ pub struct KeyringFacts {
     pub has_audit_key: bool,
     /// What backups may be encrypted to: no keys.
     pub recipients: BTreeMap<BackupKey, Recipient>,
+    /// There are keys that seal nothing until they are escrowed.
+    pub has_pending: bool,
+    /// Of everything that is escrowed of it.
+    pub fingerprint: String,
+    /// Of the key that signs the audit log, and with it backups: Ed25519, hex.
+    pub public_key: Option<String>,
+    /// The audit log of the connection's database, once there is a backup of it.
+    pub database: Option<String>,
 }
 
 /// What a key Secret with a keyring's name holds.
@@ -100,6 +110,13 @@ pub fn judge(secret: &Secret) -> Held {
         has_audit_key: keyring.audit_key().is_some(),
         recipients: keyring.recipients().clone(),
         volume_key_since: annotation(labels::VOLUME_KEY_SINCE).and_then(|since| since.parse().ok()),
+        has_pending: !keyring.pending().is_empty(),
+        fingerprint: escrow::fingerprint(escrow::of_keyring(secret)),
+        public_key: keyring
+            .audit_key()
+            .and_then(|seed| Signer::new(seed.expose()).ok())
+            .map(|signer| signer.public_key()),
+        database: annotation(labels::DATABASE).cloned(),
         key_epoch: epoch.filter(|seconds| *seconds > 0).map_or(DAY, SignedDuration::from_secs),
     });
     Held { destroy_at, holds, keyring: keyring.map_err(|error| lost(&secret.name_any(), &error.to_string())) }
@@ -168,4 +185,25 @@ pub fn reaches(facts: &KeyringFacts, retention: &Retention, now: Timestamp) -> b
     let reserve = SignedDuration::from_secs(retention.key_epoch_seconds.max(300));
     let mut needed = grid(&facts.id, retention).points(now, horizon(retention, now) + reserve);
     needed.all(|at| facts.destroy_at.binary_search(&at).is_ok())
+}
+
+#[cfg(test)]
+impl KeyringFacts {
+    /// For tests: without epoch keys.
+    pub fn sample() -> Self {
+        Self {
+            id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
+            destroy_at: Vec::new(),
+            holds: Vec::new(),
+            generations: vec![1],
+            volume_key_since: None,
+            key_epoch: DAY,
+            has_audit_key: true,
+            recipients: BTreeMap::new(),
+            has_pending: false,
+            fingerprint: String::new(),
+            public_key: None,
+            database: None,
+        }
+    }
 }

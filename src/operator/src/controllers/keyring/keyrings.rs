@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use marketrelay_api::{MarketplaceConnection, labels, relay::Retention};
+use marketrelay_api::{MarketplaceConnection, backup::Site, labels, relay::Retention};
 use marketrelay_keyring::{BackupKey, KeyringError, Recipient};
 
 use super::{
     Metadata, change,
     decide::{Seen, Step},
+    escrow,
     facts::{self, Held, KeyringFacts},
     kind::Kind,
     report,
@@ -70,6 +71,10 @@ pub fn seen(context: &Context, keyring: &Metadata, held: &Held) -> Seen {
         ended: connection.as_deref().map(|connection| ended(connection, unreached)).unwrap_or_default(),
         retention: connection.as_deref().and_then(retention),
         relay: of.zip(facts).and_then(|(of, facts)| context.heard.of(&of, &facts.id)),
+        escrow: facts
+            .map(|facts| escrow::state(context, keyring, facts, connection.as_deref()))
+            .unwrap_or_default(),
+        database: connection.as_deref().and_then(database),
         recipients: facts.map(|facts| recipients(context, keyring, facts)).unwrap_or_default(),
         now: context.clock.now(),
         unreached,
@@ -81,6 +86,16 @@ pub fn seen(context: &Context, keyring: &Metadata, held: &Held) -> Seen {
 fn ended(connection: &MarketplaceConnection, unreached: Timestamp) -> BTreeSet<String> {
     let told = connection.status.iter().flat_map(|status| &status.holds);
     told.filter(|hold| has_ended(hold, unreached)).map(|hold| hold.name.clone()).collect()
+}
+
+/// The audit log of its database, once there is a backup of it. Who removes the pinned head of one that is backed up, wants it to be
+/// begun anew.
+fn database(connection: &MarketplaceConnection) -> Option<Option<String>> {
+    let status = connection.status.as_ref()?;
+    let backups = status.backups.as_ref()?;
+    let has_backup =
+        Site::ALL.into_iter().any(|site| backups.site(site).is_some_and(|site| site.last_success.is_some()));
+    has_backup.then(|| status.audit.as_ref().map(|audit| audit.chain.clone()))
 }
 
 /// The retention in force, as the connection's own reconcile has recorded it.

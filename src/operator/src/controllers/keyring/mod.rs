@@ -3,6 +3,7 @@
 
 pub mod change;
 pub mod decide;
+pub mod escrow;
 pub mod facts;
 mod heard;
 pub mod identities;
@@ -52,6 +53,8 @@ pub enum ReconcileError {
     Create { source: kube::Error },
     #[snafu(display("{source}"), context(false))]
     Keys { source: KeyringError },
+    #[snafu(display("{source}"), context(false))]
+    Escrow { source: marketrelay_escrow::EscrowError },
     #[snafu(display("others change it all the time"))]
     Contended,
 }
@@ -62,7 +65,7 @@ impl ReconcileError {
         match self {
             Self::Read { .. } => "load",
             Self::Replace { .. } | Self::Create { .. } | Self::Contended => "apply",
-            Self::Keys { .. } => "keys",
+            Self::Keys { .. } | Self::Escrow { .. } => "keys",
         }
     }
 }
@@ -89,6 +92,7 @@ pub async fn reconcile(secret: Arc<Metadata>, context: Arc<Context>) -> Result<A
     let held = write::settle::<Keyrings>(&context, &secret, next).await?;
     looked.and(made)?;
     let Some(held) = held else { return Ok(Action::await_change()) };
+    escrow::settle(&context, &secret, &held).await?;
     Ok(Action::requeue(decide::idle(&held, &seen(&context, &secret, &held))))
 }
 

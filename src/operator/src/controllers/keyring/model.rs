@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use super::{
     change::change,
-    decide::{Seen, Step, due, next},
+    decide::{Escrowed, Seen, Step, due, next},
     facts::{Held, judge},
     identities::{self, facts::Reach},
 };
@@ -58,6 +58,10 @@ enum Event {
     Rewrite,
     /// The operators hear what it says.
     Hear,
+    /// Keys are to be escrowed, or not.
+    Escrow(bool),
+    /// They are, as they are now.
+    Escrowed,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -79,6 +83,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Upgrade),
         2 => Just(Event::Rewrite),
         2 => Just(Event::Hear),
+        1 => any::<bool>().prop_map(Event::Escrow),
+        2 => Just(Event::Escrowed),
     ]
 }
 
@@ -108,6 +114,10 @@ struct World {
     heard: Option<KeyringUse>,
     is_new: bool,
     has_audit_key: bool,
+    is_escrow_wanted: bool,
+    /// What the keys were known by that were escrowed last, and all that ever were.
+    escrowed: Option<String>,
+    safe: BTreeSet<Vec<u8>>,
 }
 
 fn at(second: i64) -> Timestamp {
@@ -136,6 +146,18 @@ fn audit_key(secret: &Secret) -> Option<&ByteString> {
 fn holds(secret: &Secret) -> BTreeMap<HoldKey, Vec<u8>> {
     let entries = secret.data.iter().flatten();
     entries.filter_map(|(name, bytes)| Some((name.parse().ok()?, bytes.0.clone()))).collect()
+}
+
+/// The keys that may seal.
+fn sealing(secret: &Secret) -> BTreeMap<String, Vec<u8>> {
+    let entry = |name: &str| secret.data.as_ref()?.get(name).map(|bytes| bytes.0.clone());
+    let pending = String::from_utf8(entry("pending").unwrap_or_default()).expect("names");
+    let pending: BTreeSet<_> = pending.lines().collect();
+    let names = secret.data.iter().flatten().map(|(name, _)| name);
+    let keys = names.filter(|name| name.starts_with("epoch.") || name.starts_with("hold."));
+    keys.filter(|name| !pending.contains(name.as_str()))
+        .map(|name| (name.clone(), entry(name).expect("a key")))
+        .collect()
 }
 
 fn recipients(secret: &Secret) -> BTreeMap<BackupKey, Recipient> {
@@ -169,6 +191,18 @@ impl World {
             heard: None,
             is_new: false,
             has_audit_key: false,
+            is_escrow_wanted: false,
+            escrowed: None,
+            safe: BTreeSet::new(),
+        }
+    }
+
+    fn escrow(&self) -> Escrowed {
+        let now = judge(&self.secret).keyring.map(|facts| facts.fingerprint).unwrap_or_default();
+        match self.is_escrow_wanted {
+            false => Escrowed::Unwanted,
+            true if self.escrowed == Some(now) => Escrowed::Confirmed,
+            true => Escrowed::Waits,
         }
     }
 
@@ -186,6 +220,8 @@ impl World {
             holds: self.holds.clone(),
             ended: ended.map(|(name, _)| name.clone()).collect(),
             relay: self.heard.clone(),
+            escrow: self.escrow(),
+            database: None,
             recipients: self.operators[who].view.recipients(),
             now: at(self.now + offset),
             unreached,
@@ -257,6 +293,7 @@ impl World {
         let signing = audit_key(&self.secret);
         assert!(signing.is_none() || signing == audit_key(after), "the audit log's key changed");
         self.check_holds(after, seen);
+        self.check_escrowed(after, seen);
         self.backups.check_recipients(&recipients(&self.secret), &recipients(after));
         let (old, new) = (generations(&self.secret), generations(after));
         assert!(new.len() <= 2, "{new:?}");
@@ -266,6 +303,18 @@ impl World {
             lost.into_iter().all(|generation| *generation < self.needed),
             "needed and dropped: {old:?} {new:?}"
         );
+    }
+
+    /// What may seal from now on and could not before was escrowed, where that is wanted.
+    fn check_escrowed(&self, after: &Secret, seen: &Seen) {
+        let knows = seen.relay.as_ref().is_some_and(|relay| relay.recipients.is_some());
+        if seen.escrow == Escrowed::Unwanted || !knows {
+            return;
+        }
+        let before: BTreeSet<_> = sealing(&self.secret).into_values().collect();
+        for (name, key) in sealing(after) {
+            assert!(before.contains(&key) || self.safe.contains(&key), "{name} seals and isn't escrowed");
+        }
     }
 
     /// `seen`: what the writer knew.
@@ -324,7 +373,8 @@ impl World {
     /// Backups are encrypted to what can be opened, and to nothing else.
     fn check_recipients(&self, seen: &Seen) {
         let (there, mut live) = (recipients(&self.secret), self.backups.live(seen.now));
-        if !seen.relay.as_ref().is_some_and(|relay| relay.recipients.is_some()) {
+        let knows = seen.relay.as_ref().is_some_and(|relay| relay.recipients.is_some());
+        if !knows || seen.escrow == Escrowed::Waits {
             live.retain(|name, _| there.contains_key(name));
         }
         assert_eq!(there, live);
@@ -385,8 +435,15 @@ impl World {
             Event::Mount => {
                 self.mounted = *generations(&self.secret).last().expect("a volume key");
                 self.has_audit_key = audit_key(&self.secret).is_some();
-                let is_older = !self.has_audit_key && recipients(&self.secret).is_empty();
+                let has_pending = self.secret.data.as_ref().is_some_and(|data| data.contains_key("pending"));
+                let is_older = !self.has_audit_key && recipients(&self.secret).is_empty() && !has_pending;
                 assert!(self.is_new || is_older, "an older relay refuses such a keyring");
+            }
+            Event::Escrow(is_wanted) => self.is_escrow_wanted = is_wanted,
+            Event::Escrowed => {
+                self.escrowed = Some(judge(&self.secret).keyring.expect("it can be used").fingerprint);
+                self.safe.extend(epochs(&self.secret).into_values());
+                self.safe.extend(holds(&self.secret).into_values());
             }
             Event::Upgrade => self.is_new = true,
             Event::Rewrite => self.needed = self.mounted,
@@ -512,6 +569,31 @@ fn recipients_come_after_their_identities_once_the_relay_knows_them_and_go_with_
     world.settle(0, false);
     let after = recipients(&world.secret);
     assert!(!after.is_empty() && before.iter().all(|(name, to)| after.get(name) != Some(to)));
+}
+
+#[test]
+fn new_keys_seal_nothing_until_they_are_escrowed_and_all_do_once_nobody_wants_that() {
+    let mut world = World::new();
+    world.happen(&Event::Upgrade);
+    world.happen(&Event::Hear);
+    world.settle(0, false);
+    let first = sealing(&world.secret);
+    assert!(!first.is_empty(), "nobody could open them elsewhere");
+    world.happen(&Event::Escrow(true));
+    world.now += 900;
+    world.happen(&Event::Hold(0, Some(9_000), false));
+    world.settle(0, false);
+    assert!(sealing(&world.secret).keys().all(|name| first.contains_key(name)));
+    assert!(epochs(&world.secret).len() > sealing(&world.secret).len());
+    world.happen(&Event::Escrowed);
+    world.settle(0, false);
+    assert_eq!(sealing(&world.secret).len(), epochs(&world.secret).len() + 1, "the hold's too");
+    world.now += 900;
+    world.settle(0, false);
+    assert!(epochs(&world.secret).len() >= sealing(&world.secret).len(), "later ones wait again");
+    world.happen(&Event::Escrow(false));
+    world.settle(0, false);
+    assert_eq!(sealing(&world.secret).len(), epochs(&world.secret).len() + 1);
 }
 
 #[test]

@@ -53,6 +53,10 @@ pub async fn done(context: &Context, keyring: &Metadata, step: &Step, made: usiz
             record(keyring, "VolumeKeyAdded", &format!("volume.{newest}"), None, None);
         }
         Step::AddAuditKey => record(keyring, "AuditKeyAdded", "audit", None, None),
+        Step::Confirm => record(keyring, "KeysEscrowed", "pending", None, None),
+        Step::NoteDatabase(chain) => {
+            record(keyring, "DatabaseNoted", chain.as_deref().unwrap_or("none"), None, None);
+        }
         Step::Extend(_) => {
             tracing::info!(keyring = %keyring.name_any(), namespace = keyring.namespace(), made, "keyring extended");
         }
@@ -143,6 +147,8 @@ pub fn failed(keyring: &Metadata, step: &Step, before: &Held, error: &kube::Erro
         | Step::AddHold(_)
         | Step::AddVolumeKey(_)
         | Step::AddAuditKey
+        | Step::Confirm
+        | Step::NoteDatabase(_)
         | Step::SetRecipients(_)
         | Step::Extend(_) => {}
     }

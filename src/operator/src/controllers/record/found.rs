@@ -21,7 +21,10 @@ use marketrelay_api::{
 
 use super::{own_id, phase};
 use crate::{
-    controllers::{connection::Context, keyring::identities::facts::is_identities},
+    controllers::{
+        connection::Context,
+        keyring::{escrow::is_escrow, identities::facts::is_identities},
+    },
     names::DIGEST_KEY,
     secrets::{is_key, wipe},
 };
@@ -76,7 +79,7 @@ pub struct Object {
 pub enum Turn {
     /// What would start the relay or a backup again.
     Relay,
-    /// The identities of backups.
+    /// The identities of backups, and the escrowed keys.
     Identities,
     /// The keyring.
     Keyring,
@@ -118,7 +121,7 @@ impl Object {
         let id = object.labels().get(labels::CONNECTION_ID).cloned();
         let turn = match resource.kind.as_str() {
             "StatefulSet" | "CronJob" | "Job" => Some(Turn::Relay),
-            "Secret" if is_identities(object) => Some(Turn::Identities),
+            "Secret" if is_identities(object) || is_escrow(object) => Some(Turn::Identities),
             "Secret" if is_key(object) && id.is_some() => Some(Turn::Keyring),
             "Secret" if is_key(object) => Some(Turn::Keys),
             "PersistentVolumeClaim" => Some(Turn::Volume),

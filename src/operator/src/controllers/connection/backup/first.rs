@@ -1,19 +1,24 @@
-//! A new site's first backup is taken at once, and drilled at once; both are tried again while there has never been one.
+//! What doesn't wait for its schedule: a new site's first backup and its drill, which are tried again while there has never been one,
+//! and the escrow of keys that have changed.
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
-    api::batch::v1::{CronJob, Job},
+    api::{
+        batch::v1::{CronJob, Job},
+        core::v1::Secret,
+    },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ObjectMeta, PostParams},
+    api::{ObjectMeta, PartialObjectMeta, PostParams},
 };
 use marketrelay_api::{
     backup::Site,
     connection::{Backups, SiteBackups},
+    labels,
 };
 
 use super::wanted::Wanted;
@@ -30,30 +35,43 @@ use crate::{
 
 /// After the first failure; then twice as long after each, by the time that has passed since the beginning.
 const SOONEST: SignedDuration = SignedDuration::from_mins(5);
+/// What may be due at once.
+const TASKS: [Task; 3] = [Task::Run, Task::Drill, Task::Escrow];
+/// Of a fingerprint in a Job's name.
+const SHOWN: usize = 10;
 /// As kubectl marks a Job that it makes of a CronJob.
 const BY_HAND: (&str, &str) = ("cronjob.kubernetes.io/instantiate", "manual");
 
-/// Makes the Jobs that are due, once the status has since when the sites are there (`before`). The relay must be there to
-/// be asked for a snapshot.
-pub async fn begin(
-    client: &Client,
-    wanted: &Wanted,
-    before: Option<&Backups>,
-    backups: &Backups,
-    existing: &Existing,
-    jobs: &[BackupJob],
-    now: Timestamp,
-) -> Result<(), Problem> {
+/// What is known when Jobs may be due.
+pub struct Facts<'a> {
+    /// What is wanted.
+    pub wanted: &'a Wanted,
+    /// As the status has it.
+    pub before: Option<&'a Backups>,
+    /// As it will have it.
+    pub backups: &'a Backups,
+    /// The CronJobs, and the escrowed keys.
+    pub existing: &'a Existing,
+    /// The Jobs that there are.
+    pub jobs: &'a [BackupJob],
+    /// The relay can be asked for a snapshot.
+    pub relay_is_ready: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Makes the Jobs that are due, once the status has since when the sites are there.
+pub async fn begin(client: &Client, facts: &Facts<'_>) -> Result<(), Problem> {
+    let Facts { wanted, existing, .. } = facts;
     let since = |backups: &Backups, site| backups.site(site).map(|known| known.since.clone());
-    let sites = wanted.sites().filter(|(_, store)| store.is_ok() && !wanted.suspend);
-    for (site, task) in sites.flat_map(|(site, _)| [Task::Run, Task::Drill].map(|task| (site, task))) {
-        if before.and_then(|before| since(before, site)) != since(backups, site) {
+    for (site, task) in wanted.stores().flat_map(|(site, _)| TASKS.map(|task| (site, task))) {
+        if facts.before.and_then(|before| since(before, site)) != since(facts.backups, site) {
             continue;
         }
-        let attempt = backups.site(site).and_then(|known| due(known, site, task, jobs, now));
+        let attempt = facts.backups.site(site).and_then(|known| due(facts, known, site, task));
         let cron_job = existing.cron_jobs.get(&(site, task));
         let Some((attempt, cron_job)) = attempt.zip(cron_job) else { continue };
-        let Some(job) = job(cron_job, attempt) else { continue };
+        let Some(job) = job(cron_job, &attempt) else { continue };
         let api = Api::<Job>::namespaced(client.clone(), &cron_job.namespace().unwrap_or_default());
         match api.create(&PostParams::default(), &job).await {
             // Made before the stores have seen it.
@@ -62,37 +80,62 @@ pub async fn begin(
                 tracing::warn!(name = job.name_any(), %error, "a first Job is made with the next look");
             }
             Err(error) => return Err(api_problem("Job", &job.name_any(), &error)),
-            Ok(_) => tracing::info!(name = job.name_any(), "a first backup is to be taken or drilled"),
+            Ok(_) => tracing::info!(name = job.name_any(), %task, "it doesn't wait for its schedule"),
         }
     }
     Ok(())
 }
 
-/// What the attempt is known by, if one is due: each is made once. What hasn't been backed up isn't drilled.
-fn due(known: &SiteBackups, site: Site, task: Task, jobs: &[BackupJob], now: Timestamp) -> Option<Timestamp> {
+/// What the attempt is known by, if one is due: each is made once.
+fn due(facts: &Facts<'_>, known: &SiteBackups, site: Site, task: Task) -> Option<String> {
     let is_under_way = |job: &BackupJob| {
         job.site == site
             && job.task == task
             && job.store == known.store
             && !matches!(job.stage, Stage::Ended(_))
     };
+    if facts.jobs.iter().any(is_under_way) {
+        return None;
+    }
+    if task == Task::Escrow {
+        return facts.existing.escrow.as_deref().and_then(|keys| escrow_is_due(keys, known, facts.now));
+    }
+    first_is_due(known, task, facts).map(|at| format!("f{}", at.as_second()))
+}
+
+/// What hasn't been backed up isn't drilled.
+fn first_is_due(known: &SiteBackups, task: Task, facts: &Facts<'_>) -> Option<Timestamp> {
     let has_backup = known.last_success.is_some();
     let (is_due, last) = match task {
         Task::Run => (!has_backup, &known.last_run),
         Task::Drill => (has_backup && known.drilled.is_none(), &known.last_drill),
-        Task::Prune => return None,
+        Task::Prune | Task::Escrow => return None,
     };
-    if !is_due || jobs.iter().any(is_under_way) {
+    if !is_due || facts.wanted.suspend || !facts.relay_is_ready {
         return None;
     }
     let Some(last) = last else { return Some(known.since.0) };
     let (since, failed) = (known.since.0, last.finished_at.0);
     let wait = failed.duration_since(since).max(SOONEST);
-    (now.duration_since(failed) >= wait).then_some(failed)
+    (facts.now.duration_since(failed) >= wait).then_some(failed)
+}
+
+/// Keys that have changed are escrowed at once, and after a failure again.
+fn escrow_is_due(keys: &PartialObjectMeta<Secret>, known: &SiteBackups, now: Timestamp) -> Option<String> {
+    let annotation = |name| keys.annotations().get(name);
+    let fingerprint = annotation(labels::FINGERPRINT)?;
+    let since: Timestamp = annotation(labels::FINGERPRINT_SINCE)?.parse().ok()?;
+    if known.escrowed.as_ref().is_some_and(|escrowed| escrowed.fingerprint == *fingerprint) {
+        return None;
+    }
+    // One that ended before has not seen these.
+    let last = known.last_escrow.as_ref().map(|last| last.finished_at.0).filter(|ended| *ended >= since);
+    let Some(last) = last else { return fingerprint.get(..SHOWN).map(str::to_owned) };
+    (now.duration_since(last) >= SOONEST).then(|| format!("f{}", last.as_second()))
 }
 
 /// As `kubectl create job --from=cronjob/NAME` makes it.
-fn job(cron_job: &Arc<CronJob>, attempt: Timestamp) -> Option<Job> {
+fn job(cron_job: &Arc<CronJob>, attempt: &str) -> Option<Job> {
     let template = cron_job.spec.as_ref()?.job_template.clone();
     let owner = OwnerReference {
         api_version: CronJob::api_version(&()).into_owned(),
@@ -108,7 +151,7 @@ fn job(cron_job: &Arc<CronJob>, attempt: Timestamp) -> Option<Job> {
     Some(Job {
         metadata: ObjectMeta {
             // A CronJob's own Jobs are named after minutes.
-            name: Some(format!("{}-f{}", cron_job.name_any(), attempt.as_second())),
+            name: Some(format!("{}-{attempt}", cron_job.name_any())),
             namespace: cron_job.namespace(),
             labels,
             annotations: Some(annotations),
@@ -122,7 +165,7 @@ fn job(cron_job: &Arc<CronJob>, attempt: Timestamp) -> Option<Job> {
 
 #[cfg(test)]
 mod tests {
-    use marketrelay_api::connection::JobResult;
+    use marketrelay_api::connection::{EscrowedKeys, JobResult};
 
     use super::*;
     use crate::{
@@ -145,19 +188,37 @@ mod tests {
         site
     }
 
+    fn due_of(site: &SiteBackups, which: (Site, Task), jobs: &[BackupJob], minute: i64) -> Option<String> {
+        let (wanted, backups, existing) = (sample(), Backups::default(), Existing::default());
+        let facts = Facts {
+            wanted: &wanted,
+            before: None,
+            backups: &backups,
+            existing: &existing,
+            jobs,
+            relay_is_ready: true,
+            now: at(minute),
+        };
+        due(&facts, site, which.0, which.1)
+    }
+
+    fn name(minute: i64) -> Option<String> {
+        Some(format!("f{}", at(minute).as_second()))
+    }
+
     #[test]
     fn the_first_backup_is_tried_at_once_then_ever_more_rarely_and_no_more_once_there_is_one() {
-        let due = |site: &SiteBackups, minute| due(site, Site::OnSite, Task::Run, &[], at(minute));
-        assert_eq!(due(&known(None), 0), Some(at(0)));
+        let due = |site: &SiteBackups, minute| due_of(site, (Site::OnSite, Task::Run), &[], minute);
+        assert_eq!(due(&known(None), 0), name(0));
         for (failed, again) in [(1, 6), (4, 9), (6, 12), (60, 120), (600, 1_200)] {
             assert_eq!(due(&known(Some(failed)), again - 1), None, "{failed}");
-            assert_eq!(due(&known(Some(failed)), again), Some(at(failed)));
+            assert_eq!(due(&known(Some(failed)), again), name(failed));
         }
         let done = SiteBackups { last_success: Some(seconds(at(3))), ..known(Some(60)) };
         assert_eq!(due(&done, 9_000), None);
-        let drill = |site: &SiteBackups, minute| super::due(site, Site::OnSite, Task::Drill, &[], at(minute));
+        let drill = |site: &SiteBackups, minute| due_of(site, (Site::OnSite, Task::Drill), &[], minute);
         assert_eq!(drill(&known(None), 5), None, "there is nothing to drill yet");
-        assert_eq!(drill(&done, 5), Some(at(0)));
+        assert_eq!(drill(&done, 5), name(0));
     }
 
     #[test]
@@ -175,11 +236,32 @@ mod tests {
             created: at(0),
             stage: Stage::Waits,
         };
-        let due = |job: &BackupJob| due(&site, Site::OnSite, Task::Run, std::slice::from_ref(job), at(5));
+        let due = |job: &BackupJob| due_of(&site, (Site::OnSite, Task::Run), std::slice::from_ref(job), 5);
         assert_eq!(due(&job), None);
         job.site = Site::OffSite;
-        assert_eq!(due(&job), Some(at(0)), "the other site's");
+        assert_eq!(due(&job), name(0), "the other site's");
         job = BackupJob { site: Site::OnSite, task: Task::Prune, ..job };
-        assert_eq!(due(&job), Some(at(0)), "it only prunes");
+        assert_eq!(due(&job), name(0), "it only prunes");
+    }
+
+    #[test]
+    fn changed_keys_are_escrowed_at_once_and_after_a_failure_again() {
+        let mut keys = PartialObjectMeta::<Secret>::default();
+        keys.annotations_mut().insert(labels::FINGERPRINT.to_owned(), "0123456789abcdef".to_owned());
+        keys.annotations_mut().insert(labels::FINGERPRINT_SINCE.to_owned(), at(10).to_string());
+        let due = |site: &SiteBackups, minute| escrow_is_due(&keys, site, at(minute));
+        let last = |minute| SiteBackups { last_escrow: known(Some(minute)).last_run, ..known(None) };
+        let first = Some("0123456789".to_owned());
+        assert_eq!(due(&known(None), 10), first);
+        assert_eq!(due(&last(9), 10), first, "that one had others");
+        assert_eq!(due(&last(11), 15), None);
+        assert_eq!(due(&last(11), 16), name(11));
+        let escrowed = |fingerprint: &str| {
+            let keys =
+                EscrowedKeys { fingerprint: fingerprint.to_owned(), at: seconds(at(9)), old_versions: 0 };
+            SiteBackups { escrowed: Some(keys), ..known(None) }
+        };
+        assert_eq!(due(&escrowed("0123456789abcdef"), 99), None);
+        assert_eq!(due(&escrowed("ffff"), 10), first);
     }
 }

@@ -1,6 +1,7 @@
 //! A connection's backups: what is wanted of them, what their Jobs have reported, and what follows from that for its status.
 
 mod ended;
+mod escrowed;
 mod first;
 mod recorded;
 mod verdict;
@@ -43,18 +44,31 @@ pub async fn look(
     let jobs = ended::jobs(&jobs);
     let before = connection.status.as_ref().and_then(|status| status.backups.as_ref());
     let backups = recorded::recorded(before, &wanted, &ended::ended(&jobs, &pods, now), now);
-    if relay_is_ready {
-        let begun =
-            first::begin(&context.client, &wanted, before, &backups, &children.backup, &jobs, now).await;
-        if let Err(problem) = begun {
-            wanted = wanted.blocked(&problem);
-        }
+    let existing = &children.backup;
+    let facts = first::Facts {
+        wanted: &wanted,
+        before,
+        backups: &backups,
+        existing,
+        jobs: &jobs,
+        relay_is_ready,
+        now,
+    };
+    let begun = first::begin(&context.client, &facts).await;
+    if let Err(problem) = begun {
+        wanted = wanted.blocked(&problem);
     }
     let deadline = context.config.backup.as_ref().map_or(0, |settings| settings.deadline_seconds);
     let deadline = SignedDuration::from_secs(deadline.into());
+    let has_recipients =
+        context.config.backup.as_ref().is_some_and(|settings| !settings.escrow.recipients.is_empty());
+    let keys = has_recipients.then(|| escrowed::Keys::of(existing.escrow.as_deref()));
+    let escrowed = escrowed::verdict(&wanted, backups.off_site.as_ref(), keys.as_ref(), deadline, now);
+    let late = keys.as_ref().and_then(|keys| escrowed::overdue(keys, backups.off_site.as_ref()?, now));
+    let verdicts = verdict::verdicts(&wanted, &backups, deadline, now);
     Some(Told {
-        verdicts: verdict::verdicts(&wanted, &backups, deadline, now),
-        overdue: verdict::overdue(&backups, now),
+        verdicts: verdicts.into_iter().chain([(ConditionType::Escrowed, escrowed)]).collect(),
+        overdue: verdict::overdue(&backups, now).or(late),
         backups,
     })
 }

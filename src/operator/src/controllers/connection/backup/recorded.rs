@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
-    backup::{Drilled, Listing, Written},
-    connection::{Backups, DrilledBackup, JobResult, SiteBackups},
+    backup::{Drilled, EscrowedKeys as Escrowed, Listing, Written},
+    connection::{Backups, DrilledBackup, EscrowedKeys, JobResult, SiteBackups},
 };
 
 use super::{ended::Ended, wanted::Wanted};
@@ -58,6 +58,8 @@ fn new(store: String, now: Timestamp) -> SiteBackups {
         last_prune: None,
         last_drill: None,
         drilled: None,
+        last_escrow: None,
+        escrowed: None,
     }
 }
 
@@ -72,10 +74,14 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
     if let Some(found) = report.and_then(|report| report.drilled.as_ref()) {
         drilled(site, found);
     }
+    if let Some(found) = report.and_then(|report| report.escrowed.as_ref()) {
+        escrowed(site, found);
+    }
     let last = match ended.task {
         Task::Run => &mut site.last_run,
         Task::Prune => &mut site.last_prune,
         Task::Drill => &mut site.last_drill,
+        Task::Escrow => &mut site.last_escrow,
     };
     let at = seconds(ended.at);
     if last.as_ref().is_none_or(|last| last.finished_at.0 <= at.0) {
@@ -121,6 +127,14 @@ fn drilled(site: &mut SiteBackups, found: &Drilled) {
             seconds: count(found.seconds),
             opened: count(found.opened),
         });
+    }
+}
+
+fn escrowed(site: &mut SiteBackups, found: &Escrowed) {
+    let at = seconds(found.at);
+    if !is_earlier(&at, site.escrowed.as_ref().map(|before| &before.at)) {
+        let (fingerprint, old_versions) = (found.fingerprint.clone(), count(found.old_versions));
+        site.escrowed = Some(EscrowedKeys { fingerprint, at, old_versions });
     }
 }
 

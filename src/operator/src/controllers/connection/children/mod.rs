@@ -261,7 +261,8 @@ mod tests {
     }
 
     const CONFIG: &str = "{relay: {image: 'registry.example/relay:1', imagePullSecrets: []}, egress: {allowedNetworks: [10.20.0.0/16]}, \
-                          backup: {image: 'registry.example/backup:1'}}";
+                          backup: {image: 'registry.example/backup:1', escrow: {recipients: \
+                          [age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p]}}}";
 
     fn with_plan<T>(backups: Option<&Wanted>, make: impl FnOnce(&Plan<'_>) -> T) -> T {
         let config = OperatorConfig::parse(CONFIG).expect("a configuration");

@@ -3,6 +3,7 @@
 mod attempt;
 mod decide;
 mod erasures;
+mod known;
 mod report;
 
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use kube::{
 };
 use marketrelay_api::{
     MarketplaceConnection, MarketplaceConnectionStatus, Reason,
-    backup::Site,
     connection::{PinnedAudit, RestoreCause, RestoreStatus},
     labels,
     relay::paths::NO_DATABASE,
@@ -29,14 +29,15 @@ use super::{
     Context,
     apply::{api_problem, is_passing},
     backup::Wanted,
-    children::{Children, KNOWN_DATABASE, Plan, restore as objects},
+    children::{Children, Plan, restore as objects},
 };
-use crate::{names::Names, problem::Problem};
+use crate::{controllers::keyring::facts::KeyringFacts, names::Names, problem::Problem};
 use attempt::Attempt;
 use decide::{Facts, choice, due};
 
 pub use decide::under_way;
 pub use erasures::of as past_erasures;
+pub use known::chain as known_chain;
 pub use report::{tell, verdict};
 
 /// What the status says of restores.
@@ -53,33 +54,18 @@ pub fn is_under_way(status: Option<&MarketplaceConnectionStatus>) -> bool {
     under_way(status.and_then(|status| status.restore.as_ref())).is_some()
 }
 
-/// The audit log of a database that a backup has been taken of: a relay that doesn't find it must not begin another one. Once
-/// the relay was told (`config_map`), it is, whatever becomes of the backups, until the pinned head is removed.
-pub fn known_chain<'a>(
-    status: Option<&'a MarketplaceConnectionStatus>,
-    config_map: Option<&ConfigMap>,
-) -> Option<&'a str> {
-    let status = status?;
-    let has_backup = |site| {
-        let known = status.backups.as_ref()?.site(site)?;
-        known.newest.as_ref().or(known.last_success.as_ref())
-    };
-    let was_told = config_map.and_then(|map| map.data.as_ref()?.get(KNOWN_DATABASE)).is_some();
-    let is_known = was_told || Site::ALL.into_iter().any(|site| has_backup(site).is_some());
-    status.audit.as_ref().map(|audit| audit.chain.as_str()).filter(|_| is_known)
-}
-
 /// What becomes of a restore that is asked for, needed or under way.
 pub fn look(
     context: &Context,
     connection: &MarketplaceConnection,
     wanted: Option<&Wanted>,
     children: &Children,
+    keyring: Option<&KeyringFacts>,
     now: Timestamp,
 ) -> Told {
     let status = connection.status.as_ref();
     let before = status.and_then(|status| status.restore.as_ref());
-    let audit = status.and_then(|status| status.audit.as_ref());
+    let audit = known::audit(status, keyring);
     let attempt = under_way(before).map_or(Attempt::Missing, |current| {
         let (jobs, pods) = context.stores.jobs(&ObjectRef::from_obj(connection));
         Attempt::of(&job_name(connection, current), &jobs, &pods, now)
@@ -93,14 +79,18 @@ pub fn look(
         now,
     });
     let pinned = match &attempt {
-        Attempt::Restored(restored) => audit.map(|audit| report::pinned(audit, restored, now)),
+        Attempt::Restored(restored) => audit.map(|audit| report::pinned(&audit, restored, now)),
         _ => None,
     };
     Told { status: after, pinned }
 }
 
 /// What stands in the way of a restore that is asked for.
-pub fn obstacle(connection: &MarketplaceConnection, wanted: Option<&Wanted>) -> Option<Problem> {
+pub fn obstacle(
+    connection: &MarketplaceConnection,
+    wanted: Option<&Wanted>,
+    keyring: Option<&KeyringFacts>,
+) -> Option<Problem> {
     let status = connection.status.as_ref();
     let taken_up = status.and_then(|status| status.restore.as_ref()?.asked.as_ref());
     let asked = connection.spec.restore.as_ref().filter(|asked| Some(*asked) != taken_up)?;
@@ -109,7 +99,7 @@ pub fn obstacle(connection: &MarketplaceConnection, wanted: Option<&Wanted>) -> 
         format!(
             "spec.restore: {name} can't be restored, since no site of spec.backup can be used: name the store that it is in"
         )
-    } else if status.is_none_or(|status| status.audit.is_none()) {
+    } else if known::audit(status, keyring).is_none() {
         format!(
             "spec.restore: {name} can't be restored yet, since the relay hasn't told the key that signs its backups"
         )
@@ -134,8 +124,9 @@ pub async fn advance(
     if is_new_wish || is_withdrawn {
         return Ok(());
     }
-    let audit = status.and_then(|status| status.audit.as_ref());
-    let (Some(settings), Some(wanted), Some(audit)) = (&plan.config.backup, plan.backups, audit) else {
+    let (Some(settings), Some(wanted), Some(public_key)) =
+        (&plan.config.backup, plan.backups, plan.public_key)
+    else {
         return Ok(());
     };
     let is_possible = wanted.stores().next().is_some() && children.claim.is_some();
@@ -147,7 +138,7 @@ pub async fn advance(
         name: &name,
         choice: choice(current),
         replace: current.cause == RestoreCause::Asked,
-        public_key: &audit.public_key,
+        public_key,
     };
     let begun = begin(context, plan, settings, wanted, attempt).await;
     match begun {

@@ -11,7 +11,10 @@ use marketrelay_keyring::{
 };
 
 use crate::{
-    controllers::keyring::facts::{KeyringFacts, grid, key_epoch, ours},
+    controllers::keyring::{
+        escrow,
+        facts::{KeyringFacts, grid, key_epoch, ours},
+    },
     names::Names,
     problem::Problem,
     secrets::is_key,
@@ -24,6 +27,8 @@ pub struct IdentitiesFacts {
     pub id: ConnectionId,
     /// What backups may be encrypted to, by the identity that opens them.
     pub recipients: BTreeMap<BackupKey, Recipient>,
+    /// Of all of them.
+    pub fingerprint: String,
 }
 
 /// What a key Secret with the name of identities holds.
@@ -96,6 +101,7 @@ pub fn judge(secret: &Secret) -> Held {
     let identities = parse(secret).map(|identities| IdentitiesFacts {
         id: identities.connection_id().clone(),
         recipients: identities.recipients(),
+        fingerprint: escrow::fingerprint(escrow::entries(secret)),
     });
     Held { names, identities: identities.map_err(|error| lost(&secret.name_any(), &error.to_string())) }
 }

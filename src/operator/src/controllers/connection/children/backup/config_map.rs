@@ -8,7 +8,7 @@ use marketrelay_api::{
     relay::paths::ADMIN_PORT,
 };
 
-use super::{Plan, Which};
+use super::{Plan, Which, is_escrowed};
 use crate::{
     controllers::{
         backup::Task,
@@ -26,7 +26,7 @@ const DAILY: i64 = 86_400;
 /// The entry of a site's Jobs that do this.
 pub fn entry((site, task): Which) -> String {
     match task {
-        Task::Run | Task::Prune => format!("{site}.yaml"),
+        Task::Run | Task::Prune | Task::Escrow => format!("{site}.yaml"),
         Task::Drill => format!("{site}-drill.yaml"),
     }
 }
@@ -42,7 +42,7 @@ pub fn build(
     let file = |(which, store): (Which, Result<&Store, &Problem>)| {
         let made = |store| match which.1 {
             Task::Drill => drill(plan, settings, which.0, store),
-            Task::Run | Task::Prune => Some(file(plan, settings, which.0, store)),
+            Task::Run | Task::Prune | Task::Escrow => Some(file(plan, settings, which.0, store)),
         };
         // What was erased is kept nowhere longer than it is needed.
         let kept = || if which.1 == Task::Drill { None } else { kept(which) };
@@ -76,6 +76,7 @@ fn file(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) -
         backup_retention_seconds: plan.backup_retention().as_secs(),
         // It may wait for its turn, and take its time.
         interval_seconds: store.interval.as_secs().min(DAILY) + i64::from(settings.deadline_seconds),
+        escrow: is_escrowed(settings, site),
     };
     // A structure of texts and numbers always has a YAML form.
     serde_yaml::to_string(&config).unwrap_or_default()

@@ -18,7 +18,7 @@ use crate::controllers::{
 
 /// How long a finished Job and its pod stay: what they report is read within seconds, or when the operator is back.
 const KEPT_SECONDS: i32 = 6 * 3_600;
-/// Pruning is due once a day, at a time of the connection's own.
+/// Pruning and looking after escrowed keys is due once a day, at a time of the connection's own.
 const DAILY: &str = "H H * * *";
 const DAY_SECONDS: i64 = 86_400;
 
@@ -39,7 +39,9 @@ pub fn build(
             suspend,
             store.drill_interval.as_secs(),
         ),
-        Task::Prune => (expand(DAILY, &format!("{seed}/{task}")), "Etc/UTC", false, DAY_SECONDS),
+        Task::Prune | Task::Escrow => {
+            (expand(DAILY, &format!("{seed}/{task}")), "Etc/UTC", false, DAY_SECONDS)
+        }
     };
     let own = strings(&[(labels::SITE, &site.to_string()), (labels::TASK, task.as_str())]);
     let mut metadata = plan.owned(plan.names().cron_job(site, task), labels::BACKUP);

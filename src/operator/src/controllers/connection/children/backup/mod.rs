@@ -1,4 +1,4 @@
-//! What takes a connection's backups and drills them: three CronJobs for each site, and what their Jobs need. Pure.
+//! What takes a connection's backups and drills them: four CronJobs for each site, and what their Jobs need. Pure.
 
 mod config_map;
 mod cron_job;
@@ -15,11 +15,11 @@ use k8s_openapi::api::{
     networking::v1::NetworkPolicy,
 };
 use kube::{ResourceExt, api::PartialObjectMeta, runtime::reflector::ObjectRef};
-use marketrelay_api::{backup::Site, labels};
+use marketrelay_api::{backup::Site, labels, operator_config::BackupSettings};
 
 use super::{Plan, tls_secret};
 use crate::{
-    controllers::{backup::Task, connection::backup::Wanted},
+    controllers::{backup::Task, connection::backup::Wanted, keyring::escrow::is_escrow},
     names::Names,
     pki::{Authority, PkiError, Subject},
     stores::Stores,
@@ -34,7 +34,13 @@ pub type Which = (Site, Task);
 
 /// All that a connection may have.
 pub fn cron_jobs() -> impl Iterator<Item = Which> {
-    Site::ALL.into_iter().flat_map(|site| Task::ALL.map(|task| (site, task)))
+    let all = Site::ALL.into_iter().flat_map(|site| Task::ALL.map(|task| (site, task)));
+    all.filter(|which| *which != (Site::OnSite, Task::Escrow))
+}
+
+/// Whether keys are escrowed at this site: where the loss of the cluster doesn't reach, for who can open them.
+pub fn is_escrowed(settings: &BackupSettings, site: Site) -> bool {
+    site == Site::OffSite && !settings.escrow.recipients.is_empty()
 }
 
 /// The children that exist.
@@ -44,6 +50,8 @@ pub struct Existing {
     pub config_map: Option<Arc<ConfigMap>>,
     pub tls: Option<Arc<PartialObjectMeta<Secret>>>,
     pub network_policy: Option<Arc<NetworkPolicy>>,
+    /// The escrowed keys; they are the keyring's controller's.
+    pub escrow: Option<Arc<PartialObjectMeta<Secret>>>,
     pub cron_jobs: BTreeMap<Which, Arc<CronJob>>,
 }
 
@@ -63,6 +71,10 @@ impl Existing {
             tls: tls.filter(|secret| {
                 secret.labels().get(labels::MANAGED_BY).is_some_and(|by| by == labels::OPERATOR)
             }),
+            escrow: stores
+                .secrets
+                .get(&ObjectRef::new(&names.escrow()).within(namespace))
+                .filter(|secret| is_escrow(secret.as_ref())),
             network_policy: stores.network_policies.get(&ObjectRef::new(&backup).within(namespace)),
             cron_jobs: cron_jobs().filter_map(cron_job).collect(),
         }
@@ -128,6 +140,7 @@ pub fn prepare(
     let tls = tls_secret::build(metadata, &Subject::Backup, existing.tls.as_deref(), authority, now)?;
     let cron_job = |(site, task): Which| match wanted.site(site) {
         None => Child::Unwanted,
+        Some(_) if task == Task::Escrow && !is_escrowed(settings, site) => Child::Unwanted,
         Some(Err(_)) => Child::Kept,
         Some(Ok(_)) if task == Task::Drill && plan.public_key.is_none() => Child::Kept,
         Some(Ok(store)) => {

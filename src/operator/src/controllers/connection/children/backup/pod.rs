@@ -27,7 +27,7 @@ pub const CONTAINER: &str = "backup";
 const GRACE_SECONDS: i64 = 30;
 
 /// A Job's pod: restricted as Pod Security's strictest level wants it, without a token of the API server. It has the
-/// store's credentials; if it takes a snapshot, a certificate for that alone; if it drills, the keys.
+/// store's credentials; if it takes a snapshot, a certificate for that alone; if it drills, the keys; if it escrows them, their encrypted copy.
 pub fn spec(plan: &Plan<'_>, settings: &BackupSettings, store: &Store, which: Which) -> PodSpec {
     job_pod(plan, container(settings, which), volumes(plan, store, which))
 }
@@ -63,6 +63,7 @@ fn container(settings: &BackupSettings, (_, task): Which) -> Container {
     let own = match task {
         Task::Run => vec![read_only("tls", paths::TLS)],
         Task::Prune => Vec::new(),
+        Task::Escrow => vec![read_only("escrow", paths::ESCROW)],
         Task::Drill => vec![
             read_only("keyring", relay::paths::KEYRING),
             read_only("digest", relay::paths::DIGEST),
@@ -111,6 +112,7 @@ fn volumes(plan: &Plan<'_>, store: &Store, (site, task): Which) -> Vec<Volume> {
     let own = match task {
         Task::Run => vec![secret_volume("tls", names.backup_tls())],
         Task::Prune => Vec::new(),
+        Task::Escrow => vec![secret_volume("escrow", names.escrow())],
         Task::Drill => vec![
             secret_volume("keyring", names.keyring()),
             secret_volume("digest", DIGEST_KEY.to_owned()),
