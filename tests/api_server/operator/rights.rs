@@ -114,6 +114,9 @@ async fn back_up(space: &Space) {
     let volume = Volume::new();
     let pod = volume.start(space, "bol").await;
     backups::relay_runs(space).await;
+    backups::has_recipients(space).await;
+    pod.stop().await;
+    let pod = volume.start(space, "bol").await;
     wait_for(space, "a first backup at work", async || {
         backups::jobs(space).await.iter().any(|job| !backups::is_suspended(job)).then_some(())
     })

@@ -5,7 +5,7 @@ mod releasing;
 mod reports;
 
 pub(super) use children::take_name;
-pub(super) use reports::{relay_runs, run_ended};
+pub(super) use reports::{has_recipients, relay_runs, run_ended};
 
 use std::collections::BTreeMap;
 

@@ -59,7 +59,7 @@ pub fn copy(copies: &mut Secret, store: &RecordStore, credentials: &Secret) -> b
                 Some(bytes) => data.insert(name, bytes.clone()),
                 None => data.remove(&name),
             };
-            for mut bytes in before {
+            if let Some(mut bytes) = before {
                 bytes.0.zeroize();
             }
         }
