@@ -49,11 +49,13 @@ pub const KEY_EPOCH: &str = "marketrelay.dev/key-epoch";
 /// On a keyring: the audit log of the connection's database, once there is a backup of it. A relay that doesn't find that
 /// database on its volume must not begin another one.
 pub const DATABASE: &str = "marketrelay.dev/database";
+/// On a connection, by a person: the audit log of the database that is given up, so that the relay may begin another one.
+pub const BEGIN_ANEW: &str = "marketrelay.dev/begin-anew";
 /// On escrowed keys: what they are known by.
 pub const FINGERPRINT: &str = "marketrelay.dev/fingerprint";
 /// On escrowed keys: since when they are so.
 pub const FINGERPRINT_SINCE: &str = "marketrelay.dev/fingerprint-since";
-/// On an ErasureRequest that the operator made: what made it, [`EBAY_NOTICE`].
+/// On an ErasureRequest that no person made: what made it, [`EBAY_NOTICE`] or [`RECOVERED`].
 pub const SOURCE: &str = "marketrelay.dev/source";
 /// When a certificate is to be replaced.
 pub const RENEW_AFTER: &str = "marketrelay.dev/renew-after";
@@ -64,6 +66,8 @@ pub const APP: &str = "marketrelay";
 pub const OPERATOR: &str = "marketrelay-operator";
 /// The value of [`SOURCE`] on what eBay's notices asked for.
 pub const EBAY_NOTICE: &str = "ebay-notice";
+/// The value of [`SOURCE`] on what was asked for in a cluster that was lost.
+pub const RECOVERED: &str = "recovered";
 /// The [`COMPONENT`] of a connection's pod and what serves it.
 pub const RELAY: &str = "relay";
 /// The [`COMPONENT`] of what takes a connection's backups.

@@ -23,8 +23,8 @@ pub fn missing(root: &Path) -> Result<Option<String>, Whatever> {
     Ok((!exists).then(|| {
         format!(
             "there is no database on the volume, though the connection had one (audit log {}) and has backups: the operator \
-             restores the newest; to begin without it, remove status.audit of the connection",
-            known.chain
+             restores the newest; to begin without it, annotate the connection with marketrelay.dev/begin-anew={}",
+            known.chain, known.chain
         )
     }))
 }

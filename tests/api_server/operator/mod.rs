@@ -11,6 +11,7 @@ mod converging;
 mod drift;
 mod election;
 mod erasures;
+mod escrow;
 mod faults;
 mod gate;
 mod holds;

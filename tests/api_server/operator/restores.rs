@@ -3,7 +3,7 @@
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     batch::v1::Job,
-    core::v1::{ConfigMap, Pod},
+    core::v1::{ConfigMap, Pod, Secret},
     events::v1::Event,
 };
 use kube::{
@@ -16,6 +16,7 @@ use marketrelay_api::{
     connection::RestoreStatus,
     labels,
 };
+use marketrelay_audit::Signer;
 use serde_json::{Value, json};
 
 use super::{
@@ -208,6 +209,39 @@ async fn a_restore_on_purpose_that_fails_keeps_the_volume_and_can_be_corrected_o
         change::<MarketplaceConnection>(&space, "bol", "spec: {restore: null}").await;
         told(&space, "nothing is restored any more", Option::is_none).await;
         replicas(&space, 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_applied_again_is_restored_if_its_volume_was_lost_meanwhile() {
+    with_namespace(|space| async move {
+        let _operator = backed_up(&space).await;
+        let keyring = wait_for(&space, "its keyring knows the database", async || {
+            let keyring = space.api::<Secret>().get("bol-keyring").await.expect("a keyring");
+            keyring.annotations().get(labels::DATABASE).is_some_and(|chain| chain == CHAIN).then_some(keyring)
+        })
+        .await;
+        let seed: [u8; 32] = keyring.data.expect("entries")["audit"].0[..].try_into().expect("a seed");
+        let public_key = Signer::new(&seed).expect("a key").public_key();
+        let connections = space.api::<MarketplaceConnection>();
+        connections.delete("bol", &DeleteParams::default()).await.expect("deleted");
+        wait_for(&space, "it is gone", async || {
+            connections.get_opt("bol").await.expect("an answer").is_none().then_some(())
+        })
+        .await;
+        // As the garbage collector does.
+        space.api::<ConfigMap>().delete("bol-relay", &DeleteParams::default()).await.expect("deleted");
+        connect(&space, "bol", BOTH).await;
+        wait_for(&space, "the relay is told of its database", async || {
+            let config = space.api::<ConfigMap>().get_opt("bol-relay").await.expect("an answer")?;
+            config.data?.remove("database.yaml").filter(|known| known.contains(CHAIN))
+        })
+        .await;
+        misses_database(&space).await;
+        reason(&space, "bol", "Restoring").await;
+        comes_to_rest(&space).await;
+        assert_eq!(begun(&space, 1).await.1.public_key, public_key);
     })
     .await;
 }

@@ -35,6 +35,11 @@ pub(super) const BOTH: &str = "{onSite: {s3: {credentialsSecretRef: {name: onsit
                                offSite: {s3: {credentialsSecretRef: {name: offsite-s3}}}}";
 pub(super) const CRON_JOBS: [&str; 4] = ["-off-prune", "-off-site", "-on-prune", "-on-site"];
 
+/// The same, and somebody who could open escrowed keys.
+pub(super) fn with_recipient(recipient: &age::x25519::Recipient) -> String {
+    CONFIG.replace("backup: {", &format!("backup: {{escrow: {{recipients: [{recipient}]}}, "))
+}
+
 /// As for every connection, and the credentials of both stores.
 pub(super) async fn furnish_stores(space: &Space) {
     furnish(space).await;

@@ -334,9 +334,9 @@ async fn build(
         updating_since: updating_since.filter(|_| !at_rest),
         terms,
         backups: wanted.backups,
-        public_key: pinned.map(|audit| audit.public_key.as_str()).or(keyring.public_key.as_deref()),
+        public_key: pinned.map(|audit| audit.public_key.as_str()),
         erasures: &erasures,
-        known_chain: restore::known_chain(status, children.config_map.as_deref(), &keyring),
+        known_chain: restore::known_chain(&connection, children.config_map.as_deref(), &keyring),
         at_rest,
         config: &context.config,
         operator_namespace: &context.namespace,
@@ -367,7 +367,8 @@ async fn build(
         Err(problem) => built.backups_blocked = Some(problem),
     }
     if !is_over() && built.blocked.is_empty() {
-        let advanced = Box::pin(restore::advance(context, &plan, &connection, &children, now)).await;
+        let advanced =
+            Box::pin(restore::advance(context, &plan, &connection, &children, &keyring, now)).await;
         built.blocked.extend(advanced.err());
     }
     Ok((children, built))

@@ -36,11 +36,7 @@ pub fn change(secret: &mut Secret, step: &Step, seen: &Seen) -> Result<usize, Ke
             0
         }
         Step::NoteDatabase(chain) => {
-            let annotations = secret.annotations_mut();
-            match chain {
-                Some(chain) => annotations.insert(labels::DATABASE.to_owned(), chain.clone()),
-                None => annotations.remove(labels::DATABASE),
-            };
+            secret.annotations_mut().insert(labels::DATABASE.to_owned(), chain.clone());
             0
         }
         Step::EndHold(hold) => {

@@ -31,9 +31,8 @@ pub struct Seen {
     pub relay: Option<KeyringUse>,
     /// Whether its keys must be escrowed, and are.
     pub escrow: Escrowed,
-    /// The audit log of the connection's database, where there is a backup of it; `Some(None)`: a person wants it to be begun
-    /// anew; `None`: nobody knows.
-    pub database: Option<Option<String>>,
+    /// The audit log of the connection's database, where there is a backup of it.
+    pub database: Option<String>,
     /// What the identities of its backups open; nothing if there are none that can be used.
     pub recipients: BTreeMap<BackupKey, Recipient>,
     /// By our clock.
@@ -62,7 +61,7 @@ pub enum Step {
     /// Keys that are escrowed, or needn't be any more, may seal.
     Confirm,
     /// The audit log of the connection's database is noted.
-    NoteDatabase(Option<String>),
+    NoteDatabase(String),
     /// Epoch keys whose time has come.
     Destroy(Vec<DestroyAt>),
     /// Keys of holds whose time has come.
@@ -120,7 +119,8 @@ fn confirmed(held: &Held, seen: &Seen) -> Option<Step> {
 /// It outlives the connection's status with the keyring.
 fn database(held: &Held, seen: &Seen) -> Option<Step> {
     let known = &held.keyring.as_ref().ok()?.database;
-    seen.database.as_ref().filter(|chain| *chain != known).cloned().map(Step::NoteDatabase)
+    let chain = seen.database.as_ref().filter(|chain| known.as_ref() != Some(*chain));
+    chain.cloned().map(Step::NoteDatabase)
 }
 
 /// A keyring that is older than audit logs gets their key once its relay knows what it is: others refuse the whole keyring.

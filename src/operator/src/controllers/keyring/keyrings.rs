@@ -88,14 +88,13 @@ fn ended(connection: &MarketplaceConnection, unreached: Timestamp) -> BTreeSet<S
     told.filter(|hold| has_ended(hold, unreached)).map(|hold| hold.name.clone()).collect()
 }
 
-/// The audit log of its database, once there is a backup of it. Who removes the pinned head of one that is backed up, wants it to be
-/// begun anew.
-fn database(connection: &MarketplaceConnection) -> Option<Option<String>> {
+/// The audit log of its database, once there is a backup of it.
+fn database(connection: &MarketplaceConnection) -> Option<String> {
     let status = connection.status.as_ref()?;
     let backups = status.backups.as_ref()?;
     let has_backup =
         Site::ALL.into_iter().any(|site| backups.site(site).is_some_and(|site| site.last_success.is_some()));
-    has_backup.then(|| status.audit.as_ref().map(|audit| audit.chain.clone()))
+    status.audit.as_ref().filter(|_| has_backup).map(|audit| audit.chain.clone())
 }
 
 /// The retention in force, as the connection's own reconcile has recorded it.

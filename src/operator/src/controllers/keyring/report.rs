@@ -54,9 +54,7 @@ pub async fn done(context: &Context, keyring: &Metadata, step: &Step, made: usiz
         }
         Step::AddAuditKey => record(keyring, "AuditKeyAdded", "audit", None, None),
         Step::Confirm => record(keyring, "KeysEscrowed", "pending", None, None),
-        Step::NoteDatabase(chain) => {
-            record(keyring, "DatabaseNoted", chain.as_deref().unwrap_or("none"), None, None);
-        }
+        Step::NoteDatabase(chain) => record(keyring, "DatabaseNoted", chain, None, None),
         Step::Extend(_) => {
             tracing::info!(keyring = %keyring.name_any(), namespace = keyring.namespace(), made, "keyring extended");
         }

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use marketrelay_api::{ErasureRequest, MarketplaceConnection, backup::PastErasure, erasure::ErasureState};
+use marketrelay_api::{
+    ErasureRequest, MarketplaceConnection, SubjectDigest, backup::PastErasure, erasure::ErasureState, labels,
+};
 
 use crate::stores::Stores;
 
@@ -16,16 +18,28 @@ pub fn of(stores: &Stores, connection: &MarketplaceConnection, now: Timestamp) -
 }
 
 /// That of a request by which the connection's relay has found something, and of which a copy may be left. A relay forgets a
-/// request no earlier than that: repeated later it could erase what came after it.
+/// request no earlier than that: repeated later it could erase what came after it. One of a lost cluster had found something
+/// there.
 fn past(request: &ErasureRequest, connection: &str, now: Timestamp) -> Option<PastErasure> {
+    let uid = request.uid().unwrap_or_default();
+    let erasure = move |subject: &[SubjectDigest]| {
+        let subject = subject.to_vec();
+        (!subject.is_empty()).then_some(PastErasure { uid, subject })
+    };
+    let of_spec = request.spec.subject.digests.as_deref();
+    let is_recovered = request.labels().get(labels::SOURCE).is_some_and(|source| source == labels::RECOVERED);
+    let is_open = request.status.as_ref().is_none_or(|status| status.sealed_copies_until.is_none());
+    if is_recovered && is_open {
+        let is_of =
+            request.spec.connections.is_empty() || request.spec.connections.iter().any(|of| of == connection);
+        return erasure(of_spec.filter(|_| is_of)?);
+    }
     let status = request.status.as_ref()?;
     let found = status.connections.iter().any(|at| {
         at.name == connection && at.state == ErasureState::Erased && at.matched.unwrap_or_default() > 0
     });
     let has_copies = status.sealed_copies_until.as_ref().is_some_and(|until| until.0 > now);
-    let subject = request.spec.subject.digests.as_ref().unwrap_or(&status.digests);
-    (found && has_copies && !subject.is_empty())
-        .then(|| PastErasure { uid: request.uid().unwrap_or_default(), subject: subject.clone() })
+    erasure(of_spec.unwrap_or(&status.digests)).filter(|_| found && has_copies)
 }
 
 #[cfg(test)]
@@ -43,7 +57,7 @@ mod tests {
             serde_json::from_value::<ErasureRequest>(value).expect("a request")
         };
         let now = "2026-11-30T23:59:59Z".parse().expect("a time");
-        let past = |request, connection| past(request, connection, now);
+        let past = |request: &ErasureRequest, connection: &str| past(request, connection, now);
         let by_digest = request(json!({"digests": [digest]}), 1);
         let by_secret = request(json!({"secretRef": {"name": "s"}}), 2);
         for request in [&by_digest, &by_secret] {
@@ -54,5 +68,11 @@ mod tests {
         let later = "2026-12-01T00:00:00Z".parse().expect("a time");
         assert_eq!(super::past(&by_digest, "bol", later), None, "no copy is left");
         assert_eq!(past(&request(json!({"digests": [digest]}), 0), "bol"), None);
+        let mut recovered = by_digest.clone();
+        (recovered.status, recovered.spec.connections) = (None, vec!["bol".to_owned()]);
+        assert_eq!(past(&recovered, "bol"), None, "nobody has looked yet");
+        recovered.labels_mut().insert(labels::SOURCE.to_owned(), labels::RECOVERED.to_owned());
+        assert!(past(&recovered, "bol").is_some(), "the lost cluster's relay had found something");
+        assert_eq!(past(&recovered, "ebay"), None);
     }
 }

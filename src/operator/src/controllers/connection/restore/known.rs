@@ -1,10 +1,12 @@
 //! Which database a connection has had, by its status, or by its keyring, which outlives the status. Pure.
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
 use marketrelay_api::{
-    MarketplaceConnectionStatus,
+    MarketplaceConnection, MarketplaceConnectionStatus,
     backup::Site,
     connection::{PinnedAudit, SiteBackups},
+    labels,
 };
 
 use crate::{
@@ -13,18 +15,20 @@ use crate::{
 };
 
 /// The audit log of a database that a backup has been taken of: a relay that doesn't find it must not begin another one. Once
-/// the relay was told (`config_map`), it is, whatever becomes of the backups, until the pinned head is removed.
+/// the relay was told (`config_map`), it is, whatever becomes of the backups, until a person gives that database up.
 pub fn chain<'a>(
-    status: Option<&'a MarketplaceConnectionStatus>,
+    connection: &'a MarketplaceConnection,
     config_map: Option<&ConfigMap>,
     keyring: &'a KeyringFacts,
 ) -> Option<&'a str> {
+    let status = connection.status.as_ref();
     let is_backed_up = has_backup(status, |site| site.newest.is_some() || site.last_success.is_some());
     let was_told = config_map.and_then(|map| map.data.as_ref()?.get(KNOWN_DATABASE)).is_some();
-    match status.and_then(|status| status.audit.as_ref()) {
+    let chain = match status.and_then(|status| status.audit.as_ref()) {
         Some(audit) => Some(audit.chain.as_str()).filter(|_| was_told || is_backed_up),
-        None => keyring.database.as_deref().filter(|_| !begins_anew(status)),
-    }
+        None => keyring.database.as_deref(),
+    };
+    chain.filter(|chain| !is_given_up(connection, chain))
 }
 
 /// The end of that audit log as far as it is known, and whose signature counts.
@@ -34,7 +38,7 @@ pub fn audit(
 ) -> Option<PinnedAudit> {
     let pinned = status.and_then(|status| status.audit.clone());
     pinned.or_else(|| {
-        let keyring = keyring.filter(|_| !begins_anew(status))?;
+        let keyring = keyring?;
         Some(PinnedAudit {
             chain: keyring.database.clone()?,
             sequence: 0,
@@ -45,10 +49,9 @@ pub fn audit(
     })
 }
 
-/// A person has removed the pinned head of a database that was backed up here.
-fn begins_anew(status: Option<&MarketplaceConnectionStatus>) -> bool {
-    status.is_some_and(|status| status.audit.is_none())
-        && has_backup(status, |site| site.last_success.is_some())
+/// A person wants the relay to begin without this database.
+pub fn is_given_up(connection: &MarketplaceConnection, chain: &str) -> bool {
+    connection.annotations().get(labels::BEGIN_ANEW).is_some_and(|given_up| given_up == chain)
 }
 
 fn has_backup(status: Option<&MarketplaceConnectionStatus>, is_known: fn(&SiteBackups) -> bool) -> bool {

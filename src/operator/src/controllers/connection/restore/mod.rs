@@ -70,11 +70,14 @@ pub fn look(
         let (jobs, pods) = context.stores.jobs(&ObjectRef::from_obj(connection));
         Attempt::of(&job_name(connection, current), &jobs, &pods, now)
     });
+    let is_given_up = audit.as_ref().is_some_and(|audit| known::is_given_up(connection, &audit.chain));
+    let is_by_itself = under_way(before).is_some_and(|current| current.cause == RestoreCause::VolumeEmpty);
+    let has_store = wanted.is_some_and(|wanted| wanted.stores().next().is_some());
     let after = decide::decide(&Facts {
         before,
         asked: connection.spec.restore.as_ref(),
-        is_missing: children.pod.as_deref().is_some_and(misses_database),
-        is_possible: audit.is_some() && wanted.is_some_and(|wanted| wanted.stores().next().is_some()),
+        is_missing: children.pod.as_deref().is_some_and(misses_database) && !is_given_up,
+        is_possible: audit.is_some() && has_store && !(is_given_up && is_by_itself),
         attempt: &attempt,
         now,
     });
@@ -115,6 +118,7 @@ pub async fn advance(
     plan: &Plan<'_>,
     connection: &MarketplaceConnection,
     children: &Children,
+    keyring: &KeyringFacts,
     now: Timestamp,
 ) -> Result<(), Problem> {
     let status = connection.status.as_ref();
@@ -124,9 +128,8 @@ pub async fn advance(
     if is_new_wish || is_withdrawn {
         return Ok(());
     }
-    let (Some(settings), Some(wanted), Some(public_key)) =
-        (&plan.config.backup, plan.backups, plan.public_key)
-    else {
+    let audit = known::audit(status, Some(keyring));
+    let (Some(settings), Some(wanted), Some(audit)) = (&plan.config.backup, plan.backups, &audit) else {
         return Ok(());
     };
     let is_possible = wanted.stores().next().is_some() && children.claim.is_some();
@@ -138,7 +141,7 @@ pub async fn advance(
         name: &name,
         choice: choice(current),
         replace: current.cause == RestoreCause::Asked,
-        public_key,
+        public_key: &audit.public_key,
     };
     let begun = begin(context, plan, settings, wanted, attempt).await;
     match begun {
