@@ -69,6 +69,15 @@ impl Inventory {
         inventory
     }
 
+    /// Every version and every unfinished upload that is ours, in the order in which they go if all must: manifests first, so that
+    /// what is left is no backup, and what hides older versions last.
+    pub fn ours(&self) -> (Vec<&Version>, Vec<&Upload>) {
+        let mut versions: Vec<_> = self.backups.values().flat_map(|stored| &stored.versions).collect();
+        versions.sort_by_key(|(object, version)| (version.is_marker, *object == Object::Data));
+        let uploads = self.backups.values().flat_map(|stored| &stored.uploads);
+        (versions.into_iter().map(|(_, version)| version).collect(), uploads.collect())
+    }
+
     /// Those that a reader finds whole, oldest first.
     pub fn complete(&self) -> impl DoubleEndedIterator<Item = (&BackupId, &Stored)> {
         self.backups.iter().filter(|(_, stored)| stored.is_complete())
