@@ -82,6 +82,18 @@ impl Inventory {
         self.backups.values().chain(self.archives.values())
     }
 
+    /// Every version and every unfinished upload that is ours, in the order in which they go if all must: escrowed keys and
+    /// manifests first, so that what is left is no backup, and what hides older versions last.
+    pub fn ours(&self) -> (Vec<&Version>, Vec<&Upload>) {
+        let escrowed = self.escrow.versions.iter().map(|version| (false, version));
+        let stored = self.all().flat_map(|stored| &stored.versions);
+        let stored = stored.map(|(object, version)| (*object == Object::Data, version));
+        let mut versions: Vec<_> = escrowed.chain(stored).collect();
+        versions.sort_by_key(|(is_data, version)| (version.is_marker, *is_data));
+        let uploads = self.escrow.uploads.iter().chain(self.all().flat_map(|stored| &stored.uploads));
+        (versions.into_iter().map(|(_, version)| version).collect(), uploads.collect())
+    }
+
     /// Those that a reader finds whole, oldest first.
     pub fn complete(&self) -> impl DoubleEndedIterator<Item = (&BackupId, &Stored)> {
         self.backups.iter().filter(|(_, stored)| stored.is_complete())
@@ -186,6 +198,32 @@ pub(crate) mod tests {
         assert_eq!(inventory.backups.len(), 1);
         assert_eq!(inventory.archives.len(), 1);
         assert_eq!(inventory.foreign.len(), 10, "{:?}", inventory.foreign);
+    }
+
+    #[test]
+    fn archives_and_escrowed_keys_are_ours_as_backups_are_and_data_goes_after_what_makes_something_of_it() {
+        let now = Timestamp::UNIX_EPOCH;
+        let id = "20261129T003250Z-5f0c1a2b";
+        let archive = format!("holds/{}/{id}", "ab".repeat(32));
+        let names = [
+            format!("{id}/data"),
+            format!("{id}/manifest.json"),
+            format!("{archive}/data"),
+            format!("{archive}/manifest.json"),
+            "escrow/keyring.age".to_owned(),
+            "readme.txt".to_owned(),
+        ];
+        let versions = names.iter().map(|name| version(name, true, false, now)).collect();
+        let upload = |name: &str| Upload { key: format!("{PREFIX}/{name}"), id: "1".to_owned(), begun: now };
+        let uploads = vec![upload(&names[2]), upload("readme.txt")];
+        let inventory = Inventory::new(PREFIX, versions, uploads);
+        let (versions, uploads) = inventory.ours();
+        let last: Vec<_> = versions[3..].iter().map(|version| version.key.rsplit('/').next()).collect();
+        assert_eq!((versions.len(), last), (5, vec![Some("data"); 2]));
+        assert_eq!(
+            uploads.iter().map(|upload| &upload.key).collect::<Vec<_>>(),
+            [&format!("{PREFIX}/{}", names[2])]
+        );
     }
 
     #[test]

@@ -55,18 +55,27 @@ impl S3 {
         let issued = authority.issue(None);
         fs::write(folder.path().join("tls.crt"), issued.certificate).expect("a file");
         fs::write(folder.path().join("tls.key"), issued.key).expect("a file");
-        // Free a moment ago.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::public(&authority.pem).expect("TLS"))
             .no_proxy()
             .build();
         let http = HttpClient::new(http.expect("a client"));
-        let mut s3 = Self { folder, port, process: None, http };
-        s3.run().await;
-        s3
+        let mut s3 = Self { folder, port: 0, process: None, http };
+        for _ in 0..5 {
+            s3.port = free_port();
+            s3.run().await;
+            if s3.is_ours().await {
+                return s3;
+            }
+        }
+        panic!("no port stays free for long enough");
+    }
+
+    /// Whether the port wasn't taken by another test's server after it was free.
+    async fn is_ours(&self) -> bool {
+        let mut request = HttpRequest::new(Bytes::new().into());
+        *request.uri_mut() = self.endpoint().parse().expect("a URI");
+        self.http.execute(request).await.is_ok()
     }
 
     /// Starts it, again if it was killed.
@@ -206,6 +215,11 @@ impl S3 {
     pub fn older_versions(&self) -> usize {
         files(&self.folder.path().join("versions")).len()
     }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
 }
 
 fn folders(of: &Path) -> Vec<PathBuf> {

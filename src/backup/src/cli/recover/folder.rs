@@ -52,18 +52,14 @@ pub fn next_steps(to: &Path, manifests: &Manifests) -> String {
         return String::new();
     }
     let to = to.display();
-    let mut steps = format!(
+    let keys = format!(
         "\nMake the namespaces first, as they were: they aren't in these files. Then, before the operator is installed (or with \
          keyProtection.enabled=false):\n  kubectl create -f {to}/{KEYS}\n"
     );
-    if !manifests.erasures.is_empty() {
-        steps += &format!(
-            "Once it is installed, before the connections are applied:\n  kubectl create -f {to}/{ERASURES}\n"
-        );
-    }
-    steps += &format!(
-        "Not kubectl apply: it keeps a copy of every key in an annotation. Delete {to} afterwards: who has it can open every \
-         backup.\n"
+    let erasures = format!(
+        "Once it is installed, before the connections are applied:\n  kubectl create -f {to}/{ERASURES}\n"
     );
-    steps
+    let erasures = if manifests.erasures.is_empty() { "" } else { &erasures };
+    let end = "Not kubectl apply: it keeps a copy of every key in an annotation.";
+    format!("{keys}{erasures}{end} Delete {to} afterwards: who has it can open every backup.\n")
 }
