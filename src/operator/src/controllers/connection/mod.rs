@@ -303,16 +303,7 @@ async fn build(
         built.blocked = vec![keys::mismatch(&validated.name)];
         return Ok((children, built));
     }
-    let broken = observe::problem(&children, None, &validated.name, now)
-        .is_some_and(|problem| problem.reason != Reason::RelayStarting);
-    let rollout = context.waves.decide(
-        children.stateful_set.as_deref(),
-        broken,
-        &context.revision,
-        &context.config.rollout,
-        now,
-    );
-    let (waits, updating_since) = match rollout {
+    let (waits, updating_since) = match roll_out(context, &children, &validated.name, now) {
         Decision::Take { since } => (false, since),
         Decision::Wait { halted_by } => {
             built.halted_by = halted_by;
@@ -374,6 +365,14 @@ async fn build(
         built.blocked.extend(advanced.err());
     }
     Ok((children, built))
+}
+
+/// Whether the relay may have the operator's newest image and settings.
+fn roll_out(context: &Context, children: &children::Children, name: &str, now: Timestamp) -> Decision {
+    let problem = observe::problem(children, None, name, now);
+    let broken = problem.is_some_and(|problem| problem.reason != Reason::RelayStarting);
+    let (set, config) = (children.stateful_set.as_deref(), &context.config.rollout);
+    context.waves.decide(set, broken, &context.revision, config, now)
 }
 
 /// A connection without a record could not be closed, and gets no relay.
