@@ -69,12 +69,18 @@ impl Inventory {
         inventory
     }
 
-    /// Every version and every unfinished upload that is ours, in the order in which they go if all must: manifests first, so that
-    /// what is left is no backup, and what hides older versions last.
+    /// Every version and every unfinished upload that is ours, in the order in which they go if all must: escrowed keys first, then
+    /// manifests, so that what is left is no backup, and what hides older versions last.
     pub fn ours(&self) -> (Vec<&Version>, Vec<&Upload>) {
-        let mut versions: Vec<_> = self.backups.values().flat_map(|stored| &stored.versions).collect();
-        versions.sort_by_key(|(object, version)| (version.is_marker, *object == Object::Data));
+        let keys = self.escrow.versions.iter().map(|version| (None, version));
+        let backups = self.backups.values().flat_map(|stored| &stored.versions);
+        let mut versions: Vec<_> =
+            keys.chain(backups.map(|(object, version)| (Some(*object), version))).collect();
+        versions.sort_by_key(|(object, version)| {
+            (version.is_marker, object.is_some(), *object == Some(Object::Data))
+        });
         let uploads = self.backups.values().flat_map(|stored| &stored.uploads);
+        let uploads = self.escrow.uploads.iter().chain(uploads);
         (versions.into_iter().map(|(_, version)| version).collect(), uploads.collect())
     }
 
