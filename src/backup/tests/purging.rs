@@ -66,6 +66,9 @@ async fn all_versions_markers_and_uploads_of_a_closed_connection_go_from_both_st
         world.s3.put(&world.key("escrow/keyring.age"), keys).await;
     }
     world.s3.put(&format!("far/{CONNECTION}/{young}/data"), b"far").await;
+    for version in [b"older keys", b"newer keys"] {
+        world.s3.put(&format!("far/{CONNECTION}/escrow/keyring.age"), version).await;
+    }
     let others = [
         format!("far/{CONNECTION}/notes.txt"),
         format!("tenants/{CONNECTION}-2/{young}/data"),
