@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::{
     ErasureRequest,
     backup::{PastErasure, Site},
+    labels,
 };
 use marketrelay_escrow::{Entries, Escrow, Identity, VERSION};
 use marketrelay_keyring::{BackupIdentities, DestroyAt, Keyring};
@@ -99,7 +100,7 @@ fn named(entries: &BTreeMap<String, Vec<u8>>) -> impl Iterator<Item = (&str, &[u
     entries.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
 }
 
-fn labels(secret: &Value) -> BTreeMap<String, String> {
+fn labels_of(secret: &Value) -> BTreeMap<String, String> {
     serde_yaml::from_value(secret["metadata"]["labels"].clone()).expect("labels")
 }
 
@@ -132,7 +133,7 @@ async fn a_new_cluster_gets_the_keys_without_those_whose_time_has_come_and_resto
     assert_eq!(names, ["marketrelay-digest-key", "bol-keyring", "bol-backup-identities"]);
     assert!(secrets.iter().all(|secret| secret["metadata"]["namespace"] == "acme"));
     assert!(!to.join("erasures/acme.yaml").exists());
-    let of_keyring = labels(&secrets[1]);
+    let of_keyring = labels_of(&secrets[1]);
     for (label, value) in [
         ("app.kubernetes.io/name", "marketrelay"),
         ("app.kubernetes.io/managed-by", "marketrelay-operator"),
@@ -144,8 +145,8 @@ async fn a_new_cluster_gets_the_keys_without_those_whose_time_has_come_and_resto
     ] {
         assert_eq!(of_keyring[label], value);
     }
-    assert_eq!(labels(&secrets[2]), of_keyring);
-    assert!(!labels(&secrets[0]).contains_key("marketrelay.dev/connection"));
+    assert_eq!(labels_of(&secrets[2]), of_keyring);
+    assert!(!labels_of(&secrets[0]).contains_key("marketrelay.dev/connection"));
     assert_eq!(secrets[1]["metadata"]["annotations"]["marketrelay.dev/database"], "chain-1");
 
     let [digest, keyring, identities] = [0, 1, 2].map(|at: usize| data(&secrets[at]));
@@ -205,6 +206,11 @@ async fn what_was_erased_becomes_requests_of_all_connections_that_know_it() {
     let names: Vec<_> = requests.iter().map(|request| request.metadata.name.as_deref()).collect();
     assert_eq!(names, [Some(&*format!("recovered-{UID}")), Some(&*format!("recovered-{UID}-1"))]);
     assert!(requests.iter().all(|request| request.spec.connections == ["bol", "ebay"]));
+    let source = |request: &ErasureRequest| request.metadata.labels.clone()?.remove(labels::SOURCE);
+    assert!(
+        requests.iter().all(|request| source(request).as_deref() == Some(labels::RECOVERED)),
+        "restores repeat them"
+    );
     let digests = requests.iter().flat_map(|request| request.spec.subject.digests.clone().expect("digests"));
     let mut digests: Vec<_> = digests.collect();
     let mut expected = subject;

@@ -2,7 +2,7 @@
 
 use serde_yaml::Value;
 
-use super::{SYSTEM, helm, of_kind, render, text};
+use super::{SYSTEM, config, helm, of_kind, render, text};
 
 const NAME: &str = "marketrelay-escrow-drill";
 const NEEDED: &str = "backup.escrow.drill.enabled=true,backup.escrow.drill.identitySecret.name=escrow-identity,\
@@ -103,6 +103,14 @@ fn it_reads_the_off_site_store_as_the_connections_do() {
     assert!(["port: 53", "port: 443", "port: 9000"].iter().all(|port| egress.contains(port)), "{egress}");
     let host = render(&["--set", &format!("{set},backup.offSite.s3.pathStyle=false")]);
     assert!(!arguments(&host).contains(&"--path-style"));
+}
+
+#[test]
+fn who_can_open_escrowed_keys_reaches_the_operator() {
+    let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    let set = format!("backup.escrow.recipients={{{recipient}}}");
+    let backup = config(&render(&["--set", &set])).backup.expect("backups");
+    assert_eq!(backup.escrow.recipients, [recipient]);
 }
 
 #[test]

@@ -113,6 +113,8 @@ fn erasures(namespace: &str, opened: &[&Opened]) -> Vec<ErasureRequest> {
             };
             let mut request = ErasureRequest::new(&name, spec);
             request.metadata.namespace = Some(namespace.to_owned());
+            let source = (labels::SOURCE.to_owned(), labels::RECOVERED.to_owned());
+            request.metadata.labels = Some([source].into());
             requests.push(request);
         }
     }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use marketrelay_api::{
     ConnectionRecord, ConnectionRecordStatus,
+    backup::Site,
     hold::HoldStatus,
     record::{ClosureCause, ClosureProof, Listing, RecordPhase},
 };
@@ -129,7 +130,12 @@ fn closed(record: &ConnectionRecord, proof: &ClosureProof) -> String {
 }
 
 fn message(proof: &ClosureProof, found: &Found, facts: Option<&Facts>) -> String {
+    let may_be_escrowed =
+        proof.stores.iter().any(|store| store.site == Site::OffSite && store.purged_at.is_none());
     let keys = match &proof.keys_destroyed_at {
+        Some(_) if may_be_escrowed => {
+            "the keys are destroyed, and what was escrowed of them goes with the off-site store"
+        }
         Some(_) => "the keys are destroyed, so no copy of the data can be read any more",
         None => "the keys are being destroyed",
     };
