@@ -206,6 +206,7 @@ mod tests {
         due(&facts, site, which.0, which.1)
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it is compared with what is due")]
     fn name(minute: i64) -> Option<String> {
         Some(format!("f{}", at(minute).as_second()))
     }
