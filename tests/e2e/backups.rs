@@ -80,11 +80,12 @@ pub fn files(tenant: &Tenant, site: Site) -> Vec<PathBuf> {
     found
 }
 
-/// The ids of the backups that any file belongs to.
+/// The ids of the backups that any file belongs to; archives of holds are none.
 pub fn ids(tenant: &Tenant, site: Site) -> Vec<String> {
     let is_id = |part: &&str| part.len() == 25 && part.as_bytes()[8] == b'T' && part.as_bytes()[15] == b'Z';
     let mut ids: Vec<_> = files(tenant, site)
         .iter()
+        .filter(|path| path.iter().all(|part| part != "holds"))
         .filter_map(|path| path.iter().filter_map(|part| part.to_str()).find(is_id).map(str::to_owned))
         .collect();
     ids.sort();

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     apps::v1::StatefulSet, batch::v1::Job, core::v1::PersistentVolumeClaim, events::v1::Event,
 };
@@ -28,12 +28,16 @@ const RESTORED: Duration = Duration::from_mins(6);
 /// With backups every minute that are kept for longer than a test.
 pub fn with_backups(tenant: &Tenant, sites: &[Site]) -> Value {
     let connection = connection(tenant, sites);
-    tenant.apply(&json!({
+    tenant.apply(&policy());
+    connection
+}
+
+fn policy() -> Value {
+    json!({
         "apiVersion": "marketrelay.dev/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": "minutes"},
         "spec": {"anonymizeAfter": "3h", "amazon": {"anonymizeAfter": "3h"}, "deleteAfterShipment": "2h",
                  "backupRetention": "1h", "keyEpoch": "5m"},
-    }));
-    connection
+    })
 }
 
 /// Waits for a backup that was taken after now.
@@ -210,6 +214,72 @@ async fn a_backup_is_restored_on_purpose_and_until_that_works_nothing_is_lost() 
         })
         .await;
         assert!(volume.join("marketrelay.db").exists());
+        tenant.summary().await;
+    })
+    .await;
+}
+
+/// Waits until the hold is held and each store has an archive of so many orders of it.
+async fn is_archived(tenant: &Tenant, orders: i64) {
+    wait_for(&format!("{}: {orders} orders are held and archived", tenant.name), RUN, async || {
+        let status = tenant.get("bol").await?.status.unwrap_or_default();
+        let is_held = status.conditions.iter().any(|one| one.type_ == "Held" && one.reason == "Held");
+        let backups = status.backups.as_ref();
+        let has_archive = |site: &Site| {
+            let archives = backups.and_then(|backups| backups.site(*site)).map(|known| &known.archives[..]);
+            archives.is_some_and(|all| all.iter().any(|one| one.hold == "tax" && one.orders == orders))
+        };
+        if is_held && Site::ALL.iter().all(has_archive) {
+            return Ok(());
+        }
+        Err(format!("{:?} {:?} {backups:?}", status.holds, status.conditions))
+    })
+    .await;
+}
+
+/// The orders that the hold keeps, as a person with access to the pod is shown them.
+fn read_held(tenant: &Tenant) -> usize {
+    let words = ["exec", "bol-relay-0", "--", "/marketrelay-relay", "held", "--hold", "tax"];
+    tenant.kubectl(&words).expect("held orders").lines().count()
+}
+
+#[tokio::test]
+async fn what_a_hold_keeps_is_there_after_a_restore_of_a_backup_that_is_older_than_the_hold() {
+    let _together = together().await;
+    with_tenant("heldback", |tenant| async move {
+        tenant.seller("bol", 2).await;
+        let mut connection = with_backups(&tenant, &Site::ALL);
+        tenant.apply(&connection);
+        tenant.all_arrived("bol").await;
+        for site in Site::ALL {
+            newer_backup(&tenant, site).await;
+        }
+        let before = ids(&tenant, Site::OnSite).pop().expect("a backup");
+        let now = Timestamp::from_second(Timestamp::now().as_second()).expect("in range");
+        let day = SignedDuration::from_hours(24);
+        let mut policy = policy();
+        policy["spec"]["holds"] = json!([{
+            "name": "tax", "reason": "AO 147, decided by the controller",
+            "placed": {"from": (now - day).to_string(), "to": (now + day).to_string()}, "until": (now + day).to_string(),
+        }]);
+        tenant.apply(&policy);
+        is_archived(&tenant, 2).await;
+        tenant.order("bol", 1).await;
+        tenant.all_arrived("bol").await;
+        is_archived(&tenant, 3).await;
+        assert_eq!(read_held(&tenant), 3);
+
+        let status = tenant.get("bol").await.expect("a connection").status.unwrap_or_default();
+        let since = Timestamp::now();
+        connection["spec"]["restore"] = json!({"backup": before, "confirm": status.connection_id});
+        tenant.apply(&connection);
+        let backup = restored(&tenant, since).await.restored.expect("a backup");
+        assert_eq!((backup.backup.as_str(), backup.held), (before.as_str(), 3), "{backup:?}");
+        assert_eq!(backup.passed_over, Vec::<String>::new());
+        tenant.ready("bol").await;
+        is_archived(&tenant, 3).await;
+        assert_eq!(read_held(&tenant), 3);
+        tenant.condition("bol", "AuditIntact", "True", None).await;
         tenant.summary().await;
     })
     .await;

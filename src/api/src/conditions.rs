@@ -138,6 +138,8 @@ pub enum Reason {
     Held,
     /// A hold's key or the relay's confirmation isn't there yet.
     HoldPending,
+    /// A store of backups doesn't have an archive yet of all that a hold keeps.
+    HoldNotArchived,
     /// The keyring has no room for another hold.
     TooManyHolds,
     /// A hold is kept that the policy doesn't ask for any more, or not for so long.

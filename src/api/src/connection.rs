@@ -11,7 +11,9 @@ mod backup;
 mod marketplace;
 mod restore;
 
-pub use backup::{Backup, Backups, DrilledBackup, EscrowedKeys, JobResult, S3, SiteBackups, SiteStore};
+pub use backup::{
+    Backup, Backups, DrilledBackup, EscrowedKeys, HoldArchive, JobResult, S3, SiteBackups, SiteStore,
+};
 pub use marketplace::{Amazon, AmazonRegion, Bol, Ebay, MarketplaceKind};
 pub use restore::{Restore, RestoreCause, RestoreStatus, RestoredBackup};
 

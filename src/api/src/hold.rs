@@ -60,9 +60,10 @@ pub struct HoldStatus {
 /// What has become of a hold at one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum HoldState {
-    /// Its key isn't made yet, or the relay hasn't confirmed yet that it keeps the orders.
+    /// Its key isn't made yet, or the relay hasn't confirmed yet that it keeps the orders, or a store of backups doesn't have an
+    /// archive of them yet.
     Pending,
-    /// The relay keeps the orders.
+    /// The relay keeps the orders, and each store of backups that the connection names has an archive of them.
     Held,
     /// The policy doesn't ask for it any more, or for an earlier end, and that isn't confirmed: it stays until its own end.
     Kept,

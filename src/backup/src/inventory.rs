@@ -1,4 +1,4 @@
-//! What a listing has found, put together as backups. Pure.
+//! What a listing has found, put together as backups and archives of holds. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use crate::{
     BackupId,
-    store::{ESCROW, Object, Upload, Version},
+    archives::ArchiveId,
+    store::{ESCROW, HOLDS, Object, Upload, Version},
 };
 
 /// All that is under a connection's prefix.
@@ -14,6 +15,8 @@ use crate::{
 pub struct Inventory {
     /// Oldest first; incomplete ones too.
     pub backups: BTreeMap<BackupId, Stored>,
+    /// Archives of holds; incomplete ones too.
+    pub archives: BTreeMap<ArchiveId, Stored>,
     /// The escrowed keys, in whatever state.
     pub escrow: Escrowed,
     /// Objects and uploads that are named otherwise than ours.
@@ -48,9 +51,7 @@ impl Inventory {
                 continue;
             }
             match ours(prefix, &version.key) {
-                Some((id, object)) => {
-                    inventory.backups.entry(id).or_default().versions.push((object, version));
-                }
+                Some((place, object)) => inventory.at(place).versions.push((object, version)),
                 None => inventory.foreign.push(version.key),
             }
         }
@@ -60,7 +61,7 @@ impl Inventory {
                 continue;
             }
             match ours(prefix, &upload.key) {
-                Some((id, _)) => inventory.backups.entry(id).or_default().uploads.push(upload),
+                Some((place, _)) => inventory.at(place).uploads.push(upload),
                 None => inventory.foreign.push(upload.key),
             }
         }
@@ -69,19 +70,28 @@ impl Inventory {
         inventory
     }
 
-    /// Every version and every unfinished upload that is ours, in the order in which they go if all must: keys first, then
-    /// manifests, so that what is left is no backup, and what hides older versions last.
+    fn at(&mut self, place: Place) -> &mut Stored {
+        match place {
+            Place::Backup(id) => self.backups.entry(id).or_default(),
+            Place::Archive(id) => self.archives.entry(id).or_default(),
+        }
+    }
+
+    /// All that there is of backups and archives.
+    pub fn all(&self) -> impl Iterator<Item = &Stored> {
+        self.backups.values().chain(self.archives.values())
+    }
+
+    /// Every version and every unfinished upload that is ours, in the order in which they go if all must: escrowed keys and
+    /// manifests first, so that what is left is no backup, and what hides older versions last.
     pub fn ours(&self) -> (Vec<&Version>, Vec<&Upload>) {
-        let keys = self.escrow.versions.iter().map(|version| (0, version));
-        let backups = self.backups.values().flat_map(|stored| &stored.versions);
-        let backups = backups.map(|(object, version)| (if *object == Object::Data { 2 } else { 1 }, version));
-        let mut versions: Vec<_> = keys.chain(backups).collect();
-        versions.sort_by_key(|(turn, version)| (version.is_marker, *turn));
-        let uploads = self.backups.values().flat_map(|stored| &stored.uploads);
-        (
-            versions.into_iter().map(|(_, version)| version).collect(),
-            uploads.chain(&self.escrow.uploads).collect(),
-        )
+        let escrowed = self.escrow.versions.iter().map(|version| (false, version));
+        let stored = self.all().flat_map(|stored| &stored.versions);
+        let stored = stored.map(|(object, version)| (*object == Object::Data, version));
+        let mut versions: Vec<_> = escrowed.chain(stored).collect();
+        versions.sort_by_key(|(is_data, version)| (version.is_marker, *is_data));
+        let uploads = self.escrow.uploads.iter().chain(self.all().flat_map(|stored| &stored.uploads));
+        (versions.into_iter().map(|(_, version)| version).collect(), uploads.collect())
     }
 
     /// Those that a reader finds whole, oldest first.
@@ -90,10 +100,24 @@ impl Inventory {
     }
 }
 
-fn ours(prefix: &str, key: &str) -> Option<(BackupId, Object)> {
-    let (id, name) = key.strip_prefix(prefix)?.strip_prefix('/')?.split_once('/')?;
+/// Of what an object is.
+enum Place {
+    Backup(BackupId),
+    Archive(ArchiveId),
+}
+
+fn ours(prefix: &str, key: &str) -> Option<(Place, Object)> {
+    let rest = key.strip_prefix(prefix)?.strip_prefix('/')?;
+    let archives = rest.strip_prefix(HOLDS).and_then(|rest| rest.strip_prefix('/'));
+    let (hold, rest) = match archives.and_then(|rest| rest.split_once('/')) {
+        Some((hold, rest)) => (Some(hold.parse().ok()?), rest),
+        None => (None, rest),
+    };
+    let (id, name) = rest.split_once('/')?;
     let object = [Object::Data, Object::Manifest].into_iter().find(|object| object.name() == name)?;
-    Some((BackupId::parse(id)?, object))
+    let id = BackupId::parse(id)?;
+    let place = hold.map(|hold| Place::Archive(ArchiveId { hold, id: id.clone() }));
+    Some((place.unwrap_or(Place::Backup(id)), object))
 }
 
 fn is_escrowed(prefix: &str, key: &str) -> bool {
@@ -161,6 +185,10 @@ pub(crate) mod tests {
             "readme.txt".to_owned(),
             String::new(),
             "20261129T003250Z-xxxxxxxx/data".to_owned(),
+            format!("holds/{id}/data"),
+            format!("holds/{}/{id}/data", "AB".repeat(32)),
+            format!("holds/{}/{id}/notes", "ab".repeat(32)),
+            format!("holds/{}/{id}/data", "ab".repeat(32)),
         ];
         let mut versions: Vec<_> = keys.iter().map(|key| version(key, true, false, now)).collect();
         versions.push(Version { key: format!("{PREFIX}-2/{id}/data"), ..versions[0].clone() });
@@ -168,7 +196,34 @@ pub(crate) mod tests {
         let inventory = Inventory::new(PREFIX, versions, uploads);
         assert_eq!(inventory.complete().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), [id]);
         assert_eq!(inventory.backups.len(), 1);
-        assert_eq!(inventory.foreign.len(), 7, "{:?}", inventory.foreign);
+        assert_eq!(inventory.archives.len(), 1);
+        assert_eq!(inventory.foreign.len(), 10, "{:?}", inventory.foreign);
+    }
+
+    #[test]
+    fn archives_and_escrowed_keys_are_ours_as_backups_are_and_data_goes_after_what_makes_something_of_it() {
+        let now = Timestamp::UNIX_EPOCH;
+        let id = "20261129T003250Z-5f0c1a2b";
+        let archive = format!("holds/{}/{id}", "ab".repeat(32));
+        let names = [
+            format!("{id}/data"),
+            format!("{id}/manifest.json"),
+            format!("{archive}/data"),
+            format!("{archive}/manifest.json"),
+            "escrow/keyring.age".to_owned(),
+            "readme.txt".to_owned(),
+        ];
+        let versions = names.iter().map(|name| version(name, true, false, now)).collect();
+        let upload = |name: &str| Upload { key: format!("{PREFIX}/{name}"), id: "1".to_owned(), begun: now };
+        let uploads = vec![upload(&names[2]), upload("readme.txt")];
+        let inventory = Inventory::new(PREFIX, versions, uploads);
+        let (versions, uploads) = inventory.ours();
+        let last: Vec<_> = versions[3..].iter().map(|version| version.key.rsplit('/').next()).collect();
+        assert_eq!((versions.len(), last), (5, vec![Some("data"); 2]));
+        assert_eq!(
+            uploads.iter().map(|upload| &upload.key).collect::<Vec<_>>(),
+            [&format!("{PREFIX}/{}", names[2])]
+        );
     }
 
     #[test]

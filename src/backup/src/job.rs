@@ -4,13 +4,14 @@ use std::{future::Future, path::Path, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
 use jiff::{SignedDuration, Timestamp};
-use marketrelay_api::backup::{JobConfig, JobReport, Listing, paths};
+use marketrelay_api::backup::{Archived, JobConfig, JobReport, Listing, LiveHold, paths};
 use snafu::Snafu;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     BackupId, Reason,
+    archives::Holds,
     catalog::Catalog,
     escrow::{self, EscrowError},
     prune,
@@ -24,6 +25,9 @@ use crate::{
 const LAST: Duration = Duration::from_secs(20);
 /// A snapshot that fails is begun anew at most so often.
 const SNAPSHOTS: usize = 6;
+
+/// Archives that a report has room for.
+const MOST_ARCHIVES: usize = 10;
 
 /// A Job failed.
 #[derive(Debug, Snafu)]
@@ -41,8 +45,10 @@ pub enum JobError {
     Locked { lock: SignedDuration, retention: SignedDuration },
     #[snafu(display("asked to end"))]
     Interrupted,
+    #[snafu(display("the archive of hold {name}: {source}"))]
+    Archive { name: String, source: Box<JobError> },
     #[snafu(display("what should be gone is still in the store: backup {backup}: {source}"))]
-    Overdue { backup: BackupId, source: StoreError },
+    Overdue { backup: String, source: StoreError },
     #[snafu(context(false), display("{source}"))]
     Escrow { source: EscrowError },
 }
@@ -53,6 +59,7 @@ impl JobError {
             Self::Settings { .. } => Reason::StoreInvalid,
             Self::Store { source } | Self::Overdue { source, .. } => source.reason(),
             Self::Write { source } => source.reason(),
+            Self::Archive { source, .. } => source.reason(),
             Self::Locked { .. } => Reason::ObjectLocked,
             Self::Escrow { source } => source.reason(),
             Self::Interrupted => Reason::Interrupted,
@@ -85,6 +92,7 @@ pub async fn execute(task: Task, root: &Path, patience: Duration, stop: &Cancell
 
 struct Job<'a> {
     config: JobConfig,
+    holds: Holds,
     store: Store,
     root: &'a Path,
     patience: Duration,
@@ -94,8 +102,9 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn new(root: &'a Path, patience: Duration, stop: &'a CancellationToken) -> Result<Self, JobError> {
         let config = settings::config(root)?;
+        let holds = settings::holds(&config)?;
         let store = Store::new(&config.store, &settings::credentials(root, paths::STORE)?, patience)?;
-        Ok(Self { config, store, root, patience, stop })
+        Ok(Self { config, holds, store, root, patience, stop })
     }
 
     fn retention(&self) -> SignedDuration {
@@ -104,28 +113,26 @@ impl<'a> Job<'a> {
 
     async fn execute(&self, task: Task, report: &mut JobReport) -> Result<(), JobError> {
         let (mut pruned, mut not_removed) = self.until_stopped(self.prune()).await?;
-        let backup = match task {
-            Task::Run => self.backup().await.map(Some),
+        let written = match task {
+            Task::Run => self.write(report).await,
             Task::Prune => Ok(None),
         };
-        if matches!(backup, Err(JobError::Interrupted)) {
-            return backup.map(drop);
+        if matches!(written, Err(JobError::Interrupted)) {
+            return written.map(drop);
         }
         let mut prune_again = Ok(());
-        if let Ok(Some(backup)) = &backup {
-            report.written = Some(backup.written.clone());
-            // Another one is the newest now.
+        if report.written.is_some() || !report.archives.is_empty() {
+            // Others are the newest now.
             match self.until_stopped(self.prune()).await {
                 Ok((more, failed)) => (pruned, not_removed) = (pruned + more, failed),
                 Err(error) => prune_again = Err(error),
             }
         }
-        let of_backup =
-            backup.as_ref().ok().and_then(Option::as_ref).map(|backup| backup.public_key.as_str());
+        let of_backup = written.as_ref().ok().and_then(Option::as_deref);
         let public_key = self.config.public_key.as_deref().or(of_backup);
         let listed = self.until_stopped(self.list(pruned, public_key)).await;
         report.listing = listed.as_ref().ok().cloned();
-        backup?;
+        written?;
         prune_again?;
         if listed?.overdue > 0
             && let Some((backup, source)) = not_removed
@@ -145,33 +152,75 @@ impl<'a> Job<'a> {
     }
 
     /// How many backups it has removed, and the first that it could not.
-    async fn prune(&self) -> Result<(u64, Option<(BackupId, StoreError)>), JobError> {
+    async fn prune(&self) -> Result<(u64, Option<(String, StoreError)>), JobError> {
         let public_key = self.config.public_key.as_deref();
         let catalog = Catalog::load(&self.store, &self.config.connection_id, public_key).await?;
         let now = Timestamp::now();
         let next_run = SignedDuration::from_secs(self.config.interval_seconds);
         let at = now.checked_add(next_run).unwrap_or(Timestamp::MAX);
-        let due = catalog.due(self.retention(), at, now);
-        let pruned = prune::remove(&self.store, &catalog.inventory, &due).await;
+        let goes = catalog.goes(self.retention(), &self.holds, at, now);
+        let pruned = prune::remove(&self.store, goes).await;
         Ok((pruned.backups, pruned.failures.into_iter().next()))
     }
 
     async fn list(&self, pruned: u64, public_key: Option<&str>) -> Result<Listing, JobError> {
         let catalog = Catalog::load(&self.store, &self.config.connection_id, public_key).await?;
-        let listing = catalog.listing(self.retention(), pruned, Timestamp::now());
+        let listing = catalog.listing(self.retention(), &self.holds, pruned, Timestamp::now());
         for name in &catalog.inventory.foreign {
             tracing::warn!(name, "not a backup's object; it is left alone");
         }
         Ok(listing)
     }
 
-    /// A backup that is written and read back. A snapshot that was cut, or that the relay can't take now, is asked for again.
-    async fn backup(&self) -> Result<Backup, JobError> {
+    /// A backup and the archives of holds; gives the key that the backup was signed with.
+    async fn write(&self, report: &mut JobReport) -> Result<Option<String>, JobError> {
         let lock = self.until_stopped(self.lock()).await?;
         let checking = lock.is_some().then(|| self.store.with_checksums()).transpose()?;
         let store = checking.as_ref().unwrap_or(&self.store);
         let entries = settings::entries(self.root, paths::TLS)?;
         let relay = Relay::new(&entries, &self.config.relay).map_err(WriteError::from)?;
+        let backup = self.written(None, &relay, store).await;
+        report.written = backup.as_ref().ok().map(Backup::written);
+        // An archive has a key of its own.
+        if backup.as_ref().is_err_and(|error| error.reason() != Reason::NoBackupKey) {
+            return backup.map(|_| None);
+        }
+        // Whether one has ended the relay knows better.
+        let holds = self.config.holds.iter().filter(|hold| hold.archive);
+        for hold in holds.take(MOST_ARCHIVES) {
+            report.archives.extend(self.archived(hold, &relay, store).await?);
+        }
+        backup.map(|backup| Some(backup.public_key))
+    }
+
+    /// `None`: the relay doesn't know the hold yet.
+    async fn archived(
+        &self,
+        hold: &LiveHold,
+        relay: &Relay,
+        store: &Store,
+    ) -> Result<Option<Archived>, JobError> {
+        match self.written(Some(hold), relay, store).await {
+            Ok(archive) => Ok(archive.archived()),
+            Err(JobError::Interrupted) => InterruptedSnafu.fail(),
+            Err(JobError::Write { source: WriteError::Relay { source } }) if source.is_of_unknown_hold() => {
+                tracing::warn!(hold = hold.name, error = %source, "no archive");
+                Ok(None)
+            }
+            Err(source) => Err(JobError::Archive { name: hold.name.clone(), source: source.into() }),
+        }
+    }
+
+    /// A backup, or the archive of a hold, that is written and read back. A snapshot that was cut, or that the relay can't take
+    /// now, is asked for again.
+    async fn written(
+        &self,
+        hold: Option<&LiveHold>,
+        relay: &Relay,
+        store: &Store,
+    ) -> Result<Backup, JobError> {
+        let of_hold = hold.and_then(|hold| Some(store.of_hold(&hold.id.parse().ok()?)));
+        let store = of_hold.as_ref().unwrap_or(store);
         let again = ExponentialBuilder::new()
             .with_jitter()
             .with_min_delay(Duration::from_secs(1).min(self.patience))
@@ -180,7 +229,7 @@ impl<'a> Job<'a> {
             .with_total_delay(Some(self.patience));
         let stop = self.stop.clone();
         let pause = move |after| stop.clone().run_until_cancelled_owned(sleep(after));
-        let attempts = (|| self.attempt(&relay, store)).retry(again).sleep(pause);
+        let attempts = (|| self.attempt(hold, relay, store)).retry(again).sleep(pause);
         let is_passing =
             |error: &JobError| matches!(error, JobError::Write { source } if source.is_passing());
         let told = |error: &JobError, after: Duration| tracing::warn!(%error, ?after, "asking again");
@@ -199,17 +248,22 @@ impl<'a> Job<'a> {
     }
 
     /// Asked to end, it still tidies up.
-    async fn attempt(&self, relay: &Relay, store: &Store) -> Result<Backup, JobError> {
+    async fn attempt(
+        &self,
+        hold: Option<&LiveHold>,
+        relay: &Relay,
+        store: &Store,
+    ) -> Result<Backup, JobError> {
         let id = BackupId::mint(Timestamp::now());
-        tracing::info!(backup = %id, "begins");
-        let written = write::write(&self.config, relay, store, &id, self.stop).await;
+        tracing::info!(backup = %id, hold = hold.map(|hold| &hold.name), "begins");
+        let written = write::write(&self.config, hold, relay, store, &id, self.stop).await;
         let written = written.map_err(|error| match error {
             WriteError::Interrupted => JobError::Interrupted,
             source => JobError::Write { source },
         });
         match &written {
-            Ok(backup) => tracing::info!(backup = %id, bytes = backup.written.bytes, "written and read back"),
-            Err(_) => match timeout(LAST, write::discard(&self.store, &id)).await {
+            Ok(backup) => tracing::info!(backup = %id, bytes = backup.bytes, "written and read back"),
+            Err(_) => match timeout(LAST, write::discard(store, &id)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(backup = %id, %error, "what it left can't be removed"),
                 Err(_) => tracing::warn!(backup = %id, "what it left can't be removed in time"),

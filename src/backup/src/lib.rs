@@ -2,6 +2,7 @@
 //! outside the cluster they are listed, checked and read. Another Job makes the database of a relay's volume of one, and
 //! another restores the newest one for a drill. The last one of all deletes what a closed connection has in its stores.
 
+pub mod archives;
 pub mod catalog;
 pub mod cli;
 pub mod escrow;

@@ -24,8 +24,7 @@ pub fn expiry(
     manifest: Option<&Manifest>,
     retention: SignedDuration,
 ) -> Timestamp {
-    let begun = stored.first_written().map_or(id.begun(), |first| first.min(id.begun()));
-    let latest = begun.checked_add(retention).unwrap_or(Timestamp::MAX);
+    let latest = written(id, stored).checked_add(retention).unwrap_or(Timestamp::MAX);
     manifest.map_or(latest, |manifest| manifest.expires_at.min(latest))
 }
 
@@ -47,49 +46,64 @@ pub fn due(
     now: Timestamp,
 ) -> Vec<(BackupId, Due)> {
     let newest = manifests.keys().next_back();
-    let old = |begun: Timestamp| now.duration_since(begun) >= UNFINISHED;
     let judge = |(id, stored): (&BackupId, &Stored)| {
         let limit = if Some(id) == newest { now } else { at };
         let is_expired = expiry(id, stored, manifests.get(id), retention) <= limit;
-        let was_given_up =
-            !stored.is_complete() && !stored.versions.is_empty() && old(id.begun().min(written(stored)));
-        if is_expired || was_given_up {
-            return Some((id.clone(), Due::Everything));
-        }
-        let uploads = stored.uploads.iter().filter(|upload| old(upload.begun));
-        let uploads: Vec<_> = uploads.map(|upload| upload.id.clone()).collect();
-        (!uploads.is_empty()).then(|| (id.clone(), Due::Uploads(uploads)))
+        let due = if is_expired { Some(Due::Everything) } else { unfinished(id, stored, now) };
+        due.map(|due| (id.clone(), due))
     };
     inventory.backups.iter().filter_map(judge).collect()
 }
 
-fn written(stored: &Stored) -> Timestamp {
-    stored.first_written().unwrap_or(Timestamp::MAX)
+/// What of a backup or an archive nobody finishes any more.
+pub fn unfinished(id: &BackupId, stored: &Stored, now: Timestamp) -> Option<Due> {
+    let old = |begun: Timestamp| now.duration_since(begun) >= UNFINISHED;
+    if !stored.is_complete() && !stored.versions.is_empty() && old(written(id, stored)) {
+        return Some(Due::Everything);
+    }
+    let uploads = stored.uploads.iter().filter(|upload| old(upload.begun));
+    let uploads: Vec<_> = uploads.map(|upload| upload.id.clone()).collect();
+    (!uploads.is_empty()).then_some(Due::Uploads(uploads))
+}
+
+/// When it was begun, by its id or by what was written first, which no later id makes younger.
+pub fn written(id: &BackupId, stored: &Stored) -> Timestamp {
+    stored.first_written().map_or(id.begun(), |first| first.min(id.begun()))
 }
 
 /// What pruning has done.
 #[derive(Debug, Default)]
 pub struct Pruned {
-    /// Backups of which nothing is left.
+    /// Backups and archives of which nothing is left.
     pub backups: u64,
     /// What could not be removed, and why.
-    pub failures: Vec<(BackupId, StoreError)>,
+    pub failures: Vec<(String, StoreError)>,
+}
+
+/// Something that goes.
+#[derive(Debug)]
+pub struct Goes<'a> {
+    /// As logs and messages name it.
+    pub name: String,
+    /// What there is of it.
+    pub stored: &'a Stored,
+    /// What of that goes.
+    pub what: Due,
 }
 
 /// Removes what is due. What can't be removed keeps nothing else back, unless the store itself is away.
-pub async fn remove(store: &Store, inventory: &Inventory, due: &[(BackupId, Due)]) -> Pruned {
+pub async fn remove(store: &Store, due: Vec<Goes<'_>>) -> Pruned {
     let mut pruned = Pruned::default();
-    for (id, what) in due {
-        let Some(stored) = inventory.backups.get(id) else { continue };
-        match remove_one(store, stored, what).await {
+    for Goes { name, stored, what } in due {
+        match remove_one(store, stored, &what).await {
             Ok(()) => {
-                pruned.backups += u64::from(*what == Due::Everything);
-                tracing::info!(backup = %id, ?what, "removed from the store");
+                pruned.backups += u64::from(what == Due::Everything);
+                tracing::info!(backup = name, ?what, "removed from the store");
             }
             Err(error) => {
-                tracing::warn!(backup = %id, %error, "can't be removed from the store");
+                tracing::warn!(backup = name, %error, "can't be removed from the store");
                 let is_away = error.is_passing();
-                pruned.failures.push((id.clone(), error));
+                pruned.failures.push((name, error));
                 if is_away {
                     break;
                 }

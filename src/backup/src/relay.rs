@@ -54,6 +54,16 @@ impl RelayError {
         }
     }
 
+    /// The relay keeps nothing for the hold whose archive was asked for, as far as it knows yet; one of an earlier version
+    /// doesn't know what is asked for.
+    pub fn is_of_unknown_hold(&self) -> bool {
+        match self {
+            Self::Refused { reason, .. } => reason == "HoldUnknown",
+            Self::Status { status, .. } => *status == StatusCode::BAD_REQUEST,
+            _ => false,
+        }
+    }
+
     /// Whether it may be otherwise in a moment.
     pub fn is_passing(&self) -> bool {
         match self {

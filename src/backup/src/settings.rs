@@ -7,7 +7,7 @@ use std::{
 
 use age::Decryptor;
 use marketrelay_api::backup::{
-    DrillConfig, JobConfig, PurgeConfig, RestoreConfig, S3Store,
+    DrillConfig, JobConfig, LiveHold, PurgeConfig, RestoreConfig, S3Store,
     paths::{CONFIG, ESCROW, ESCROW_FINGERPRINT, ESCROWED, STORES},
 };
 use marketrelay_audit::from_hex;
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use snafu::{OptionExt, ResultExt, Snafu, ensure};
 use zeroize::Zeroizing;
 
-use crate::store::Credentials;
+use crate::{archives::Holds, store::Credentials};
 
 /// Of escrowed keys: the operator's are 64 hex digits.
 const LONGEST_FINGERPRINT: usize = 128;
@@ -44,6 +44,15 @@ pub fn config(root: &Path) -> Result<JobConfig, SettingsError> {
     let positive = config.backup_retention_seconds > 0 && config.interval_seconds > 0;
     ensure!(positive, ValueSnafu { problem: "durations must be positive" });
     Ok(config)
+}
+
+/// The holds of a Job's configuration, by their ids.
+pub fn holds(config: &JobConfig) -> Result<Holds, SettingsError> {
+    let hold = |hold: &LiveHold| {
+        let problem = "holds: an id isn't 64 lowercase hex digits";
+        Ok((hold.id.parse().map_err(|_| SettingsError::Value { problem })?, hold.until))
+    };
+    config.holds.iter().map(hold).collect()
 }
 
 /// The configuration file of a Job that restores.

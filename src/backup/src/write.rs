@@ -5,9 +5,9 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
-use marketrelay_api::backup::{JobConfig, SnapshotRequest, Written};
+use marketrelay_api::backup::{Archived, JobConfig, LiveHold, SnapshotRequest, Written};
 use marketrelay_audit::hex;
-use marketrelay_snapshot::{SignedManifest, Unpacker};
+use marketrelay_snapshot::{Manifest, OfHold, SignedManifest, Unpacker};
 use object_store::WriteMultipart;
 use snafu::{ResultExt, Snafu, ensure};
 use tokio::time::timeout;
@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     BackupId, Reason,
+    archives::orders,
     inventory::Inventory,
-    prune::{self, Due},
+    prune::{self, Due, Goes},
     relay::{ContainerSnafu, Relay, RelayError, SnapshotSnafu},
     store::{Store, StoreError},
 };
@@ -61,28 +62,61 @@ struct Received {
     manifest: Vec<u8>,
 }
 
-/// A backup that is in the store, and the key that the relay signed it with.
+/// A backup or an archive that is in the store, and the key that the relay signed it with.
 #[derive(Debug)]
 pub struct Backup {
-    /// For the report.
-    pub written: Written,
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// In the store.
+    pub bytes: u64,
     /// Hex.
     pub public_key: String,
 }
 
-/// Writes a backup, unless it is stopped. What it leaves if it fails, [`discard`] removes.
+impl Backup {
+    /// A backup, for the report.
+    pub fn written(&self) -> Written {
+        let Manifest { backup, created_at, expires_at, sequence, tables, .. } = &self.manifest;
+        let rows = |name: &str| tables.iter().find(|table| table.name == name).map(|table| table.rows);
+        Written {
+            backup: backup.clone(),
+            created_at: *created_at,
+            expires_at: *expires_at,
+            sequence: *sequence,
+            orders: rows("orders").unwrap_or(0) + rows("anonymised_orders").unwrap_or(0),
+            bytes: self.bytes,
+        }
+    }
+
+    /// An archive, for the report.
+    pub fn archived(&self) -> Option<Archived> {
+        let OfHold { id, revision } = self.manifest.hold.clone()?;
+        Some(Archived {
+            hold: id,
+            backup: self.manifest.backup.clone(),
+            created_at: self.manifest.created_at,
+            revision,
+            orders: orders(&self.manifest),
+        })
+    }
+}
+
+/// Writes a backup, or the archive of a hold into that hold's store, unless it is stopped. What it leaves if it fails,
+/// [`discard`] removes.
 pub async fn write(
     config: &JobConfig,
+    hold: Option<&LiveHold>,
     relay: &Relay,
     store: &Store,
     id: &BackupId,
     stop: &CancellationToken,
 ) -> Result<Backup, WriteError> {
-    let request = SnapshotRequest { backup: id.to_string(), site: config.site };
+    let hold = hold.map(|hold| hold.id.clone());
+    let request = SnapshotRequest { backup: id.to_string(), site: config.site, hold };
     let begin = async { Ok((relay.snapshot(&request).await?, store.upload(id).await?)) };
     let (snapshot, mut upload) = until(stop, begin).await?;
     let received = until(stop, receive(snapshot, &mut upload)).await;
-    let checked = received.and_then(|received| Ok((check(config, id, &received)?, received)));
+    let checked = received.and_then(|received| Ok((check(config, &request, &received)?, received)));
     match checked {
         Ok((backup, received)) => {
             until(stop, finish(store, id, upload, &received)).await?;
@@ -146,31 +180,28 @@ async fn receive(
 }
 
 /// Whether the manifest is what was asked for and what has come.
-fn check(config: &JobConfig, id: &BackupId, received: &Received) -> Result<Backup, RelayError> {
+fn check(config: &JobConfig, asked: &SnapshotRequest, received: &Received) -> Result<Backup, RelayError> {
     let unusable =
         |error: marketrelay_snapshot::ManifestError| RelayError::Snapshot { problem: error.to_string() };
     let signed = SignedManifest::parse(&received.manifest).map_err(unusable)?;
     let manifest = signed.manifest(None).map_err(unusable)?;
-    let is_ours = manifest.backup == id.as_str() && manifest.connection_id == config.connection_id;
+    let hold = manifest.hold.as_ref().map(|hold| &hold.id);
+    let is_ours = manifest.backup == asked.backup
+        && manifest.connection_id == config.connection_id
+        && hold == asked.hold.as_ref();
     ensure!(is_ours, SnapshotSnafu { problem: "its manifest is of another backup" });
     let fits = manifest.data.bytes == received.bytes && manifest.data.sha256 == received.sha256;
     ensure!(fits, SnapshotSnafu { problem: "its data isn't what its manifest says" });
-    let rows = |name: &str| manifest.tables.iter().find(|table| table.name == name).map(|table| table.rows);
-    let written = Written {
-        backup: manifest.backup.clone(),
-        created_at: manifest.created_at,
-        expires_at: manifest.expires_at,
-        sequence: manifest.sequence,
-        orders: rows("orders").unwrap_or(0) + rows("anonymised_orders").unwrap_or(0),
-        bytes: received.bytes + received.manifest.len() as u64,
-    };
-    Ok(Backup { written, public_key: signed.public_key().to_owned() })
+    let bytes = received.bytes + received.manifest.len() as u64;
+    Ok(Backup { manifest, bytes, public_key: signed.public_key().to_owned() })
 }
 
 /// Removes what there is of a backup that failed.
 pub async fn discard(store: &Store, id: &BackupId) -> Result<(), StoreError> {
     let (versions, uploads) = (store.versions().await?, store.uploads().await?);
     let inventory = Inventory::new(store.prefix(), versions, uploads);
-    let pruned = prune::remove(store, &inventory, &[(id.clone(), Due::Everything)]).await;
+    let Some(stored) = inventory.backups.get(id) else { return Ok(()) };
+    let pruned =
+        prune::remove(store, vec![Goes { name: id.to_string(), stored, what: Due::Everything }]).await;
     pruned.failures.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
 }

@@ -57,13 +57,13 @@ impl Tenant {
     }
 
     /// Runs the Job, which succeeds.
-    async fn drill(&self) -> Drilled {
+    pub async fn drill(&self) -> Drilled {
         let Ended { report, log, .. } = self.run_drill().await;
         report.drilled.unwrap_or_else(|| panic!("{:?} {log}", report.failure))
     }
 
     /// Runs the Job, which fails: for which reason, and what it says.
-    async fn drill_fails(&self) -> (String, String) {
+    pub async fn drill_fails(&self) -> (String, String) {
         let ended = self.run_drill().await;
         assert_eq!(ended.report.drilled, None);
         (ended.reason().to_owned(), ended.message().to_owned())

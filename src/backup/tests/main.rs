@@ -1,5 +1,6 @@
 //! The Jobs as programs, between a relay and a real S3 server.
 
+mod archiving;
 mod authority;
 mod by_hand;
 mod drilling;
@@ -12,6 +13,7 @@ mod recovering_problems;
 mod relay;
 mod restore_job;
 mod restoring;
+mod restoring_archives;
 mod restoring_keys;
 mod restoring_replaced;
 mod restoring_volume;

@@ -1,7 +1,7 @@
 //! A relay that gives the snapshot that a test wants.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::backup::SnapshotRequest;
 use marketrelay_audit::{Kind, Position, Signer, hex};
 use marketrelay_mtls::Role;
-use marketrelay_snapshot::{Data, FORMAT, Manifest, SignedManifest, Table, end, pieces};
+use marketrelay_snapshot::{Data, FORMAT, Manifest, OfHold, SignedManifest, Table, end, pieces};
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -63,6 +63,7 @@ pub struct Relay {
     bytes: usize,
     script: Arc<Mutex<VecDeque<Act>>>,
     asked: Arc<Mutex<Vec<SnapshotRequest>>>,
+    holds: Arc<Mutex<BTreeMap<String, u64>>>,
     /// Permits for pieces of a snapshot.
     pub gate: Arc<Semaphore>,
     _stop: Arc<DropGuard>,
@@ -77,6 +78,7 @@ impl Relay {
             bytes,
             script: Arc::default(),
             asked: Arc::default(),
+            holds: Arc::default(),
             gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             _stop: Arc::new(stop.clone().drop_guard()),
         };
@@ -92,6 +94,12 @@ impl Relay {
 
     pub fn asked(&self) -> Vec<SnapshotRequest> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It keeps so many orders for this hold.
+    pub fn keeps(&self, hold: &str, orders: u64) {
+        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        holds.insert(hold.to_owned(), orders);
     }
 
     /// From now on it gives so many pieces of 256 KiB and then waits.
@@ -113,6 +121,9 @@ async fn answer(
     assert_eq!(role, Role::Backup);
     relay.asked.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
     let act = relay.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(Act::Whole);
+    let is_known =
+        |hold: &String| relay.holds.lock().unwrap_or_else(PoisonError::into_inner).contains_key(hold);
+    let act = if request.hold.as_ref().is_none_or(is_known) { act } else { Act::Refuse("HoldUnknown") };
     match act {
         Act::Refuse(reason) => {
             let body = json!({"reason": reason, "message": format!("because of {reason}")});
@@ -155,6 +166,10 @@ async fn snapshot(
     }
     let data = Data { bytes: relay.bytes as u64, sha256: hex(sha256.finish().as_ref()) };
     let mut manifest = manifest(&request.backup, Timestamp::now(), data);
+    if let Some(hold) = request.hold {
+        let orders = relay.holds.lock().unwrap_or_else(PoisonError::into_inner)[&hold];
+        manifest = archive_manifest(manifest, &hold, orders);
+    }
     match act {
         Act::OtherBackup => "20200101T000000Z-00000000".clone_into(&mut manifest.backup),
         Act::OtherConnection => manifest.connection_id = CONNECTION.replace('3', "4"),
@@ -169,6 +184,13 @@ pub fn signer() -> Signer {
 
 pub fn signed(manifest: &Manifest) -> Vec<u8> {
     SignedManifest::sign(manifest, &signer()).and_then(|signed| signed.to_json()).expect("JSON")
+}
+
+/// As one of an archive, with so many orders; their number is the revision.
+pub fn archive_manifest(manifest: Manifest, hold: &str, orders: u64) -> Manifest {
+    let hold = Some(OfHold { id: hold.to_owned(), revision: orders });
+    let table = Table { name: "held_orders".to_owned(), rows: orders, sha256: "00".repeat(32) };
+    Manifest { hold, tables: vec![table], ..manifest }
 }
 
 /// A manifest as a relay makes them; it expires after 30 days.
@@ -192,5 +214,6 @@ pub fn manifest(backup: &str, created_at: Timestamp, data: Data) -> Manifest {
         tables: vec![table("anonymised_orders", 5), table("orders", 37)],
         data,
         audit: signer().sign(Kind::Head, "chain", position, created_at),
+        hold: None,
     }
 }

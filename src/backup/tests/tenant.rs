@@ -6,17 +6,20 @@ use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::{
     SubjectDigest,
     backup::{Choice, RestoreConfig, S3Store, Site, SiteStore},
-    relay::{Retention, paths::DATA},
+    relay::{HeldSelection, Placed, Retention, paths::DATA},
 };
 use marketrelay_audit::Signer;
 use marketrelay_backup::BackupId;
-use marketrelay_keyring::{BackupIdentities, ConnectionId, DigestKey, Grid, Keyring, Limits, Pii, SecretKey};
+use marketrelay_keyring::{
+    BackupIdentities, ConnectionId, DestroyAt, DigestKey, Grid, HoldId, HoldKey, Keyring, Limits, Pii,
+    Recipient, SecretKey,
+};
 use marketrelay_marketplace::{Buyer, Cursor, Fulfilment, Marketplace, Order, OrderPii, OrderStatus};
 use marketrelay_relay::{
     clock::Clock,
     store::{
-        Prepared, Store, erase, ingest,
-        snapshot::{About, Request, Snapshot},
+        Prepared, Store, erase, hold, ingest,
+        snapshot::{About, Request, Scope, Snapshot},
     },
 };
 use marketrelay_snapshot::{Manifest, SignedManifest, Unpacker};
@@ -182,6 +185,43 @@ impl Tenant {
         store.close().await.expect("closed");
     }
 
+    /// The operator makes a hold of everything, and the relay keeps it.
+    pub async fn hold(&mut self, name: &str) {
+        let now = Timestamp::now();
+        if self.keyring.holds().all(|(key, _)| key.name() != name) {
+            let until = DestroyAt::from_second((now + DAY * 60).as_second());
+            self.keyring.add_hold(HoldKey::new(name, until).expect("a name")).expect("a key");
+        }
+        let placed = Some(Placed { from: now - DAY, to: now + DAY });
+        let selection = |(key, _): (&HoldKey, HoldId)| HeldSelection {
+            name: key.name().to_owned(),
+            digests: Vec::new(),
+            placed,
+        };
+        let selections: Vec<_> = self.keyring.holds().map(selection).collect();
+        let (store, keyring) = (self.store(), self.keyring.clone());
+        let keep = move |connection: &_| {
+            hold::settle(connection, &keyring, &selections)?;
+            hold::keep(connection, &hold::missing(connection)?, &keyring, now)
+        };
+        assert_eq!(store.write(keep).await.expect("kept"), 0);
+        store.close().await.expect("closed");
+    }
+
+    /// The id of the hold's key.
+    pub fn hold_id(&self, name: &str) -> HoldId {
+        self.keyring.holds().find(|(key, _)| key.name() == name).expect("the hold's key").1
+    }
+
+    /// How many orders the volume's database keeps for holds.
+    pub async fn held(&self) -> i64 {
+        let store = self.store();
+        let sql = "SELECT count(*) FROM held_orders";
+        let count = store.read(move |connection| Ok(connection.query_row(sql, [], |row| row.get(0))?)).await;
+        store.close().await.expect("closed");
+        count.expect("a count")
+    }
+
     pub fn subject(&self, number: &str) -> SubjectDigest {
         SubjectDigest::Order(*self.key().order("bol", number).as_bytes())
     }
@@ -217,6 +257,18 @@ impl Tenant {
     pub async fn take(&self) -> Taken {
         let now = Timestamp::now();
         let (key, recipient) = self.keyring.recipient_for(now + DAY * 30, now).expect("a recipient");
+        self.take_of(Scope::Everything(key), recipient.clone()).await
+    }
+
+    /// Takes the archive of a hold.
+    pub async fn take_archive(&self, name: &str) -> Taken {
+        let id = self.hold_id(name);
+        let (key, recipient) = self.keyring.archive_recipient(id).expect("a recipient");
+        self.take_of(Scope::Hold(key.clone(), id), recipient).await
+    }
+
+    async fn take_of(&self, scope: Scope, recipient: Recipient) -> Taken {
+        let now = Timestamp::now();
         let (_mounted, keyring) = watch::channel(Ok(Arc::new(self.keyring.clone())));
         let request = Request {
             backup: BackupId::mint(now).to_string(),
@@ -227,8 +279,8 @@ impl Tenant {
                 name: "bol".to_owned(),
                 marketplace: "bol",
             },
-            key,
-            recipient: recipient.clone(),
+            scope,
+            recipient,
             keyring,
             signer: Arc::new(signer(&self.keyring)),
             clock: Clock::system(),
@@ -253,6 +305,20 @@ impl Tenant {
         let folder = format!("{site}/{CONNECTION}/{}", taken.id());
         self.world.s3.put(&format!("{folder}/data"), &taken.data).await;
         self.world.s3.put(&format!("{folder}/manifest.json"), &taken.json).await;
+    }
+
+    /// Puts an archive where those of the hold are.
+    pub async fn put_archive(&self, site: Site, hold: HoldId, taken: &Taken) {
+        let folder = format!("{site}/{CONNECTION}/holds/{hold}/{}", taken.id());
+        self.world.s3.put(&format!("{folder}/data"), &taken.data).await;
+        self.world.s3.put(&format!("{folder}/manifest.json"), &taken.json).await;
+    }
+
+    /// Takes the archive of a hold.
+    pub async fn archive(&self, site: Site, name: &str) -> Taken {
+        let taken = self.take_archive(name).await;
+        self.put_archive(site, self.hold_id(name), &taken).await;
+        taken
     }
 
     /// Takes a backup.

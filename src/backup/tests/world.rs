@@ -92,6 +92,7 @@ impl World {
             public_key: None,
             backup_retention_seconds: 30 * DAY.as_secs(),
             interval_seconds: DAY.as_secs(),
+            holds: Vec::new(),
         };
         let (secret_key, folder) = (SECRET_KEY.to_owned(), TempDir::new().expect("a folder"));
         Self { authority, s3, relay, config, secret_key, patience: 20, folder }

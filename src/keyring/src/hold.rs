@@ -1,7 +1,7 @@
 use std::{fmt, str::FromStr};
 
 use aws_lc_rs::digest;
-use snafu::{OptionExt, Snafu};
+use snafu::{OptionExt, Snafu, ensure};
 
 use crate::{DestroyAt, SecretKey};
 
@@ -91,6 +91,36 @@ impl HoldId {
     }
 }
 
+impl fmt::Display for HoldId {
+    /// 64 lowercase hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The text is no hold's id.
+#[derive(Debug, Snafu)]
+#[snafu(display("{text:?} is not a hold's id of 64 lowercase hex digits"))]
+pub struct InvalidHoldId {
+    text: String,
+}
+
+impl FromStr for HoldId {
+    type Err = InvalidHoldId;
+
+    /// One id has one text: capitals are none.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut id = [0; 32];
+        let is_id = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        ensure!(is_id, InvalidHoldIdSnafu { text });
+        for (place, byte) in id.iter_mut().enumerate() {
+            let digits = &text[2 * place..2 * place + 2];
+            *byte = u8::from_str_radix(digits, 16).ok().context(InvalidHoldIdSnafu { text })?;
+        }
+        Ok(Self(id))
+    }
+}
+
 impl From<[u8; 32]> for HoldId {
     fn from(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -116,6 +146,17 @@ mod tests {
             "epoch.20270131T000000Z",
         ] {
             assert!(text.parse::<HoldKey>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_id_reads_back_and_nothing_that_only_looks_like_one_does() {
+        let id = HoldId::of(&SecretKey::from([7; 32]));
+        let text = id.to_string();
+        assert_eq!(text.parse::<HoldId>().expect("its own"), id);
+        let wrong = [String::new(), text.to_uppercase(), text[1..].to_owned(), format!("{text}0")];
+        for wrong in wrong.into_iter().chain([format!("+{}", &text[1..]), "é".repeat(32)]) {
+            assert!(wrong.parse::<HoldId>().is_err(), "{wrong}");
         }
     }
 

@@ -6,6 +6,7 @@
 //! when a record's key must die and [`DigestKey`] finds records without opening them. [`BackupIdentities`] opens backups,
 //! which the keyring knows the recipients of.
 
+mod archive;
 mod backup_identities;
 mod backup_key;
 mod backup_wrap;
@@ -18,6 +19,7 @@ mod hold;
 mod keyring;
 mod pii;
 
+pub use archive::archive_identity;
 pub use backup_identities::{BackupIdentities, Recipient};
 pub use backup_key::{BackupKey, InvalidBackupKey};
 pub use connection_id::{ConnectionId, InvalidConnectionId};
@@ -25,6 +27,6 @@ pub use deadline::{Limits, deadline};
 pub use digest::{Digest, DigestKey};
 pub use envelope::{HeldRef, OpenError, RecordKind, RecordRef, SealError, Sealed};
 pub use epoch::{DestroyAt, Grid, InvalidDestroyAt};
-pub use hold::{HoldId, HoldKey, InvalidHoldKey};
+pub use hold::{HoldId, HoldKey, InvalidHoldId, InvalidHoldKey};
 pub use keyring::{DIGEST_KEY_ENTRY, Keyring, KeyringError, SecretKey};
 pub use pii::Pii;

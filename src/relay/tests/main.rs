@@ -2,6 +2,7 @@
 
 mod admin;
 mod anonymising;
+mod archiving;
 mod auditing;
 mod body;
 mod collecting;

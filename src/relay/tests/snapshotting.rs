@@ -255,7 +255,7 @@ struct Asked {
 }
 
 async fn ask(asked: &Asked, http: &Client, backup: &str) -> Response {
-    let request = SnapshotRequest { backup: backup.to_owned(), site: Site::OffSite };
+    let request = SnapshotRequest { backup: backup.to_owned(), site: Site::OffSite, hold: None };
     let request = http.post(format!("https://{}/v1/snapshot", asked.address)).json(&request);
     request.send().await.expect("an answer")
 }
@@ -325,6 +325,12 @@ async fn what_stands_in_the_way_of_a_snapshot_is_told_before_it_begins() {
     let asked = started(&mounts).await;
     let job = asked.authority.http(Some(&asked.authority.client(ROLE)));
     assert_eq!(refusal(&asked, &job).await, "NoBackupKey");
+    for hold in ["ab".repeat(32), "Zoë".to_owned()] {
+        let request = SnapshotRequest { backup: BACKUP.to_owned(), site: Site::OffSite, hold: Some(hold) };
+        let answer = job.post(format!("https://{}/v1/snapshot", asked.address)).json(&request).send().await;
+        let refused = answer.expect("an answer").json::<Failure>().await.expect("a refusal");
+        assert_eq!(refused.reason, "HoldUnknown");
+    }
     mounts.replace(&format!("{}/connection-id", paths::KEYRING), "none");
     eventually("the keyring is read", SOON, || async {
         (refusal(&asked, &job).await == "KeyringUnusable").then_some(())

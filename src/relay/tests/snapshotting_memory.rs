@@ -52,7 +52,8 @@ async fn fifty_thousand_orders_are_backed_up_in_the_memory_of_a_few() {
     let address = process.address().await;
     let job = authority.http(Some(&authority.client(ROLE)));
     let url = format!("https://{address}/v1/snapshot");
-    let request = SnapshotRequest { backup: "20261129T003250Z-5f0c1a2b".to_owned(), site: Site::OffSite };
+    let request =
+        SnapshotRequest { backup: "20261129T003250Z-5f0c1a2b".to_owned(), site: Site::OffSite, hold: None };
     let before = kibibytes(process.id(), "VmRSS:");
     let mut answer = job
         .post(url)

@@ -17,7 +17,7 @@ mod writer;
 pub use compressed::{compress, decompress};
 pub use container::{CONTENT_TYPE, ContainerError, LONGEST_MANIFEST, LONGEST_PIECE, Unpacker, end, pieces};
 pub use frame::{Begin, FrameError, LONGEST_NAME, LONGEST_ROW, MOST};
-pub use manifest::{Data, FORMAT, Manifest, ManifestError, SignedManifest, Table};
+pub use manifest::{Data, FORMAT, Manifest, ManifestError, OfHold, SignedManifest, Table};
 pub use reader::{Item, Reader};
 pub use value::Value;
 pub use writer::Writer;

@@ -46,6 +46,19 @@ pub struct Manifest {
     pub data: Data,
     /// The signed head of the audit log.
     pub audit: Statement,
+    /// The hold whose archive it is: it holds what that keeps and nothing else. Absent from a backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<OfHold>,
+}
+
+/// What an archive has of a hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OfHold {
+    /// The hold's id: the digest of its key, hex.
+    pub id: String,
+    /// Grows with each order that the hold keeps: the archive has those up to this one.
+    pub revision: u64,
 }
 
 /// A table in a backup.
@@ -166,6 +179,7 @@ mod tests {
             tables: vec![Table { name: "orders".to_owned(), rows: 2, sha256: "00".repeat(32) }],
             data: Data { bytes: 5, sha256: "11".repeat(32) },
             audit,
+            hold: None,
         };
         (manifest, signer)
     }

@@ -53,7 +53,7 @@ fn entry(name: &str, until: Timestamp) -> String {
 }
 
 /// A policy with a hold of all orders of these years until then, and a connection that refers to it.
-async fn policy(space: &Space, until: Timestamp) {
+pub(super) async fn policy(space: &Space, until: Timestamp) {
     let policy = json!({"metadata": {"name": "standard"}, "spec": {"holds": [{
         "name": "tax", "reason": "AO 147, decided by the controller",
         "placed": {"from": "2020-01-01", "to": "2100-01-01"}, "until": until.to_string(),
@@ -61,7 +61,7 @@ async fn policy(space: &Space, until: Timestamp) {
     create(space, Kind::Policy, &policy.to_string()).await;
 }
 
-async fn refer(space: &Space, name: &str) {
+pub(super) async fn refer(space: &Space, name: &str) {
     change::<MarketplaceConnection>(space, name, "{spec: {retentionPolicyRef: {name: standard}}}").await;
 }
 
@@ -85,7 +85,7 @@ async fn status(space: &Space, name: &str) -> MarketplaceConnectionStatus {
 }
 
 /// Waits until the condition Held has this reason; gives its message and the holds.
-async fn held(space: &Space, name: &str, reason: &str) -> (String, Vec<HoldStatus>) {
+pub(super) async fn held(space: &Space, name: &str, reason: &str) -> (String, Vec<HoldStatus>) {
     wait_for(space, &format!("Held of {name} is {reason}"), async || {
         let status = status(space, name).await;
         let condition = status.conditions.into_iter().find(|condition| condition.type_ == "Held")?;

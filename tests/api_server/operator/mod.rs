@@ -1,6 +1,7 @@
 //! The operator in this process, as a ServiceAccount that has exactly the rights of `src/operator/rbac.yaml`. There is
 //! no node and no controller here: pods and statuses of StatefulSets are what a test makes of them.
 
+mod archives;
 mod audit;
 mod auditing;
 mod backups;

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -63,6 +64,23 @@ pub struct JobConfig {
     /// Keys are escrowed here. Those that were before, and aren't to be any more, are pruned.
     #[serde(default)]
     pub escrow: bool,
+    /// The holds whose keys there are. Archives of others go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<LiveHold>,
+}
+
+/// A hold whose key there is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LiveHold {
+    /// Its id: the digest of its key, 64 hex digits.
+    pub id: String,
+    /// Its name, for logs.
+    pub name: String,
+    /// When its key is destroyed.
+    pub until: Timestamp,
+    /// A run writes its archive. Not for all of very many: a report has no room for them.
+    pub archive: bool,
 }
 
 /// An S3 bucket, and what in it is the connection's.

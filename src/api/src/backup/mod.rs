@@ -9,9 +9,9 @@ mod report;
 mod restore;
 
 pub use drill::{DrillConfig, Drilled};
-pub use job::{JobConfig, S3Store, Site};
+pub use job::{JobConfig, LiveHold, S3Store, Site};
 pub use purge::{PurgeConfig, PurgeListing, PurgeReport, PurgeStore, StorePurge};
-pub use report::{EscrowedKeys, Failure, JobReport, Listing, Written};
+pub use report::{Archived, EscrowedKeys, Failure, JobReport, Listing, Written};
 pub use restore::{AuditHead, Choice, PastErasure, RestoreConfig, RestoreReport, Restored, SiteStore};
 
 use serde::{Deserialize, Serialize};
@@ -24,4 +24,7 @@ pub struct SnapshotRequest {
     pub backup: String,
     /// Where it goes, for the audit log.
     pub site: Site,
+    /// The id of a hold, 64 hex digits: the answer is its archive, with what it keeps and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<String>,
 }

@@ -10,6 +10,9 @@ pub struct JobReport {
     /// The backup that was written and read back; absent from a run that only prunes, and from one that failed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Written>,
+    /// The archives of holds that were written and read back, at most ten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<Archived>,
     /// What the store holds; absent if it could not be listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listing: Option<Listing>,
@@ -55,6 +58,22 @@ pub struct Written {
     pub bytes: u64,
 }
 
+/// An archive of a hold that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Archived {
+    /// The hold's id.
+    pub hold: String,
+    /// The archive's id, in the form of a backup's.
+    pub backup: String,
+    /// When its snapshot was taken.
+    pub created_at: Timestamp,
+    /// It has what the hold kept up to this one of the revisions that the relay tells.
+    pub revision: u64,
+    /// Orders in it.
+    pub orders: u64,
+}
+
 /// What a listing of the store has found, after pruning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -63,7 +82,10 @@ pub struct Listing {
     pub at: Timestamp,
     /// Complete backups.
     pub backups: u64,
-    /// Their bytes, older versions and unfinished uploads included.
+    /// Complete archives of holds.
+    #[serde(default)]
+    pub archives: u64,
+    /// Bytes of all of them, older versions and unfinished uploads included.
     pub bytes: u64,
     /// When the newest complete backup was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,13 +93,13 @@ pub struct Listing {
     /// When the oldest one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Timestamp>,
-    /// Backups (all versions and parts) that were pruned by this run.
+    /// Backups and archives (all versions and parts) that were pruned by this run.
     pub pruned: u64,
-    /// Backups, versions and unfinished uploads that should be gone and are still there: 0 unless something is wrong.
+    /// Backups, archives, versions and unfinished uploads that should be gone and are still there: 0 unless something is wrong.
     pub overdue: u64,
     /// Objects under the prefix that are none of ours; they are left alone.
     pub foreign: u64,
-    /// Backups whose manifest can't be read, isn't theirs or isn't the relay's. They are pruned by their age.
+    /// Backups and archives whose manifest can't be read, isn't theirs or isn't the relay's. They are pruned by their age.
     #[serde(default)]
     pub damaged: u64,
 }

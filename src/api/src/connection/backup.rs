@@ -205,6 +205,9 @@ pub struct SiteBackups {
     /// The keys that are escrowed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escrowed: Option<EscrowedKeys>,
+    /// The newest archive of each hold whose key there is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub archives: Vec<HoldArchive>,
 }
 
 /// Keys that are kept in the off-site store for who restores a lost cluster.
@@ -218,6 +221,24 @@ pub struct EscrowedKeys {
     /// Older versions that could not be removed, and may hold keys whose time has come. 0 unless something is wrong.
     #[serde(default)]
     pub old_versions: i64,
+}
+
+/// What a hold keeps, in a store, for as long as the hold lasts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldArchive {
+    /// The hold's name.
+    pub hold: String,
+    /// The hold's id, the digest of its key: the archive's folder below `holds/`.
+    pub id: String,
+    /// The archive's id, in the form of a backup's.
+    pub backup: String,
+    /// When it was taken; it was written and read back.
+    pub at: Time,
+    /// It has what the relay kept up to this one of its revisions.
+    pub revision: i64,
+    /// Orders in it.
+    pub orders: i64,
 }
 
 /// A backup that was restored into a database of its own and found to be right.

@@ -99,6 +99,16 @@ pub struct HoldUse {
     pub orders: u64,
     /// Everything that it selects is kept.
     pub complete: bool,
+    /// Its id, the digest of its key, 64 hex digits; empty from relays that don't tell.
+    #[serde(default)]
+    pub id: String,
+    /// Grows with each order that it keeps: an archive of the hold with this revision, or a higher one, has all of them. After a
+    /// restore it is higher than ever before.
+    #[serde(default)]
+    pub revision: u64,
+    /// The same, without the orders that have come since the hold's selection was last looked at.
+    #[serde(default)]
+    pub selected_revision: u64,
 }
 
 /// How one of the relay's activities goes.

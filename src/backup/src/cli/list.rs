@@ -3,7 +3,7 @@ use snafu::Whatever;
 
 use super::Place;
 use crate::size::size;
-use crate::{catalog::Catalog, inventory::Stored};
+use crate::{archives::orders, catalog::Catalog, inventory::Stored};
 
 /// Writes a line for each backup, and what else there is.
 pub async fn run(place: &Place) -> Result<(), Whatever> {
@@ -30,6 +30,7 @@ fn table(catalog: &Catalog, now: Timestamp) -> String {
             (None, None) => line(id.as_str(), ["", "", "", &size, incomplete(stored)]),
         });
     }
+    lines.extend(archives(catalog));
     let foreign = &catalog.inventory.foreign;
     if !foreign.is_empty() {
         lines.push(format!("\nno backup's: {}", foreign.len()));
@@ -37,6 +38,25 @@ fn table(catalog: &Catalog, now: Timestamp) -> String {
         lines.extend(foreign.iter().map(|key| format!("  {key:?}")));
     }
     lines.join("\n") + "\n"
+}
+
+/// Those of holds, if there are any.
+fn archives(catalog: &Catalog) -> Vec<String> {
+    let archives = catalog.inventory.archives.iter().map(|(archive, stored)| {
+        let damage = catalog.damaged_archives.iter().find(|(damaged, _)| damaged == archive);
+        let (orders, state) = match (catalog.archives.get(archive), damage) {
+            (Some(manifest), _) => (orders(manifest).to_string(), manifest.identity.clone()),
+            (None, Some((_, problem))) => (String::new(), format!("damaged: {problem}")),
+            (None, None) => (String::new(), incomplete(stored).to_owned()),
+        };
+        format!("{}  {}  {orders:>8}  {:>10}  {state}", archive.id, archive.hold, size(stored.bytes()))
+    });
+    let archives: Vec<_> = archives.collect();
+    if archives.is_empty() {
+        return archives;
+    }
+    let head = format!("\n{:<25}  {:<64}  {:>8}  {:>10}  KEY", "ARCHIVE", "HOLD", "ORDERS", "SIZE");
+    [vec![head], archives].concat()
 }
 
 fn line(backup: &str, [taken, expires, number, size, state]: [&str; 5]) -> String {

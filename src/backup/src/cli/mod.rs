@@ -13,6 +13,7 @@ use std::{env, path::PathBuf, time::Duration};
 use clap::Subcommand;
 use marketrelay_api::backup::S3Store;
 use marketrelay_audit::from_hex;
+use marketrelay_keyring::HoldId;
 use marketrelay_snapshot::Manifest;
 use snafu::{OptionExt, ResultExt, Whatever, whatever};
 use url::Url;
@@ -37,7 +38,7 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Show what a backup says of itself: times, tables, keys.
+    /// Show what a backup or an archive says of itself: times, tables, keys.
     Show {
         #[command(flatten)]
         which: Which,
@@ -49,7 +50,7 @@ pub enum Command {
     Verify {
         #[command(flatten)]
         which: Which,
-        /// Decrypt it too, and check every table: a file with the backup's identity, AGE-SECRET-KEY-1….
+        /// Decrypt it too, and check every table: a file with the backup's identity, AGE-SECRET-KEY-1…, or with a hold's key.
         #[arg(long, value_name = "FILE")]
         identity: Option<PathBuf>,
     },
@@ -57,7 +58,7 @@ pub enum Command {
     Restore {
         #[command(flatten)]
         which: Which,
-        /// The file with the backup's identity, AGE-SECRET-KEY-1….
+        /// The file with the backup's identity, AGE-SECRET-KEY-1…, or with a hold's key.
         #[arg(long, value_name = "FILE")]
         identity: PathBuf,
         /// Is made, and appears only once everything is right.
@@ -124,6 +125,9 @@ pub struct Which {
     /// The backup's id, or the newest one.
     #[arg(default_value = NEWEST)]
     backup: String,
+    /// An archive of this hold instead of a backup; `list` shows its id. The identity is the hold's key then, 32 bytes.
+    #[arg(long, value_name = "ID")]
+    hold: Option<HoldId>,
     #[command(flatten)]
     place: Place,
 }
@@ -178,25 +182,34 @@ fn credentials() -> Result<Credentials, Whatever> {
 }
 
 impl Which {
-    /// The backup, and its manifest, which is its own.
-    async fn find(&self, store: &Store) -> Result<(BackupId, Manifest), Whatever> {
-        let mut catalog = self.place.catalog(store).await?;
+    /// Where the backup or the archive is, its id, and its manifest, which is its own.
+    async fn find(&self) -> Result<(Store, BackupId, Manifest), Whatever> {
+        let store = self.place.store()?;
+        let catalog = self.place.catalog(&store).await?;
+        let (store, mut good, damaged) = match &self.hold {
+            None => (store, catalog.manifests, catalog.damaged),
+            Some(hold) => {
+                let (good, damaged) = catalog.of_hold(hold);
+                (store.of_hold(hold), good, damaged)
+            }
+        };
         let id = match self.backup.as_str() {
-            NEWEST => catalog.manifests.keys().next_back().cloned(),
+            NEWEST => good.keys().next_back().cloned(),
             text => BackupId::parse(text),
         };
-        let is_damaged = |id: &BackupId| catalog.damaged.iter().find(|(damaged, _)| damaged == id);
+        let is_damaged = |id: &BackupId| damaged.iter().find(|(damaged, _)| damaged == id);
         if let Some((id, problem)) = id.as_ref().and_then(is_damaged) {
             whatever!("{id} is damaged: {problem}");
         }
-        let found = id.and_then(|id| catalog.manifests.remove_entry(&id));
-        found.with_whatever_context(|| {
-            let count = catalog.manifests.len();
+        let found = id.and_then(|id| good.remove_entry(&id));
+        let (id, manifest) = found.with_whatever_context(|| {
+            let (count, what) = (good.len(), if self.hold.is_some() { "archive" } else { "backup" });
             format!(
-                "there is no backup {:?} under {}/: `list` shows the {count} that are there",
+                "there is no {what} {:?} under {}/: `list` shows the {count} that are there",
                 self.backup,
                 store.prefix()
             )
-        })
+        })?;
+        Ok((store, id, manifest))
     }
 }

@@ -1,7 +1,7 @@
 //! Reading a backup's data: hash, decryption, decompression, rows, in constant memory.
 
 use std::{
-    fs::File,
+    fs,
     io::{self, BufReader, Read},
     path::Path,
 };
@@ -10,9 +10,11 @@ use age::{Decryptor, Identity, IdentityFile};
 use aws_lc_rs::digest::{Context, SHA256};
 use futures::{StreamExt, TryStreamExt};
 use marketrelay_audit::hex;
+use marketrelay_keyring::{SecretKey, archive_identity};
 use marketrelay_snapshot::{Item, Manifest, Reader, decompress};
-use snafu::{ResultExt, Whatever, ensure_whatever};
+use snafu::{OptionExt, ResultExt, Whatever, ensure_whatever};
 use tokio_util::io::{StreamReader, SyncIoBridge};
+use zeroize::Zeroizing;
 
 use super::progress::Progress;
 use crate::{BackupId, store::Store};
@@ -22,11 +24,18 @@ const BUFFER: usize = 256 << 10;
 /// What opens the data.
 pub type Identities = Vec<Box<dyn Identity + Send + Sync>>;
 
-/// Reads a file as `age-keygen` writes them, or with the text alone.
+/// Reads a file as `age-keygen` writes them, or with the text alone; or with a hold's key, which its archives' identity follows
+/// from.
 pub fn identities(path: &Path) -> Result<Identities, Whatever> {
     let shown = path.display();
-    let file = File::open(path).with_whatever_context(|error| format!("can't read {shown}: {error}"))?;
-    let read = IdentityFile::from_buffer(BufReader::new(file));
+    let bytes = fs::read(path).map(Zeroizing::new);
+    let bytes = bytes.with_whatever_context(|error| format!("can't read {shown}: {error}"))?;
+    if let Ok(key) = <[u8; 32]>::try_from(bytes.as_slice()) {
+        let identity = archive_identity(&SecretKey::from(key));
+        let identity = identity.with_whatever_context(|| format!("{shown} can't be used as a hold's key"))?;
+        return Ok(vec![Box::new(identity)]);
+    }
+    let read = IdentityFile::from_buffer(BufReader::new(bytes.as_slice()));
     let read = read.with_whatever_context(|error| format!("{shown} holds no identity: {error}"))?;
     let identities = read.into_identities();
     let identities =

@@ -17,8 +17,7 @@ use super::{Which, open};
 pub async fn run(which: &Which, identity: &Path, to: &Path) -> Result<(), Whatever> {
     ensure_whatever!(!to.exists(), "{} is there already", to.display());
     let identities = open::identities(identity)?;
-    let store = which.place.store()?;
-    let (id, manifest) = which.find(&store).await?;
+    let (store, id, manifest) = which.find().await?;
     let partial = Partial::create(to)?;
     let (read, path) = (manifest.clone(), partial.0.clone());
     open::download(&store, &id, &manifest, move |from| write(from, &identities, &read, &path)).await?;

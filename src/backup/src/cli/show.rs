@@ -6,8 +6,7 @@ use crate::size::size;
 
 /// Writes what the manifest says.
 pub async fn run(which: &Which, json: bool) -> Result<(), Whatever> {
-    let store = which.place.store()?;
-    let (_, manifest) = which.find(&store).await?;
+    let (_, _, manifest) = which.find().await?;
     if json {
         let json = serde_json::to_string_pretty(&manifest).whatever_context("the manifest")?;
         println!("{json}");
@@ -31,9 +30,10 @@ fn text(manifest: &Manifest) -> String {
         ("data", format!("{}, SHA-256 {}", size(manifest.data.bytes), manifest.data.sha256)),
         ("format, schema", format!("{}, {}", manifest.format, manifest.schema)),
         ("epoch keys", manifest.keys.join(" ")),
+        ("archive of hold", manifest.hold.as_ref().map_or("", |hold| hold.id.as_str()).to_owned()),
     ];
-    let fields =
-        fields.iter().map(|(name, value)| format!("{name:<19} {value}").trim_end().to_owned() + "\n");
+    let fields = fields.iter().filter(|(name, value)| *name != "archive of hold" || !value.is_empty());
+    let fields = fields.map(|(name, value)| format!("{name:<19} {value}").trim_end().to_owned() + "\n");
     let tables = manifest.tables.iter().map(|table| format!("  {:<24} {:>10}\n", table.name, table.rows));
     fields.chain(["rows\n".to_owned()]).chain(tables).collect()
 }

@@ -9,8 +9,7 @@ use crate::size::size;
 /// Writes what was checked.
 pub async fn run(which: &Which, identity: Option<&Path>) -> Result<(), Whatever> {
     let identities = identity.map(open::identities).transpose()?;
-    let store = which.place.store()?;
-    let (id, manifest) = which.find(&store).await?;
+    let (store, id, manifest) = which.find().await?;
     let (read, is_decrypted) = (manifest.clone(), identities.is_some());
     let rows = open::download(&store, &id, &manifest, move |from| {
         let mut rows = 0u64;

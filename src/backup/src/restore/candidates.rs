@@ -12,7 +12,12 @@ use super::{
     RestoreError,
     error::{DamagedSnafu, NoBackupSnafu, TooOldSnafu},
 };
-use crate::{BackupId, prune::Manifests};
+use crate::{
+    BackupId,
+    archives::{ArchiveId, Archives},
+    catalog::Catalog,
+    prune::Manifests,
+};
 
 /// Backups that a message names.
 const NAMED: usize = 5;
@@ -26,6 +31,18 @@ pub(super) struct Listed {
     pub manifests: Manifests,
     /// Backups whose manifest isn't their own, and why.
     pub damaged: Vec<(BackupId, String)>,
+    /// Archives of holds.
+    pub archives: Archives,
+    /// Archives whose manifest isn't their own, and why.
+    pub damaged_archives: Vec<(ArchiveId, String)>,
+}
+
+impl Listed {
+    /// Of the configured site at this place.
+    pub(super) fn new(place: usize, site: Site, catalog: Catalog) -> Self {
+        let Catalog { manifests, damaged, archives, damaged_archives, .. } = catalog;
+        Self { place, site, manifests, damaged, archives, damaged_archives }
+    }
 }
 
 /// A backup that may be restored.
@@ -77,7 +94,7 @@ fn live(listed: &[Listed], now: Timestamp) -> impl Iterator<Item = (&Listed, &Ba
 
 /// The highest number of a snapshot.
 pub(super) fn highest(listed: &[Listed]) -> u64 {
-    let manifests = listed.iter().flat_map(|site| site.manifests.values());
+    let manifests = listed.iter().flat_map(|site| site.manifests.values().chain(site.archives.values()));
     manifests.map(|manifest| manifest.sequence).max().unwrap_or_default()
 }
 
@@ -167,12 +184,20 @@ pub(crate) mod tests {
             tables: Vec::new(),
             data: Data { bytes: 0, sha256: String::new() },
             audit: signer.sign(Kind::Head, "chain", Position::START, id.begun()),
+            hold: None,
         }
     }
 
     fn listed(site: Site, backups: &[(&BackupId, u64)]) -> Listed {
         let manifests = backups.iter().map(|(id, sequence)| ((*id).clone(), manifest(id, *sequence)));
-        Listed { place: 0, site, manifests: manifests.collect(), damaged: Vec::new() }
+        Listed {
+            place: 0,
+            site,
+            manifests: manifests.collect(),
+            damaged: Vec::new(),
+            archives: Archives::new(),
+            damaged_archives: Vec::new(),
+        }
     }
 
     #[test]

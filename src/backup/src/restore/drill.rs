@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    slice,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     RestoreError,
-    candidates::{Candidate, Listed, newest},
-    error::{BrokenSnafu, ErasedLeftSnafu, OverdueLeftSnafu, StoreSnafu},
+    archives::{Added, Adding},
+    candidates::{Candidate, Listed, highest, newest},
+    error::{ArchivesSnafu, BrokenSnafu, ErasedLeftSnafu, OverdueLeftSnafu, StoreSnafu},
     importing::Importing,
     mounted::Mounted,
     until_stopped,
@@ -91,11 +93,22 @@ impl<'a> Drill<'a> {
 
     async fn drill(&self) -> Result<Drilled, RestoreError> {
         let (begun, now) = (Instant::now(), Timestamp::now());
-        let newest = self.newest(now).await?;
-        let Imported { manifest, orders, anonymised, erased, .. } = self.importing(&newest).run().await?;
+        let listed = self.list().await?;
+        let newest = newest(&listed, SignedDuration::from_secs(self.config.oldest_seconds), now)?;
+        let Imported { manifest, orders, anonymised, erased, held, .. } =
+            Box::pin(self.importing(&newest, &listed).run()).await?;
+        let held = held + Box::pin(self.archives(&listed)).await?;
         self.check(now).await?;
         let seconds = begun.elapsed().as_secs();
-        tracing::info!(backup = manifest.backup, seconds, orders, anonymised, erased, "can be restored");
+        tracing::info!(
+            backup = manifest.backup,
+            seconds,
+            orders,
+            anonymised,
+            erased,
+            held,
+            "can be restored"
+        );
         Ok(Drilled {
             backup: manifest.backup,
             created_at: manifest.created_at,
@@ -108,17 +121,31 @@ impl<'a> Drill<'a> {
         })
     }
 
-    async fn newest(&self, now: Timestamp) -> Result<Candidate, RestoreError> {
-        let DrillConfig { connection_id, public_key, oldest_seconds, .. } = &self.config;
+    /// Those of the site alone; each must be good.
+    async fn archives(&self, listed: &Listed) -> Result<u64, RestoreError> {
+        let adding = Adding {
+            listed: slice::from_ref(listed),
+            stores: vec![&self.store],
+            public_key: &self.config.public_key,
+            mounted: &self.mounted,
+            path: self.volume.restored(),
+            stop: self.stop,
+        };
+        let Added { orders, problems } = adding.run().await?;
+        let Some((reason, _)) = problems.first() else { return Ok(orders) };
+        let texts: Vec<_> = problems.iter().map(|(_, problem)| problem.as_str()).collect();
+        ArchivesSnafu { reason: *reason, problems: texts.join("; ") }.fail()
+    }
+
+    async fn list(&self) -> Result<Listed, RestoreError> {
+        let DrillConfig { connection_id, public_key, .. } = &self.config;
         let site = self.config.site.site;
         let list = Catalog::load(&self.store, connection_id, Some(public_key));
         let list = async { list.await.context(StoreSnafu { site }) };
-        let Catalog { manifests, damaged, .. } = until_stopped(self.stop, list).await?;
-        let listed = Listed { place: 0, site, manifests, damaged };
-        newest(&listed, SignedDuration::from_secs(*oldest_seconds), now)
+        Ok(Listed::new(0, site, until_stopped(self.stop, list).await?))
     }
 
-    fn importing<'i>(&'i self, candidate: &'i Candidate) -> Importing<'i> {
+    fn importing<'i>(&'i self, candidate: &'i Candidate, listed: &Listed) -> Importing<'i> {
         Importing {
             candidate,
             store: &self.store,
@@ -128,7 +155,7 @@ impl<'a> Drill<'a> {
             journal: &[],
             requests: &self.config.erasures,
             retention: &self.config.retention,
-            snapshots: candidate.manifest.sequence,
+            snapshots: highest(slice::from_ref(listed)),
             stop: self.stop,
         }
     }

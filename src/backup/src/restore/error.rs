@@ -41,6 +41,8 @@ pub enum RestoreError {
     Import { source: ImportError },
     #[snafu(display("no backup can be used: {problems}"))]
     Unusable { reason: Reason, problems: String },
+    #[snafu(display("what holds keep can't be read from their archives: {problems}"))]
+    Archives { reason: Reason, problems: String },
     #[snafu(display(
         "the volume has a database, {}, and this restore isn't to replace it",
         path.display()
@@ -76,7 +78,7 @@ impl RestoreError {
             Self::NotFound { .. } => Reason::BackupNotFound,
             Self::Damaged { .. } => Reason::BackupDamaged,
             Self::Import { source } => of_import(source),
-            Self::Unusable { reason, .. } => *reason,
+            Self::Unusable { reason, .. } | Self::Archives { reason, .. } => *reason,
             Self::InUse { .. } => Reason::VolumeInUse,
             Self::Database { source, .. } => of_database(source),
             Self::Volume { source, .. } => of_file(source),

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
-use marketrelay_api::{backup::PastErasure, relay::Retention};
+use marketrelay_api::{
+    backup::{PastErasure, Site},
+    relay::Retention,
+};
 use marketrelay_relay::{
     settings::limits,
     store::{
@@ -11,18 +14,18 @@ use marketrelay_relay::{
         journal::Erased,
     },
 };
-use marketrelay_snapshot::SignedManifest;
+use marketrelay_snapshot::{Manifest, SignedManifest};
 use snafu::{OptionExt, ResultExt, ensure};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Candidate, Mounted, RestoreError,
-    download::Download,
+    download::{Download, Fault},
     error::{BrokenSnafu, DamagedSnafu, IdentityMissingSnafu, StoreSnafu},
     until_stopped,
 };
-use crate::{size::size, store::Store};
+use crate::{BackupId, size::size, store::Store};
 
 /// Which backup, and what becomes of it.
 pub(super) struct Importing<'a> {
@@ -49,7 +52,8 @@ impl Importing<'_> {
         tracing::info!(backup = %id, %site, bytes = size(manifest.data.bytes), "is read");
         let name = manifest.identity.as_str();
         let identity = self.mounted.identity(name).context(IdentityMissingSnafu { name })?.clone();
-        let signed = until_stopped(self.stop, self.signed()).await?;
+        let signed = Signed { store: self.store, site: *site, id, manifest, public_key: self.public_key };
+        let signed = until_stopped(self.stop, signed.read()).await?;
         let download = Download::begin(self.store, id, manifest.data.bytes, self.stop);
         let download = async { download.await.context(StoreSnafu { site: *site }) };
         let (download, fault) = until_stopped(self.stop, download).await?;
@@ -61,19 +65,42 @@ impl Importing<'_> {
             let backup = Backup { manifest: &signed, data: download, identity: &identity };
             import(&path, backup, mounted.keys(), since, Timestamp::now(), &stop)
         });
-        let done = done.await.context(BrokenSnafu)?;
-        done.map_err(|error| match fault.take() {
-            // Data that ends before its end is damaged for who reads it.
-            _ if self.stop.is_cancelled() => RestoreError::Interrupted,
-            Some(source) => RestoreError::Store { site: *site, source },
-            None => RestoreError::Import { source: error },
-        })
+        outcome(done.await.context(BrokenSnafu)?, *site, &fault, self.stop)
     }
+}
 
-    /// Its manifest with the signature, if it is still the one that was listed.
-    async fn signed(&self) -> Result<SignedManifest, RestoreError> {
-        let Candidate { site, id, manifest, .. } = self.candidate;
-        let json = self.store.manifest(id).await.context(StoreSnafu { site: *site })?;
+/// What has become of reading data that the store gave.
+pub(super) fn outcome<T>(
+    done: Result<T, ImportError>,
+    site: Site,
+    fault: &Fault,
+    stop: &CancellationToken,
+) -> Result<T, RestoreError> {
+    done.map_err(|error| match fault.take() {
+        // Data that ends before its end is damaged for who reads it.
+        _ if stop.is_cancelled() => RestoreError::Interrupted,
+        Some(source) => RestoreError::Store { site, source },
+        None => RestoreError::Import { source: error },
+    })
+}
+
+/// A manifest that was listed.
+pub(super) struct Signed<'a> {
+    /// Where it is.
+    pub store: &'a Store,
+    pub site: Site,
+    pub id: &'a BackupId,
+    /// As it was listed.
+    pub manifest: &'a Manifest,
+    /// Who has signed it.
+    pub public_key: &'a str,
+}
+
+impl Signed<'_> {
+    /// It with the signature, if it is still the one that was listed.
+    pub(super) async fn read(self) -> Result<SignedManifest, RestoreError> {
+        let Self { store, site, id, manifest, .. } = self;
+        let json = store.manifest(id).await.context(StoreSnafu { site })?;
         let signed = SignedManifest::parse(&json);
         let read = signed.as_ref().ok().and_then(|signed| signed.manifest(Some(self.public_key)).ok());
         ensure!(

@@ -1,5 +1,6 @@
 //! The Job that makes the database of a relay's volume of a backup, while no relay runs on it.
 
+mod archives;
 pub(crate) mod candidates;
 mod download;
 pub mod drill;
@@ -26,6 +27,7 @@ use snafu::ensure;
 use tokio_util::sync::CancellationToken;
 
 use crate::{catalog::Catalog, reason::short, settings, store::Store};
+use archives::{Added, Adding};
 use candidates::{Candidate, Listed, choose, damaged, highest, nothing};
 pub use error::RestoreError;
 use error::{InUseSnafu, InterruptedSnafu};
@@ -101,7 +103,7 @@ impl<'a> Job<'a> {
         }
         let journal = self.journal()?;
         self.passed.extend(away.map(|error| error.to_string()));
-        let restored = self.first_good(&candidates, &journal, highest(&listed)).await?;
+        let restored = self.first_good(&candidates, &journal, &listed).await?;
         Ok(self.with_passed(restored, &listed))
     }
 
@@ -115,9 +117,7 @@ impl<'a> Job<'a> {
         let (mut listed, mut away) = (Vec::new(), None);
         for (place, (site, list)) in lists.into_iter().enumerate() {
             match list {
-                Ok(Catalog { manifests, damaged, .. }) => {
-                    listed.push(Listed { place, site, manifests, damaged });
-                }
+                Ok(catalog) => listed.push(Listed::new(place, site, catalog)),
                 Err(source) => {
                     tracing::warn!(%site, error = %source, "the site can't be listed");
                     away.get_or_insert(RestoreError::Store { site, source });
@@ -164,13 +164,14 @@ impl<'a> Job<'a> {
         &mut self,
         candidates: &[Candidate],
         journal: &[Erased],
-        snapshots: u64,
+        listed: &[Listed],
     ) -> Result<Restored, RestoreError> {
         let (mut first, mut problems) = (None, Vec::new());
         for candidate in candidates {
-            let error = match self.attempt(candidate, journal, snapshots).await {
-                Ok(restored) => {
+            let error = match self.attempt(candidate, journal, listed).await {
+                Ok((restored, mut of_archives)) => {
                     self.passed.append(&mut problems);
+                    self.passed.append(&mut of_archives);
                     return Ok(restored);
                 }
                 Err(error) if error.is_final() => return Err(error),
@@ -189,13 +190,13 @@ impl<'a> Job<'a> {
         })
     }
 
-    /// Makes the volume's database of one backup.
+    /// Makes the volume's database of one backup and the archives of holds; says which archives can't be used, too.
     async fn attempt(
         &self,
         candidate: &Candidate,
         journal: &[Erased],
-        snapshots: u64,
-    ) -> Result<Restored, RestoreError> {
+        listed: &[Listed],
+    ) -> Result<(Restored, Vec<String>), RestoreError> {
         let importing = Importing {
             candidate,
             store: &self.stores[candidate.place].1,
@@ -205,14 +206,25 @@ impl<'a> Job<'a> {
             journal,
             requests: &self.config.erasures,
             retention: &self.config.retention,
-            snapshots,
+            snapshots: highest(listed),
             stop: self.stop,
         };
         let Imported { orders, anonymised, erased, held, .. } = importing.run().await?;
+        let adding = Adding {
+            listed,
+            stores: self.stores.iter().map(|(_, store)| store).collect(),
+            public_key: &self.config.public_key,
+            mounted: &self.mounted,
+            path: self.volume.restored(),
+            stop: self.stop,
+        };
+        let Added { orders: more, problems } = Box::pin(adding.run()).await?;
+        let held = held + more;
         self.volume.put_in_place()?;
         let Candidate { site, id, .. } = candidate;
         tracing::info!(backup = %id, %site, orders, anonymised, erased, held, "is the volume's database");
-        Ok(Restored { orders, anonymised, erased, held, ..begun(candidate) })
+        let restored = Restored { orders, anonymised, erased, held, ..begun(candidate) };
+        Ok((restored, problems.into_iter().map(|(_, problem)| problem).collect()))
     }
 
     /// Those too that are newer and damaged.

@@ -8,7 +8,7 @@ use marketrelay_api::{
     relay::paths::{DATABASE_KEY, DIGEST, KEYRING},
 };
 use marketrelay_audit::Signer;
-use marketrelay_keyring::{BackupIdentities, ConnectionId, DigestKey, Keyring, SecretKey};
+use marketrelay_keyring::{BackupIdentities, ConnectionId, DigestKey, HoldId, Keyring, SecretKey};
 use marketrelay_pod::mounts::Entries;
 use marketrelay_relay::{keys, store::import::Keys};
 
@@ -62,6 +62,11 @@ impl Mounted {
     /// For an import.
     pub(super) fn keys(&self) -> Keys<'_> {
         Keys { keyring: &self.keyring, digest: &self.digest, database: &self.database }
+    }
+
+    /// The holds whose keys there are.
+    pub(super) fn holds(&self) -> impl Iterator<Item = HoldId> {
+        self.keyring.holds().map(|(_, id)| id)
     }
 
     /// Of the database.

@@ -12,6 +12,7 @@ pub use error::{Refusal, StoreError};
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use marketrelay_api::backup::{S3Store, paths::ESCROWED};
+use marketrelay_keyring::HoldId;
 use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, RetryConfig, WriteMultipart,
     aws::{AmazonS3, AmazonS3Builder, AwsCredential, Checksum},
@@ -53,6 +54,9 @@ impl Credentials {
         }
     }
 }
+
+/// The folder of the archives of holds, below a connection's prefix.
+pub const HOLDS: &str = "holds";
 
 /// The two objects of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +123,13 @@ impl Store {
         let builder = self.builder.clone().with_checksum_algorithm(Checksum::SHA256);
         let objects = builder.clone().build()?;
         Ok(Self { builder, objects, s3: self.s3.clone(), prefix: self.prefix.clone() })
+    }
+
+    /// The same one, where the archives of a hold are.
+    #[must_use]
+    pub fn of_hold(&self, hold: &HoldId) -> Self {
+        let prefix = format!("{}/{HOLDS}/{hold}", self.prefix);
+        Self { prefix, ..self.clone() }
     }
 
     /// Everything of the connection is under this and a slash.

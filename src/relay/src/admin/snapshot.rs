@@ -12,7 +12,7 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::backup::{Failure, SnapshotRequest};
-use marketrelay_keyring::{BackupKey, Keyring, Recipient};
+use marketrelay_keyring::{HoldId, Keyring, Recipient};
 use marketrelay_mtls::Role;
 use marketrelay_snapshot::CONTENT_TYPE as CONTAINER;
 use tokio::{
@@ -26,11 +26,11 @@ use crate::{
     mounts::Mounted,
     store::{
         StoreError, known,
-        snapshot::{About, LONGEST, Request, Snapshot, SnapshotError},
+        snapshot::{About, LONGEST, Request, Scope, Snapshot, SnapshotError},
     },
 };
 
-/// An id and a site.
+/// Ids and a site.
 const LARGEST_BODY: usize = 4 * 1024;
 /// What is read before the answer begins.
 const FIRST: usize = 64 * 1024;
@@ -62,6 +62,7 @@ impl From<SnapshotError> for Refusal {
         match error {
             SnapshotError::Running => Self::Conflict("SnapshotRunning", message),
             SnapshotError::Keyring { .. } => Self::Conflict("KeyringUnusable", message),
+            SnapshotError::NoHold => Self::Conflict("HoldUnknown", message),
             _ => Self::Unavailable(message),
         }
     }
@@ -98,7 +99,7 @@ async fn take(
         return forbidden();
     }
     let Some(Json(asked)) = body.ok().filter(|Json(asked)| is_id(&asked.backup)) else {
-        let why = "the body isn't {\"backup\": \"20261129T003250Z-5f0c1a2b\", \"site\": \"onSite\" or \"offSite\"}\n";
+        let why = "the body isn't {\"backup\": \"20261129T003250Z-5f0c1a2b\", \"site\": \"onSite\" or \"offSite\"}, with \"hold\" for an archive\n";
         return (StatusCode::BAD_REQUEST, why).into_response();
     };
     match begin(&admin, asked).await {
@@ -125,15 +126,18 @@ fn is_id(text: &str) -> bool {
 /// The first bytes, and the others. What fails before there are any is refused.
 async fn begin(admin: &Admin, asked: SnapshotRequest) -> Result<(Vec<u8>, DuplexStream), Refusal> {
     let now = admin.clock.now();
-    let (key, recipient) = recipient(admin, now).await?;
+    let (scope, recipient) = match &asked.hold {
+        None => recipient(admin, now).await?,
+        Some(hold) => of_hold(admin, hold, now)?,
+    };
     let mounted = admin.keyring.borrow().clone();
     let signer = mounted.map_err(unusable)?.signer.clone();
     let signer = signer.ok_or_else(|| unusable("it has no key for the audit log yet"))?;
     let Snapshots { keyring, connection, .. } = admin.snapshots.clone();
-    let SnapshotRequest { backup, site } = asked;
+    let SnapshotRequest { backup, site, .. } = asked;
     let clock = admin.clock.clone();
     let request =
-        Request { backup, site, connection, key, recipient, keyring, signer, clock, longest: LONGEST };
+        Request { backup, site, connection, scope, recipient, keyring, signer, clock, longest: LONGEST };
     let Snapshot { mut bytes, outcome } = admin.store.snapshot(request).await?;
     let mut first = Vec::with_capacity(FIRST);
     // The other end is a thread of ours: reading from it can't fail.
@@ -145,7 +149,7 @@ async fn begin(admin: &Admin, asked: SnapshotRequest) -> Result<(Vec<u8>, Duplex
 }
 
 /// What a snapshot of now is encrypted to: its identity dies before anything in it may be kept no longer.
-async fn recipient(admin: &Admin, now: Timestamp) -> Result<(BackupKey, Recipient), Refusal> {
+async fn recipient(admin: &Admin, now: Timestamp) -> Result<(Scope, Recipient), Refusal> {
     let Snapshots { keyring, delete_after_shipment, retention, .. } = &admin.snapshots;
     let retention = retention.ok_or_else(|| {
         let message =
@@ -156,7 +160,8 @@ async fn recipient(admin: &Admin, now: Timestamp) -> Result<(BackupKey, Recipien
     let add = |at: Timestamp, time| at.checked_add(time).unwrap_or(Timestamp::MAX);
     let expiry = add(now, retention).min(add(known_until, *delete_after_shipment));
     let keyring = keyring.borrow().clone().map_err(unusable)?;
-    let found = keyring.recipient_for(expiry, now).map(|(key, recipient)| (key, recipient.clone()));
+    let found = keyring.recipient_for(expiry, now);
+    let found = found.map(|(key, recipient)| (Scope::Everything(key), recipient.clone()));
     found.ok_or_else(|| {
         let message = format!(
             "the keyring has no recipient for a backup that must be gone at {expiry}: either the operator hasn't made it yet, or \
@@ -164,6 +169,15 @@ async fn recipient(admin: &Admin, now: Timestamp) -> Result<(BackupKey, Recipien
         );
         Refusal::Conflict("NoBackupKey", message)
     })
+}
+
+/// What an archive is encrypted to: its identity follows from the hold's key, and dies with it.
+fn of_hold(admin: &Admin, hold: &str, now: Timestamp) -> Result<(Scope, Recipient), Refusal> {
+    let keyring = admin.snapshots.keyring.borrow().clone().map_err(unusable)?;
+    let id: HoldId = hold.parse().map_err(|_| SnapshotError::NoHold)?;
+    let found = keyring.archive_recipient(id).filter(|(key, _)| !key.destroy_at().is_due(now));
+    let (key, recipient) = found.ok_or(SnapshotError::NoHold)?;
+    Ok((Scope::Hold(key.clone(), id), recipient))
 }
 
 fn unusable(reason: impl Into<String>) -> Refusal {

@@ -125,13 +125,16 @@ pub fn keep(connection: &Connection, orders: &[i64], keyring: &Keyring, now: Tim
     generation::check(connection, keyring)?;
     let (mut unreadable, mut held) = (0, 0);
     for order in orders {
-        match keep_order(connection, *order, keyring)? {
+        match keep_order(connection, *order, keyring, now)? {
             Ok(true) => held += 1,
             Ok(false) => {}
             Err(_) => unreadable += 1,
         }
     }
     if held > 0 {
+        connection
+            .prepare_cached("UPDATE holds SET selected_at = kept_at WHERE kept_at >= ?1")?
+            .execute([now.as_millisecond()])?;
         audit::append(connection, &Deed::new(Action::OrdersHeld, Actor::Operator, "holds").of(held), now)?;
     }
     Ok(unreadable)
@@ -142,6 +145,7 @@ pub(super) fn keep_order(
     connection: &Connection,
     order: i64,
     keyring: &Keyring,
+    now: Timestamp,
 ) -> Result<Result<bool, OpenError>> {
     let holds = selecting(connection, order)?;
     let holds = holds.into_iter().filter(|(_, id)| keyring.holds().any(|(_, known)| known == *id));
@@ -158,6 +162,9 @@ pub(super) fn keep_order(
     for (hold, id) in holds {
         let sealed = keyring.seal_held(HeldRef { hold: id, revision }, &json).context(SealSnafu)?;
         write(connection, hold, order, revision, &sealed)?;
+        connection
+            .prepare_cached("UPDATE holds SET kept_at = max(kept_at + 1, ?2) WHERE id = ?1")?
+            .execute(params![hold, now.as_millisecond()])?;
     }
     Ok(Ok(true))
 }

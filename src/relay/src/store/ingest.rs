@@ -138,7 +138,7 @@ fn store(
             let revision = sealed.map_err(|error| UnreadableSnafu { reason: error.to_string() }.build())?;
             outbox::supersede(connection, row.id)?;
             outbox::put(connection, row.id, revision, now)?;
-            keep_held(connection, row.id, keyring)?;
+            keep_held(connection, row.id, terms)?;
             return Ok(Change::Changed);
         }
         Some(row) => revision::after(connection, row.revision)?,
@@ -159,13 +159,13 @@ fn store(
     write_lines(connection, id, &order.columns)?;
     erase::write_people(connection, id, &order.other_buyer_digests)?;
     outbox::put(connection, id, revision, now)?;
-    keep_held(connection, id, keyring)?;
+    keep_held(connection, id, terms)?;
     Ok(if existing.is_some() { Change::Changed } else { Change::New })
 }
 
 /// The order was sealed just now, so it can be opened.
-fn keep_held(connection: &Connection, id: i64, keyring: &Keyring) -> Result<()> {
-    let kept = hold::keep_order(connection, id, keyring)?;
+fn keep_held(connection: &Connection, id: i64, Terms { keyring, now, .. }: Terms<'_>) -> Result<()> {
+    let kept = hold::keep_order(connection, id, keyring, now)?;
     kept.map(drop).map_err(|error| UnreadableSnafu { reason: error.to_string() }.build())
 }
 

@@ -23,3 +23,13 @@ pub(super) fn skip(connection: &Connection) -> Result<()> {
     )?;
     Ok(())
 }
+
+/// The same of what holds keep: the next revision of such an order is above the one that is kept.
+pub(super) fn skip_held(connection: &Connection) -> Result<()> {
+    connection.execute(
+        "UPDATE relay SET revision_floor = max(revision_floor,
+             ?1 + (SELECT coalesce(max(revision), 0) FROM held_orders))",
+        [GAP],
+    )?;
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::relay::HoldUse;
+use marketrelay_keyring::HoldId;
 use rusqlite::Connection;
 
 use super::Result;
@@ -82,7 +83,8 @@ pub fn counts(connection: &Connection, now: Timestamp, at_risk: SignedDuration) 
 
 fn holds(connection: &Connection, now: Timestamp) -> Result<Vec<HoldUse>> {
     let mut statement = connection.prepare_cached(
-        "SELECT name, until, complete, (SELECT count(*) FROM held_orders WHERE hold_id = holds.id)
+        "SELECT name, until, complete, (SELECT count(*) FROM held_orders WHERE hold_id = holds.id), key_id, kept_at,
+                selected_at
          FROM holds WHERE until > ?1 ORDER BY name, until",
     )?;
     let rows = statement.query_map([now.as_second()], |row| {
@@ -91,6 +93,9 @@ fn holds(connection: &Connection, now: Timestamp) -> Result<Vec<HoldUse>> {
             until: Timestamp::from_second(row.get(1)?).unwrap_or(Timestamp::MAX),
             complete: row.get(2)?,
             orders: row.get(3)?,
+            id: HoldId::from(row.get::<_, [u8; 32]>(4)?).to_string(),
+            revision: row.get(5)?,
+            selected_revision: row.get(6)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

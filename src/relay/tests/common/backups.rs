@@ -9,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::backup::Site;
 use marketrelay_keyring::{BackupIdentities, ConnectionId, Grid, Keyring};
-use marketrelay_relay::store::snapshot::{About, Request, Snapshot, SnapshotError};
+use marketrelay_relay::store::snapshot::{About, Request, Scope, Snapshot, SnapshotError};
 use marketrelay_snapshot::{Manifest, SignedManifest, Unpacker, decompress};
 use tokio::io::AsyncReadExt;
 
@@ -88,7 +88,7 @@ impl Delivery {
             backup: backup.to_owned(),
             site: Site::OnSite,
             connection,
-            key,
+            scope: Scope::Everything(key),
             recipient: recipient.clone(),
             keyring: self.keyring.subscribe(),
             signer: Arc::new(audit_signer(&keyring)),

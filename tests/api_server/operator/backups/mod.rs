@@ -99,7 +99,7 @@ pub(super) fn is_suspended(job: &Job) -> bool {
     job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true)
 }
 
-fn is_finished(job: &Job) -> bool {
+pub(super) fn is_finished(job: &Job) -> bool {
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions
         .into_iter()

@@ -108,6 +108,14 @@ impl BackupJob {
     }
 }
 
+impl BackupJob {
+    /// Whether it does this with that store, and hasn't ended.
+    pub fn is_under_way(&self, site: Site, task: Task, store: &str) -> bool {
+        let is_over = matches!(self.stage, Stage::Ended(_));
+        self.site == site && self.task == task && self.store == store && !is_over
+    }
+}
+
 /// How far a Job is.
 pub fn stage(job: &Job) -> Stage {
     if let Some(end) = end(job) {

@@ -11,7 +11,7 @@ use marketrelay_api::{
 use super::{
     backup::Told,
     enforced::{Clocks, Enforced, enforced},
-    held::{self, Times},
+    held::{self, Archives, Times, Word},
     in_force::InForce,
     intact::intact,
     restore,
@@ -87,9 +87,12 @@ pub enum Relay {
 }
 
 impl Relay {
-    /// Whether it answers, and runs with this configuration.
-    pub fn has(&self, config_digest: Option<&str>) -> bool {
-        matches!(self, Self::Answered(status) if config_digest == Some(status.config_digest.as_str()))
+    /// Its word, if it runs with this configuration.
+    pub fn with(&self, config_digest: Option<&str>) -> Option<&RelayStatus> {
+        match self {
+            Self::Answered(status) if config_digest == Some(status.config_digest.as_str()) => Some(status),
+            _ => None,
+        }
     }
 
     /// Whether it has what backups are encrypted to: the kubelet brings it some time after it was made.
@@ -130,9 +133,11 @@ pub fn status(found: Found<'_>, now: Timestamp) -> MarketplaceConnectionStatus {
     ];
     let unreached = unreached(now, found.clocks.ahead);
     let wanted = found.config_digest.as_deref();
-    let holds =
-        held::holds(&found.asked, keyring, &found.relay, wanted, &before.holds, Times { now, unreached });
-    let held = held::condition(&holds, &found.asked, keyring).map(|verdict| (ConditionType::Held, verdict));
+    let archives = Archives::of(&found.relay, found.backups.as_ref().map(|told| &told.backups), now);
+    let word = Word { relay: &found.relay, wanted, archives: &archives };
+    let holds = held::holds(&found.asked, keyring, word, &before.holds, Times { now, unreached });
+    let held = held::condition(&holds, &found.asked, keyring, &archives);
+    let held = held.map(|verdict| (ConditionType::Held, verdict));
     let backed_up = found.backups.iter().flat_map(|told| told.verdicts.clone());
     let conditions = verdicts
         .into_iter()

@@ -8,7 +8,7 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{MarketplaceConnection, Reason, labels, relay::Retention};
 use marketrelay_audit::Signer;
 use marketrelay_keyring::{
-    BackupKey, ConnectionId, DestroyAt, Grid, HoldKey, Keyring, KeyringError, Recipient,
+    BackupKey, ConnectionId, DestroyAt, Grid, HoldId, HoldKey, Keyring, KeyringError, Recipient,
 };
 
 use super::escrow;
@@ -26,6 +26,8 @@ pub struct KeyringFacts {
     pub destroy_at: Vec<DestroyAt>,
     /// The keys of holds, soonest to die first.
     pub holds: Vec<HoldKey>,
+    /// Their ids.
+    pub hold_ids: BTreeMap<HoldKey, HoldId>,
     /// The volume key's generations, oldest first.
     pub generations: Vec<u32>,
     /// Since when there is the newest of them; `None`: it isn't known.
@@ -106,6 +108,7 @@ pub fn judge(secret: &Secret) -> Held {
         id: keyring.connection_id().clone(),
         destroy_at: destroy_at.clone(),
         holds: holds.clone(),
+        hold_ids: keyring.holds().map(|(key, id)| (key.clone(), id)).collect(),
         generations: keyring.volume_generations().collect(),
         has_audit_key: keyring.audit_key().is_some(),
         recipients: keyring.recipients().clone(),
@@ -195,6 +198,7 @@ impl KeyringFacts {
             id: "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("a UUID"),
             destroy_at: Vec::new(),
             holds: Vec::new(),
+            hold_ids: BTreeMap::new(),
             generations: vec![1],
             volume_key_since: None,
             key_epoch: DAY,

@@ -53,6 +53,17 @@ pub(super) fn fill<R: Read>(
     Ok(())
 }
 
+/// A table of the data and its columns. No name of the data gets into a statement unless it is one of ours.
+pub(super) fn known(name: &str, columns: &[String]) -> Result<(&'static Table, Vec<&'static str>)> {
+    let table = TABLES.iter().find(|table| table.name == name);
+    let table = table.with_context(|| UnknownSnafu { what: format!("a table {name}") })?;
+    let known = columns.iter().map(|column| {
+        let known = table.columns.iter().find(|known| *known == column);
+        known.copied().with_context(|| UnknownSnafu { what: format!("a column {name}.{column}") })
+    });
+    Ok((table, known.collect::<Result<Vec<_>>>()?))
+}
+
 /// The table that is being filled.
 struct Filling {
     table: &'static Table,
@@ -61,15 +72,8 @@ struct Filling {
 }
 
 impl Filling {
-    /// No name of the data gets into a statement unless it is one of ours.
     fn new(name: &str, columns: &[String]) -> Result<Self> {
-        let table = TABLES.iter().find(|table| table.name == name);
-        let table = table.with_context(|| UnknownSnafu { what: format!("a table {name}") })?;
-        let known = columns.iter().map(|column| {
-            let known = table.columns.iter().find(|known| *known == column);
-            known.copied().with_context(|| UnknownSnafu { what: format!("a column {name}.{column}") })
-        });
-        let columns = known.collect::<Result<Vec<_>>>()?;
+        let (table, columns) = known(name, columns)?;
         let more = table.envelopes.map_or(&[][..], sealed::more_columns);
         let all: Vec<_> = columns.iter().chain(more).copied().collect();
         let places = vec!["?"; all.len()].join(", ");
@@ -88,7 +92,7 @@ impl Filling {
         let values: Vec<_> =
             self.columns.iter().zip(values).map(|(column, value)| record.value(column, *value)).collect();
         self.insert(sealing.connection, &values, &record.more())?;
-        sealing.write_people(&record)
+        sealing.write_people(record.id, &record.people)
     }
 
     fn insert(&self, connection: &Connection, values: &[Value<'_>], more: &[Value<'_>]) -> Result<()> {
@@ -110,9 +114,9 @@ fn to_sql(value: Value<'_>) -> ValueRef<'_> {
 
 /// A row of the data.
 pub(super) struct Row<'a> {
-    table: &'static str,
-    columns: &'a [&'static str],
-    values: &'a [Value<'a>],
+    pub(super) table: &'static str,
+    pub(super) columns: &'a [&'static str],
+    pub(super) values: &'a [Value<'a>],
 }
 
 impl<'a> Row<'a> {

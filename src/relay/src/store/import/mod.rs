@@ -1,6 +1,7 @@
 //! A backup becomes a database again: in a new file that is there once everything in it is as it was backed up, without
 //! the personal data whose time has come since.
 
+mod archive;
 mod earlier;
 mod fill;
 mod left;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{StoreError, journal::Erased, open, schema};
 use crate::audit;
+pub use archive::{Archive, add};
 pub use earlier::{Made, leave, made};
 pub use left::{Left, left};
 use source::Source;
@@ -114,6 +116,10 @@ pub enum ImportError {
     Unreadable { reason: String },
     #[snafu(display("the audit log in the backup ends otherwise than its manifest says"))]
     AuditLog,
+    #[snafu(display("it is the archive of a hold, and no backup"))]
+    NoBackup,
+    #[snafu(display("it isn't the archive of this hold: by its manifest it is of {found}"))]
+    OtherHold { found: String },
     #[snafu(display("asked to end"))]
     Stopped,
     #[snafu(display("{source}"), context(false))]
@@ -143,6 +149,7 @@ pub fn import<R: Read>(
     stop: &CancellationToken,
 ) -> Result<Imported> {
     let manifest = trusted(backup.manifest, keys.keyring)?;
+    ensure!(manifest.hold.is_none(), NoBackupSnafu);
     let unfinished = Unfinished::begin(path)?;
     let mut connection = open::writer(unfinished.path(), keys.database)?;
     schema::migrate_to(&mut connection, usize::try_from(manifest.schema).unwrap_or(usize::MAX))?;

@@ -30,16 +30,27 @@ pub(super) fn more_columns(of: Table) -> &'static [&'static str] {
 /// A row of a table of envelopes.
 pub(super) struct Record {
     table: Table,
-    id: i64,
+    pub(super) id: i64,
     /// Its key under the volume key; empty once the key that it lived as long as is dead.
-    wrap: Vec<u8>,
-    generation: i64,
+    pub(super) wrap: Vec<u8>,
+    pub(super) generation: i64,
     /// Of its order's number, or something that no other row has, until that is computed.
-    number: [u8; 32],
-    people: Vec<Digest>,
+    pub(super) number: [u8; 32],
+    pub(super) people: Vec<Digest>,
 }
 
 impl Record {
+    fn new(table: Table, row: &Row<'_>, keyring: &Keyring) -> Result<Self> {
+        let generation = i64::from(keyring.volume_generation());
+        let (id, number) = (row.integer("id")?, rand::random());
+        Ok(Self { table, id, wrap: Vec::new(), generation, number, people: Vec::new() })
+    }
+
+    /// Of a held order.
+    pub(super) fn held(row: &Row<'_>, keyring: &Keyring) -> Result<Self> {
+        Self::new(Table::HeldOrders, row, keyring)
+    }
+
     /// A dead record keeps its row until everything is there that tells what it was.
     pub(super) fn value<'a>(&'a self, column: &str, of_data: Value<'a>) -> Value<'a> {
         match column {
@@ -61,16 +72,20 @@ impl Record {
 impl Sealing<'_> {
     /// The record of a row; `None` if nothing is to be kept of it.
     pub(super) fn record(&self, table: Table, row: &Row<'_>) -> Result<Option<Record>> {
-        let generation = i64::from(self.keys.keyring.volume_generation());
-        let (id, number) = (row.integer("id")?, rand::random());
-        let mut record = Record { table, id, wrap: Vec::new(), generation, number, people: Vec::new() };
+        let mut record = Record::new(table, row, self.keys.keyring)?;
         let (Some(body), Some(key)) = (row.blob("pii")?, row.blob("pii_key")?) else {
             return Ok((table != Table::HeldOrders).then_some(record));
         };
         match table {
             Table::Orders => record.wrap = self.order(RecordKind::Order, row, key)?.1,
             Table::ErasedOrders => self.erased(&mut record, row, body, key)?,
-            Table::HeldOrders => return self.held(record, row, body, key),
+            Table::HeldOrders => {
+                let hold = self.hold(row)?;
+                if end(self.keys.keyring, hold, self.now).is_none() {
+                    return Ok(None);
+                }
+                self.held(&mut record, row, (body, key), hold)?;
+            }
         }
         Ok(Some(record))
     }
@@ -98,16 +113,23 @@ impl Sealing<'_> {
         Ok(())
     }
 
-    /// Nothing is kept of a hold that has ended.
-    fn held(&self, mut into: Record, row: &Row<'_>, body: &[u8], key: &[u8]) -> Result<Option<Record>> {
+    /// Whose order it is. Nothing is kept of a hold that has ended.
+    fn hold(&self, row: &Row<'_>) -> Result<HoldId> {
         let mut statement = self.connection.prepare_cached("SELECT key_id FROM holds WHERE id = ?1")?;
         let hold: Option<[u8; 32]> =
             statement.query_row([row.integer("hold_id")?], |row| row.get(0)).optional()?;
-        let Some(hold) = hold else { return row.wrong("hold_id") };
-        if end(self.keys.keyring, HoldId::from(hold), self.now).is_none() {
-            return Ok(None);
-        }
-        let record = HeldRef { hold: HoldId::from(hold), revision: revision(row)? };
+        hold.map_or_else(|| row.wrong("hold_id"), |hold| Ok(HoldId::from(hold)))
+    }
+
+    /// An order that this hold keeps.
+    pub(super) fn held(
+        &self,
+        into: &mut Record,
+        row: &Row<'_>,
+        (body, key): (&[u8], &[u8]),
+        hold: HoldId,
+    ) -> Result<()> {
+        let record = HeldRef { hold, revision: revision(row)? };
         let keyring = self.keys.keyring;
         into.wrap = keyring.wrap_held_from_backup(record, key).map_err(refuse)?;
         let json = keyring.open_held(record, &self.sealed(body, &into.wrap)).map_err(refuse)?;
@@ -119,15 +141,15 @@ impl Sealing<'_> {
         into.people = people(pii).map(|text| digest.buyer(self.marketplace, text)).collect();
         into.people.sort_unstable();
         into.people.dedup();
-        Ok(Some(into))
+        Ok(())
     }
 
     /// Who is in a held order.
-    pub(super) fn write_people(&self, record: &Record) -> Result<()> {
+    pub(super) fn write_people(&self, held: i64, people: &[Digest]) -> Result<()> {
         let mut statement =
             self.connection.prepare_cached("INSERT INTO held_people (held_id, digest) VALUES (?1, ?2)")?;
-        for digest in &record.people {
-            statement.execute(params![record.id, digest.as_bytes()])?;
+        for digest in people {
+            statement.execute(params![held, digest.as_bytes()])?;
         }
         Ok(())
     }

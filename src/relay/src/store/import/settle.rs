@@ -18,7 +18,7 @@ use crate::{
 /// Orders per transaction.
 const BATCH: usize = 500;
 /// As the records of what follows from a restore name it.
-const RESTORED: &str = "Restored";
+pub(super) const RESTORED: &str = "Restored";
 
 /// Brings the database up to `now`; the record of the restore is the next of its audit log.
 pub(super) fn settle(
@@ -42,6 +42,8 @@ pub(super) fn settle(
         params![keys.keyring.volume_generation(), since.snapshots],
     )?;
     revision::skip(connection)?;
+    let marks = "UPDATE holds SET kept_at = max(kept_at + 1, ?1), selected_at = max(kept_at + 1, ?1)";
+    connection.execute(marks, [now.as_millisecond()])?;
     let erased = erase_again(connection, since, keys.keyring, now)?;
     let count =
         |table: &str| connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));

@@ -9,12 +9,12 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use marketrelay_api::backup::Site;
 use marketrelay_audit::{Kind, Signer};
-use marketrelay_keyring::{BackupKey, Keyring, Recipient, SecretKey};
+use marketrelay_keyring::{BackupKey, DestroyAt, HoldId, HoldKey, Keyring, Recipient, SecretKey};
 use marketrelay_snapshot::{
-    Begin, Data, FORMAT, FrameError, Manifest, ManifestError, SignedManifest, Writer, compress,
+    Begin, Data, FORMAT, FrameError, Manifest, ManifestError, OfHold, SignedManifest, Writer, compress,
 };
-use rusqlite::Connection;
-use snafu::{ResultExt, Snafu};
+use rusqlite::{Connection, OptionalExtension};
+use snafu::{OptionExt, ResultExt, Snafu};
 use tokio::{
     io::DuplexStream,
     runtime::Handle,
@@ -45,8 +45,8 @@ pub struct Request {
     pub site: Site,
     /// Whose it is.
     pub connection: About,
-    /// The name of the identity that opens it.
-    pub key: BackupKey,
+    /// What is in it.
+    pub scope: Scope,
     /// What it is encrypted to.
     pub recipient: Recipient,
     /// The mounted keyring.
@@ -57,6 +57,33 @@ pub struct Request {
     pub clock: Clock,
     /// It is given up after this.
     pub longest: Duration,
+}
+
+/// What is in a snapshot.
+#[derive(Clone, Debug)]
+pub enum Scope {
+    /// The whole database; opened by the identity of this name.
+    Everything(BackupKey),
+    /// What a hold keeps; opened by the identity that follows from this key of it.
+    Hold(HoldKey, HoldId),
+}
+
+impl Scope {
+    /// When what opens it is destroyed.
+    fn destroy_at(&self) -> DestroyAt {
+        match self {
+            Self::Everything(key) => key.destroy_at(),
+            Self::Hold(key, _) => key.destroy_at(),
+        }
+    }
+
+    /// What opens it, by the name of an entry of a key Secret.
+    fn opened_by(&self) -> String {
+        match self {
+            Self::Everything(key) => key.to_string(),
+            Self::Hold(key, _) => key.to_string(),
+        }
+    }
 }
 
 /// A connection, as a manifest names it.
@@ -81,6 +108,8 @@ pub enum SnapshotError {
     Running,
     #[snafu(display("the keyring can't be used: {reason}"))]
     Keyring { reason: String },
+    #[snafu(display("the relay doesn't keep anything for this hold yet, or not any more"))]
+    NoHold,
     #[snafu(display("{source}"), context(false))]
     Store { source: StoreError },
     #[snafu(display("{source}"))]
@@ -145,7 +174,10 @@ impl Store {
         let room = self.room.clone();
         let permit = room.free.clone().try_acquire_owned().map_err(|_| SnapshotError::Running)?;
         let now = request.clock.now();
-        let object = format!("{} {}", request.backup, request.site);
+        let object = match &request.scope {
+            Scope::Everything(_) => format!("{} {}", request.backup, request.site),
+            Scope::Hold(key, _) => format!("{} {} {}", request.backup, request.site, key.name()),
+        };
         let sequence = self.write(move |connection| begin(connection, object, now)).await?;
         let (to, bytes) = tokio::io::duplex(BUFFER);
         let pieces = Pieces::new(to, Handle::current(), Instant::now() + request.longest);
@@ -179,7 +211,10 @@ fn begin(connection: &Connection, object: String, now: Timestamp) -> super::Resu
 fn take(room: &Room, request: &Request, sequence: u64, now: Timestamp, to: Pieces) -> Result<()> {
     let mut connection = open::reader(&room.path, &room.key)?;
     let transaction = connection.transaction()?;
+    let hold = hold(&transaction, &request.scope)?;
+    let (hold, archived) = hold.unzip();
     let mut manifest = describe(&transaction, request, sequence, now)?;
+    manifest.hold = archived;
     let recipient: &dyn age::Recipient = &request.recipient;
     let encryptor = age::Encryptor::with_recipients(std::iter::once(recipient)).context(EncryptSnafu)?;
     let encrypted = encryptor.wrap_output(to).context(SendingSnafu)?;
@@ -190,7 +225,7 @@ fn take(room: &Room, request: &Request, sequence: u64, now: Timestamp, to: Piece
         schema: manifest.schema,
     };
     let mut writer = Writer::new(compressed, &begin).context(FrameSnafu)?;
-    let rows = Rows { connection: &transaction, keyring: &request.keyring, clock: &request.clock };
+    let rows = Rows { connection: &transaction, keyring: &request.keyring, clock: &request.clock, hold };
     rows.write(&mut writer)?;
     let (compressed, tables) = writer.finish().context(FrameSnafu)?;
     let encrypted = compressed.finish().context(SendingSnafu)?;
@@ -204,6 +239,17 @@ fn take(room: &Room, request: &Request, sequence: u64, now: Timestamp, to: Piece
     Ok(())
 }
 
+/// The row of the hold whose archive is made, and what its manifest says of it.
+fn hold(connection: &Connection, scope: &Scope) -> Result<Option<(i64, OfHold)>> {
+    let Scope::Hold(_, id) = scope else { return Ok(None) };
+    let row = connection
+        .query_row("SELECT id, kept_at FROM holds WHERE key_id = ?1", [id.as_bytes()], |row| {
+            Ok((row.get(0)?, OfHold { id: id.to_string(), revision: row.get(1)? }))
+        })
+        .optional()?;
+    row.context(NoHoldSnafu).map(Some)
+}
+
 /// The manifest, but for what is known at the end.
 fn describe(connection: &Connection, request: &Request, sequence: u64, now: Timestamp) -> Result<Manifest> {
     let schema = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -211,7 +257,11 @@ fn describe(connection: &Connection, request: &Request, sequence: u64, now: Time
         connection.query_row("SELECT known_until FROM relay", [], |row| row.get(0))?;
     let (chain, head) = audit::head(connection)?;
     let About { connection_id, namespace, name, marketplace } = request.connection.clone();
-    let expires_at = Timestamp::from_second(request.key.destroy_at().as_second());
+    let expires_at = Timestamp::from_second(request.scope.destroy_at().as_second());
+    let keys = match request.scope {
+        Scope::Everything(_) => rows::keys(connection, now)?,
+        Scope::Hold(..) => Vec::new(),
+    };
     Ok(Manifest {
         format: FORMAT,
         backup: request.backup.clone(),
@@ -223,11 +273,12 @@ fn describe(connection: &Connection, request: &Request, sequence: u64, now: Time
         created_at: now,
         known_until: known_until.and_then(|at| Timestamp::from_millisecond(at).ok()),
         expires_at: expires_at.unwrap_or(now),
-        identity: request.key.to_string(),
+        identity: request.scope.opened_by(),
         sequence,
-        keys: rows::keys(connection, now)?,
+        keys,
         tables: Vec::new(),
         data: Data { bytes: 0, sha256: String::new() },
         audit: request.signer.sign(Kind::Head, &chain, head, now),
+        hold: None,
     })
 }

@@ -23,12 +23,14 @@ pub(super) struct Rows<'a> {
     /// Looked at for each row: keys whose time has come meanwhile aren't used any more.
     pub(super) keyring: &'a watch::Receiver<Mounted<Keyring>>,
     pub(super) clock: &'a Clock,
+    /// The row of the hold whose archive it is; `None`: a backup.
+    pub(super) hold: Option<i64>,
 }
 
 impl Rows<'_> {
-    /// Every table.
+    /// Every table, or what the hold has.
     pub(super) fn write<W: Write>(&self, writer: &mut Writer<W>) -> Result<()> {
-        for table in &TABLES {
+        for table in TABLES.iter().filter(|table| self.hold.is_none() || table.of_hold.is_some()) {
             writer.table(table.name, table.columns).context(FrameSnafu)?;
             self.table(table, writer)?;
         }
@@ -41,7 +43,9 @@ impl Rows<'_> {
             let (key, due) = (envelopes.key(), envelopes.due());
             format!(", {key} AS sealed_under, {due} AS due_at, volume_generation")
         });
-        let mut statement = self.connection.prepare(&format!("SELECT {columns}{more} FROM {name}"))?;
+        let which = self.hold.zip(table.of_hold);
+        let some = which.map_or(String::new(), |(hold, column)| format!(" WHERE {column} = {hold}"));
+        let mut statement = self.connection.prepare(&format!("SELECT {columns}{more} FROM {name}{some}"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let wrap = table.envelopes.map(|envelopes| self.wrap(envelopes, row)).transpose()?;
@@ -65,7 +69,8 @@ impl Rows<'_> {
         let keyring = keyring.or_else(|reason| KeyringSnafu { reason }.fail())?;
         match wrap(envelopes, row, &keyring)? {
             Ok(wrap) => Ok(Some(wrap)),
-            Err(OpenError::HoldKeyGone) => Ok(None),
+            // An archive without what it is made for would be none.
+            Err(OpenError::HoldKeyGone) if self.hold.is_none() => Ok(None),
             // Its time came just now.
             Err(OpenError::KeyGone { name }) if name.is_due(self.clock.now()) => Ok(None),
             Err(error) => KeyringSnafu { reason: format!("a stored order can't be opened: {error}") }.fail(),

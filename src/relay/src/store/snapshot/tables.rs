@@ -8,11 +8,13 @@ pub(in crate::store) struct Table {
     pub(in crate::store) columns: &'static [&'static str],
     /// Its rows hold envelopes, in the columns `pii` and `pii_key`.
     pub(in crate::store) envelopes: Option<generation::Table>,
+    /// The column that says which hold a row is of: such rows are in the hold's archive too.
+    pub(in crate::store) of_hold: Option<&'static str>,
 }
 
 impl Table {
     const fn plain(name: &'static str, columns: &'static [&'static str]) -> Self {
-        Self { name, columns, envelopes: None }
+        Self { name, columns, envelopes: None, of_hold: None }
     }
 
     const fn sealed(
@@ -20,7 +22,11 @@ impl Table {
         columns: &'static [&'static str],
         envelopes: generation::Table,
     ) -> Self {
-        Self { name, columns, envelopes: Some(envelopes) }
+        Self { name, columns, envelopes: Some(envelopes), of_hold: None }
+    }
+
+    const fn of_hold(self, column: &'static str) -> Self {
+        Self { of_hold: Some(column), ..self }
     }
 }
 
@@ -153,13 +159,17 @@ pub(in crate::store) const TABLES: [Table; 15] = [
             "complete",
             "seen_generation",
             "seen_last_epoch",
+            "kept_at",
+            "selected_at",
         ],
-    ),
+    )
+    .of_hold("id"),
     Table::sealed(
         "held_orders",
         &["id", "hold_id", "revision", "pii", "pii_key"],
         generation::Table::HeldOrders,
-    ),
+    )
+    .of_hold("hold_id"),
     Table::plain("audit_chain", &["id", "chain", "pruned", "checkpoint"]),
     Table::plain("audit", &["sequence", "at", "action", "actor", "object", "count", "previous", "hash"]),
     Table::plain("audit_counts", &["action", "records", "deeds"]),

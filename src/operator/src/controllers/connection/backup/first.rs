@@ -1,5 +1,5 @@
 //! What doesn't wait for its schedule: a new site's first backup and its drill, which are tried again while there has never been one,
-//! and the escrow of keys that have changed.
+//! the escrow of keys that have changed, and archives of holds that are missing.
 
 use std::sync::Arc;
 
@@ -19,12 +19,13 @@ use marketrelay_api::{
     backup::Site,
     connection::{Backups, SiteBackups},
     labels,
+    relay::HoldUse,
 };
 
-use super::wanted::Wanted;
+use super::{archives, wanted::Wanted};
 use crate::{
     controllers::{
-        backup::{BackupJob, Stage, Task},
+        backup::{BackupJob, Task},
         connection::{
             apply::{api_problem, is_passing},
             children::backup::Existing,
@@ -34,7 +35,7 @@ use crate::{
 };
 
 /// After the first failure; then twice as long after each, by the time that has passed since the beginning.
-const SOONEST: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const SOONEST: SignedDuration = SignedDuration::from_mins(5);
 /// What may be due at once.
 const TASKS: [Task; 3] = [Task::Run, Task::Drill, Task::Escrow];
 /// Of a fingerprint in a Job's name.
@@ -56,6 +57,8 @@ pub struct Facts<'a> {
     pub jobs: &'a [BackupJob],
     /// The relay can be asked for a snapshot.
     pub relay_is_ready: bool,
+    /// The relay's word of holds, if it can be asked.
+    pub holds: &'a [HoldUse],
     /// Now.
     pub now: Timestamp,
 }
@@ -77,7 +80,7 @@ pub async fn begin(client: &Client, facts: &Facts<'_>) -> Result<(), Problem> {
             // Made before the stores have seen it.
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
             Err(error) if is_passing(&error) => {
-                tracing::warn!(name = job.name_any(), %error, "a first Job is made with the next look");
+                tracing::warn!(name = job.name_any(), %error, "a Job is made with the next look");
             }
             Err(error) => return Err(api_problem("Job", &job.name_any(), &error)),
             Ok(_) => tracing::info!(name = job.name_any(), %task, "it doesn't wait for its schedule"),
@@ -88,19 +91,18 @@ pub async fn begin(client: &Client, facts: &Facts<'_>) -> Result<(), Problem> {
 
 /// What the attempt is known by, if one is due: each is made once.
 fn due(facts: &Facts<'_>, known: &SiteBackups, site: Site, task: Task) -> Option<String> {
-    let is_under_way = |job: &BackupJob| {
-        job.site == site
-            && job.task == task
-            && job.store == known.store
-            && !matches!(job.stage, Stage::Ended(_))
-    };
-    if facts.jobs.iter().any(is_under_way) {
+    if facts.jobs.iter().any(|job| job.is_under_way(site, task, &known.store)) {
         return None;
     }
     if task == Task::Escrow {
         return facts.existing.escrow.as_deref().and_then(|keys| escrow_is_due(keys, known, facts.now));
     }
-    first_is_due(known, task, facts).map(|at| format!("f{}", at.as_second()))
+    let first = first_is_due(known, task, facts).map(|at| format!("f{}", at.as_second()));
+    let of_holds = || {
+        let at = archives::due(facts.holds, known, facts.now).filter(|_| task == Task::Run)?;
+        (!facts.wanted.suspend).then(|| format!("h{}", at.as_second()))
+    };
+    first.or_else(of_holds)
 }
 
 /// What hasn't been backed up isn't drilled.
@@ -170,6 +172,7 @@ mod tests {
     use super::*;
     use crate::{
         conditions::seconds,
+        controllers::backup::Stage,
         controllers::connection::backup::{recorded::recorded, wanted::tests::sample},
     };
 
@@ -197,6 +200,7 @@ mod tests {
             existing: &existing,
             jobs,
             relay_is_ready: true,
+            holds: &[],
             now: at(minute),
         };
         due(&facts, site, which.0, which.1)

@@ -1,5 +1,6 @@
 //! A connection's backups: what is wanted of them, what their Jobs have reported, and what follows from that for its status.
 
+pub mod archives;
 mod ended;
 mod escrowed;
 mod first;
@@ -7,17 +8,24 @@ mod recorded;
 mod verdict;
 mod wanted;
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::reflector::ObjectRef;
-use marketrelay_api::{ConditionType, MarketplaceConnection, Reason, connection::Backups};
+use marketrelay_api::{
+    ConditionType, MarketplaceConnection, Reason,
+    connection::Backups,
+    relay::{HoldUse, RelayStatus},
+};
+use marketrelay_keyring::HoldId;
 
 use super::{Context, children::Children};
-use crate::conditions::Verdict;
+use crate::{conditions::Verdict, controllers::keyring::facts::KeyringFacts};
 pub use ended::{PODS_LAG, last_state, why};
 pub use wanted::{Credentials, Store, Wanted, wanted};
 
 #[cfg(test)]
-pub use wanted::tests::sample;
+pub use {recorded::recorded, wanted::tests::sample};
 
 /// What the status says of backups.
 #[derive(Clone, Debug)]
@@ -30,20 +38,28 @@ pub struct Told {
     pub overdue: Option<(Reason, String)>,
 }
 
-/// Reads what the Jobs have reported, and begins a first backup where one is due. `relay_is_ready`: to give a snapshot.
+/// Reads what the Jobs have reported, and begins a first backup where one is due, or one because of an archive. `relay`: its
+/// word, if it is ready to give a snapshot. `keyring`: none while it can't be used.
 pub async fn look(
     context: &Context,
     connection: &MarketplaceConnection,
     wanted: Option<Wanted>,
     children: &Children,
-    relay_is_ready: bool,
+    relay: Option<&RelayStatus>,
+    keyring: Option<&KeyringFacts>,
     now: Timestamp,
 ) -> Option<Told> {
     let mut wanted = wanted?;
     let (jobs, pods) = context.stores.jobs(&ObjectRef::from_obj(connection));
     let jobs = ended::jobs(&jobs);
     let before = connection.status.as_ref().and_then(|status| status.backups.as_ref());
-    let backups = recorded::recorded(before, &wanted, &ended::ended(&jobs, &pods, now), now);
+    let mut backups = recorded::recorded(before, &wanted, &ended::ended(&jobs, &pods, now), now);
+    if let Some(keyring) = keyring {
+        archives::settle(&mut backups, &keyring.hold_ids);
+    }
+    let ids: BTreeSet<_> = keyring.iter().flat_map(|facts| facts.hold_ids.values()).collect();
+    let has_key = |word: &&HoldUse| word.id.parse().is_ok_and(|id: HoldId| ids.contains(&id));
+    let holds: Vec<_> = relay.iter().flat_map(|relay| &relay.holds).filter(has_key).cloned().collect();
     let existing = &children.backup;
     let facts = first::Facts {
         wanted: &wanted,
@@ -51,7 +67,8 @@ pub async fn look(
         backups: &backups,
         existing,
         jobs: &jobs,
-        relay_is_ready,
+        relay_is_ready: relay.is_some(),
+        holds: &holds,
         now,
     };
     let begun = first::begin(&context.client, &facts).await;

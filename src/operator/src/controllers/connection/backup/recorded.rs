@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
-    backup::{Drilled, EscrowedKeys as Escrowed, Listing, Written},
-    connection::{Backups, DrilledBackup, EscrowedKeys, JobResult, SiteBackups},
+    backup::{Archived, Drilled, EscrowedKeys as Escrowed, Listing, Written},
+    connection::{Backups, DrilledBackup, EscrowedKeys, HoldArchive, JobResult, SiteBackups},
 };
 
 use super::{ended::Ended, wanted::Wanted};
@@ -58,18 +58,24 @@ fn new(store: String, now: Timestamp) -> SiteBackups {
         last_prune: None,
         last_drill: None,
         drilled: None,
+        archives: Vec::new(),
         last_escrow: None,
         escrowed: None,
     }
 }
 
 fn record(site: &mut SiteBackups, ended: &Ended) {
-    let report = ended.report.as_ref();
+    let (report, before) = (ended.report.as_ref(), site.listed_at.clone());
     if let Some(written) = report.and_then(|report| report.written.as_ref()) {
         wrote(site, written);
     }
     if let Some(listing) = report.and_then(|report| report.listing.as_ref()) {
         listed(site, listing);
+    }
+    // What was there before a later listing is what that has left.
+    let is_new = |archive: &&Archived| !is_earlier(&seconds(archive.created_at), before.as_ref());
+    for archive in report.iter().flat_map(|report| &report.archives).filter(is_new) {
+        archived(site, archive);
     }
     if let Some(found) = report.and_then(|report| report.drilled.as_ref()) {
         drilled(site, found);
@@ -114,7 +120,30 @@ fn listed(site: &mut SiteBackups, listing: &Listing) {
         site.foreign = count(listing.foreign);
         site.damaged = count(listing.damaged);
         site.listed_at = Some(at);
+        // Which are gone isn't told: all are made again.
+        if count(listing.archives) < i64::try_from(site.archives.len()).unwrap_or(i64::MAX) {
+            site.archives.clear();
+        }
     }
+}
+
+/// The keyring has its name.
+fn archived(site: &mut SiteBackups, written: &Archived) {
+    let at = seconds(written.created_at);
+    let known = site.archives.iter().find(|known| known.id == written.hold);
+    if is_earlier(&at, known.map(|known| &known.at)) {
+        return;
+    }
+    site.archives.retain(|known| known.id != written.hold);
+    site.archives.push(HoldArchive {
+        hold: String::new(),
+        id: written.hold.clone(),
+        backup: written.backup.clone(),
+        at,
+        revision: count(written.revision),
+        orders: count(written.orders),
+    });
+    site.archives.sort_by(|one, other| one.id.cmp(&other.id));
 }
 
 fn drilled(site: &mut SiteBackups, found: &Drilled) {
@@ -164,6 +193,7 @@ mod tests {
         Listing {
             at: at(second) + jiff::SignedDuration::from_millis(400),
             backups: 3,
+            archives: 0,
             bytes: 900,
             newest: Some(at(newest)),
             oldest: Some(at(newest - 90)),
@@ -266,6 +296,38 @@ mod tests {
         let drilled = on_site.drilled.expect("a drill");
         assert_eq!((drilled.at, drilled.age_seconds, drilled.seconds), (seconds(at(200)), 60, 4));
         assert_eq!(on_site.last_run, None);
+    }
+
+    #[test]
+    fn archives_are_recorded_until_a_listing_misses_one_and_an_older_report_brings_none_back() {
+        let wanted = sample();
+        let with = |second: i64, archives: &[&str], left: u64| {
+            let of = |hold: &&str| Archived {
+                hold: (*hold).to_owned(),
+                backup: "b".to_owned(),
+                created_at: at(second - 5),
+                revision: 7,
+                orders: 2,
+            };
+            let listing = Some(Listing { archives: left, ..listing(second, second - 9) });
+            let archives = archives.iter().map(of).collect();
+            let report = Some(JobReport { archives, listing, ..JobReport::default() });
+            Ended { report, ..run(Site::OnSite, second, 0) }
+        };
+        let names = |backups: &Backups| {
+            let archives = backups.on_site.iter().flat_map(|site| &site.archives);
+            archives.map(|archive| (archive.id.clone(), archive.at.0)).collect::<Vec<_>>()
+        };
+        let (first, second) = (with(100, &["a", "b"], 2), with(200, &["b"], 2));
+        let one = recorded(None, &wanted, std::slice::from_ref(&first), at(300));
+        let both = recorded(Some(&one), &wanted, &[second.clone(), first.clone()], at(300));
+        assert_eq!(names(&both), [("a".to_owned(), at(95)), ("b".to_owned(), at(195))]);
+        let prune = Ended { task: Task::Prune, ..with(300, &[], 1) };
+        let missed = recorded(Some(&both), &wanted, &[first.clone(), second.clone(), prune], at(400));
+        assert_eq!(names(&missed), []);
+        assert_eq!(names(&recorded(Some(&missed), &wanted, &[first, second], at(500))), []);
+        let again = recorded(Some(&missed), &wanted, &[with(400, &["a"], 1)], at(500));
+        assert_eq!(names(&again), [("a".to_owned(), at(395))]);
     }
 
     #[test]

@@ -27,11 +27,17 @@ use kube::{
     api::{ObjectMeta, PartialObjectMeta},
     runtime::reflector::ObjectRef,
 };
-use marketrelay_api::{Duration, MarketplaceConnection, OperatorConfig, backup::PastErasure, labels};
+use marketrelay_api::{
+    Duration, MarketplaceConnection, OperatorConfig, backup::PastErasure, connection::Backups, labels,
+};
 
 pub use config_map::KNOWN_DATABASE;
 
-use super::{backup::Wanted, in_force::Terms, validate::Validated};
+use super::{
+    backup::{Wanted, archives},
+    in_force::Terms,
+    validate::Validated,
+};
 use crate::{
     names::Names,
     pki::{Authority, PkiError, Subject},
@@ -114,6 +120,10 @@ pub struct Plan<'a> {
     pub terms: &'a Terms,
     /// `None`: no backups are wanted.
     pub backups: Option<&'a Wanted>,
+    /// What the status says of them.
+    pub told: Option<&'a Backups>,
+    /// The holds whose keys there are.
+    pub holds: &'a archives::Holds,
     /// Whose signature counts, hex; `None`: the relay hasn't told yet.
     pub public_key: Option<&'a str>,
     /// What was erased from the connection by the requests that there are.
@@ -217,6 +227,7 @@ mod tests {
         connection::MarketplaceKind,
         relay::{BatchLimits, BolSettings, MarketplaceSettings, WebhookConfig},
     };
+    use marketrelay_keyring::{DestroyAt, HoldId, HoldKey};
     use rustls_pki_types::pem::PemObject;
 
     use super::*;
@@ -268,6 +279,8 @@ mod tests {
         let config = OperatorConfig::parse(CONFIG).expect("a configuration");
         let validated = validated();
         let id = "3f6c0000-1111-4222-8333-444455556666";
+        let hold = HoldKey::new("tax-2026", DestroyAt::from_second(1_900_000_000)).expect("a name");
+        let holds = archives::Holds::from([(hold, HoldId::from([7; 32]))]);
         let terms = Terms::of(&RetentionPolicySpec::default(), MarketplaceKind::Bol, backups.is_some());
         let plan = Plan {
             validated: &validated,
@@ -276,6 +289,8 @@ mod tests {
             updating_since: None,
             terms: &terms,
             backups,
+            told: None,
+            holds: &holds,
             public_key: backups.map(|_| "00ff"),
             erasures: &[],
             known_chain: backups.map(|_| "5c1f0000-1111-4222-8333-444455556666"),

@@ -13,7 +13,7 @@ use crate::{
     controllers::{
         backup::Task,
         connection::{
-            backup::{Store, Wanted},
+            backup::{Store, Wanted, archives},
             children::strings,
         },
     },
@@ -76,6 +76,7 @@ fn file(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) -
         backup_retention_seconds: plan.backup_retention().as_secs(),
         // It may wait for its turn, and take its time.
         interval_seconds: store.interval.as_secs().min(DAILY) + i64::from(settings.deadline_seconds),
+        holds: archives::live(plan.holds, plan.told.and_then(|backups| backups.site(site))),
         escrow: is_escrowed(settings, site),
     };
     // A structure of texts and numbers always has a YAML form.
