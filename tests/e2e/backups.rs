@@ -16,14 +16,14 @@ use crate::{
     tenant::{Tenant, with_tenant},
 };
 
-const BUCKET: &str = "relays";
+pub const BUCKET: &str = "relays";
 /// A schedule's minute, a Job's turn, a pod's start, on a busy machine.
 const RUN: Duration = Duration::from_mins(4);
 /// backupRetention, a keyEpoch, the next run.
 const GONE: Duration = Duration::from_mins(8);
 
 /// The store of a site, in the connection's YAML, with a Secret of the customer's.
-fn store(tenant: &Tenant, site: Site, secret_key: Option<&str>) -> Value {
+pub fn store(tenant: &Tenant, site: Site, secret_key: Option<&str>) -> Value {
     let s3 = s3(site);
     s3.make_bucket(BUCKET).expect("a bucket");
     let secret = format!("{site}-s3");

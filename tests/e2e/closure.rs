@@ -1,16 +1,20 @@
 //! Promise 13: an account is closed, and nothing of it is left but the proof.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use k8s_openapi::api::core::v1::PersistentVolume;
+use k8s_openapi::api::core::v1::{PersistentVolume, Secret};
 use kube::Api;
-use marketrelay_api::{ConnectionRecord, record::RecordPhase};
+use marketrelay_api::{ConnectionRecord, backup::Site, record::RecordPhase};
 use serde_json::{Value, json};
 
 use crate::{
+    backups,
     cluster::{SYSTEM, kill, kube, together, wait_for},
     tenant::{SOON, Tenant, with_tenant},
 };
+
+/// Jobs of backups that are under way end, then another one begins.
+const PURGED: Duration = Duration::from_mins(4);
 
 fn record(id: &str) -> Result<Value, String> {
     let words = ["get", "connrec", id, "--namespace", SYSTEM, "--output=json"];
@@ -85,6 +89,43 @@ async fn an_account_is_closed_though_its_relay_is_down() {
         tenant.kubectl(&["delete", "pod", "bol-relay-0", "--wait=false"]).expect("deleted");
         close(&tenant, "bol", &id);
         is_proven(&tenant, "bol", &id, &volume, &files).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_closed_accounts_backups_are_gone_from_both_stores_and_the_proof_has_the_listings() {
+    let _company = together().await;
+    with_tenant("purged", async |tenant| {
+        tenant.seller("bol", 3).await;
+        tenant.apply(&backups::connection(&tenant, &Site::ALL));
+        tenant.all_arrived("bol").await;
+        for site in Site::ALL {
+            backups::backed_up(&tenant, site).await;
+            assert!(!backups::files(&tenant, site).is_empty());
+        }
+        let (id, volume) = (id(&tenant, "bol").await, volume(&tenant, "bol"));
+        let files = files(&tenant, &volume).await;
+        close(&tenant, "bol", &id);
+        wait_for("its stores are purged", PURGED, async || {
+            let status = record(&id)?["status"].clone();
+            if status["phase"] == "Closed" { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+        is_proven(&tenant, "bol", &id, &volume, &files).await;
+        let stores = record(&id).expect("a record")["status"]["closure"]["stores"].clone();
+        let stores = stores.as_array().expect("stores");
+        assert_eq!(stores.len(), 2);
+        for store in stores {
+            assert!(store["purgedAt"].is_string() && store["deleted"].as_i64() > Some(1), "{store}");
+            assert_eq!((&store["listing"]["found"], &store["listing"]["foreign"]), (&json!(0), &json!(0)));
+        }
+        for site in Site::ALL {
+            assert_eq!(backups::files(&tenant, site), Vec::<PathBuf>::new(), "{site}");
+        }
+        let secrets = Api::<Secret>::namespaced(tenant.client.clone(), SYSTEM);
+        let copies = secrets.get_opt(&format!("{id}-stores")).await.expect("an answer");
+        assert!(copies.is_none(), "the copies of the credentials are still there");
     })
     .await;
 }

@@ -12,6 +12,7 @@ mod erasure;
 mod failures;
 mod holds;
 mod isolation;
+mod lost;
 mod outages;
 mod privacy;
 mod relaying;

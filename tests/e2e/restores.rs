@@ -26,7 +26,7 @@ const RUN: Duration = Duration::from_mins(4);
 const RESTORED: Duration = Duration::from_mins(6);
 
 /// With backups every minute that are kept for longer than a test.
-fn with_backups(tenant: &Tenant, sites: &[Site]) -> Value {
+pub fn with_backups(tenant: &Tenant, sites: &[Site]) -> Value {
     let connection = connection(tenant, sites);
     tenant.apply(&json!({
         "apiVersion": "marketrelay.dev/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": "minutes"},
@@ -37,7 +37,7 @@ fn with_backups(tenant: &Tenant, sites: &[Site]) -> Value {
 }
 
 /// Waits for a backup that was taken after now.
-async fn newer_backup(tenant: &Tenant, site: Site) {
+pub async fn newer_backup(tenant: &Tenant, site: Site) {
     let now = Timestamp::now();
     wait_for(&format!("{}: a newer backup {site}", tenant.name), RUN, async || {
         let told = told(tenant, site).await?;
@@ -48,7 +48,7 @@ async fn newer_backup(tenant: &Tenant, site: Site) {
 }
 
 /// Waits until no Job is left that could take another backup.
-async fn jobs_have_ended(tenant: &Tenant) {
+pub async fn jobs_have_ended(tenant: &Tenant) {
     wait_for(&format!("{}: no Job is at work", tenant.name), RUN, async || {
         let jobs =
             tenant.api::<Job>().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
@@ -69,7 +69,7 @@ async fn restore(tenant: &Tenant) -> Result<RestoreStatus, String> {
 }
 
 /// Waits for the end of a restore that began after `since`.
-async fn restored(tenant: &Tenant, since: Timestamp) -> RestoreStatus {
+pub async fn restored(tenant: &Tenant, since: Timestamp) -> RestoreStatus {
     wait_for(&format!("{}: a backup is restored", tenant.name), RESTORED, async || {
         let restore = restore(tenant).await?;
         let is_over = restore.finished_at.as_ref().is_some_and(|at| at.0 >= since);
@@ -79,7 +79,7 @@ async fn restored(tenant: &Tenant, since: Timestamp) -> RestoreStatus {
 }
 
 /// Waits until the relay's metrics have so many orders with personal data.
-async fn holds(tenant: &Tenant, orders: u32) {
+pub async fn holds(tenant: &Tenant, orders: u32) {
     let line = format!("marketrelay_relay_stored{{what=\"with_pii\"}} {orders}");
     wait_for(&format!("{}: {line}", tenant.name), RUN, async || {
         let metrics = tenant.metrics("bol")?;

@@ -51,15 +51,32 @@ pub async fn with_tenant<F: Future<Output = ()> + 'static>(name: &str, test: imp
 }
 
 impl Tenant {
-    async fn move_in(&self) {
+    /// A customer of a test that has several parts.
+    pub async fn named(name: &str) -> Self {
+        let client = client().await;
+        Self { sandbox: Sandbox(client.clone()), client, name: name.to_owned() }
+    }
+
+    /// Makes what a customer has without connections.
+    pub async fn move_in(&self) {
+        self.furnish();
+        self.has_a_system().await;
+    }
+
+    /// The namespace and what it has without connections.
+    pub fn furnish(&self) {
         let name = &self.name;
         self.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {
             "pod-security.kubernetes.io/enforce": "restricted"}}}));
-        self.sandbox.post("customers", &json!({"name": name, "secrets": [SIGNING]})).await;
         self.secret("erp-signing", &json!({"signingSecret": SIGNING}));
     }
 
-    async fn move_out(&self) {
+    /// The system that orders arrive at.
+    pub async fn has_a_system(&self) {
+        self.sandbox.post("customers", &json!({"name": self.name, "secrets": [SIGNING]})).await;
+    }
+
+    pub async fn move_out(&self) {
         // A test that fails a marketplace is alone, and may end before it mends it.
         for marketplace in ["amazon", "ebay", "bol"] {
             self.sandbox.heal(marketplace).await;

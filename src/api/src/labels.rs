@@ -72,6 +72,8 @@ pub const RECOVERED: &str = "recovered";
 pub const RELAY: &str = "relay";
 /// The [`COMPONENT`] of what takes a connection's backups.
 pub const BACKUP: &str = "backup";
+/// The [`COMPONENT`] of what deletes a closed connection's backups, in the operator's namespace.
+pub const PURGE: &str = "purge";
 /// The [`COMPONENT`] of what the operator itself keeps.
 pub const PKI: &str = "pki";
 /// The [`COMPONENT`] of key material.

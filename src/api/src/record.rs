@@ -1,11 +1,14 @@
 //! `ConnectionRecord`: what the operator remembers of a connection in its own namespace, and the proof of its closure.
 
+mod stores;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rules;
+pub use stores::{PurgedStore, RecordStore, StoreFailure, StoreListing};
 
 /// Where a connection is, and once it is closed, the proof of what was destroyed. Made by the operator in its own
 /// namespace, named after the connection's id; it outlives the connection and holds no personal data.
@@ -52,7 +55,7 @@ pub struct ConnectionRecordSpec {
     /// Closes the account, also of a connection that was deleted and retained, and also one that waits for it because many
     /// closures began within an hour or holds keep orders of it. Keys die at once, and volume and children go; this can't be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closure: Option<Closure>,
+    pub closure: Option<RecordClosure>,
 }
 
 /// The confirmation of an account's closure.
@@ -61,6 +64,19 @@ pub struct Closure {
     /// The connection's id, as in status.connectionId and in the name of its ConnectionRecord.
     #[schemars(length(max = 253))]
     pub confirm: String,
+}
+
+/// The confirmation of an account's closure on its record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordClosure {
+    /// The connection's id, which is the record's own name.
+    #[schemars(length(max = 253))]
+    pub confirm: String,
+    /// true: a store that can't be purged holds the closure up no longer. What is in it stays there, unreadable since its keys are
+    /// destroyed, and the proof says so.
+    #[serde(default)]
+    pub abandon_stores: bool,
 }
 
 /// What the operator has found and done.
@@ -77,6 +93,10 @@ pub struct ConnectionRecordStatus {
     /// What the phase means, and what it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The stores that the connection's backups are in, or were; the one that was used first is the first, at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub stores: Vec<RecordStore>,
     /// The closure, from its beginning on, and its proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closure: Option<ClosureProof>,
@@ -131,9 +151,21 @@ pub struct ClosureProof {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub objects: Vec<ClosedObject>,
+    /// The stores of its backups, and when a listing of each found nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub stores: Vec<PurgedStore>,
+    /// How many Jobs that purge stores have ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub purge_attempts: i64,
     /// The last look, which found nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listing: Option<Listing>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// An object of the connection.

@@ -69,6 +69,21 @@ impl Inventory {
         inventory
     }
 
+    /// Every version and every unfinished upload that is ours, in the order in which they go if all must: keys first, then
+    /// manifests, so that what is left is no backup, and what hides older versions last.
+    pub fn ours(&self) -> (Vec<&Version>, Vec<&Upload>) {
+        let keys = self.escrow.versions.iter().map(|version| (0, version));
+        let backups = self.backups.values().flat_map(|stored| &stored.versions);
+        let backups = backups.map(|(object, version)| (if *object == Object::Data { 2 } else { 1 }, version));
+        let mut versions: Vec<_> = keys.chain(backups).collect();
+        versions.sort_by_key(|(turn, version)| (version.is_marker, *turn));
+        let uploads = self.backups.values().flat_map(|stored| &stored.uploads);
+        (
+            versions.into_iter().map(|(_, version)| version).collect(),
+            uploads.chain(&self.escrow.uploads).collect(),
+        )
+    }
+
     /// Those that a reader finds whole, oldest first.
     pub fn complete(&self) -> impl DoubleEndedIterator<Item = (&BackupId, &Stored)> {
         self.backups.iter().filter(|(_, stored)| stored.is_complete())

@@ -1,6 +1,6 @@
 //! Backups in S3 stores: written by Jobs, which know no Kubernetes and never see what is in them, pruned, and proven by listing;
 //! outside the cluster they are listed, checked and read. Another Job makes the database of a relay's volume of one, and
-//! another restores the newest one for a drill.
+//! another restores the newest one for a drill. The last one of all deletes what a closed connection has in its stores.
 
 pub mod catalog;
 pub mod cli;
@@ -9,6 +9,7 @@ mod id;
 pub mod inventory;
 pub mod job;
 pub mod prune;
+pub mod purge;
 mod reason;
 pub mod relay;
 pub mod restore;

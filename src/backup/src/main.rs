@@ -12,6 +12,7 @@ use marketrelay_api::backup::paths;
 use marketrelay_backup::{
     cli, escrow,
     job::{Task, execute},
+    purge,
     restore::{self, drill},
 };
 use marketrelay_pod::{logging, mounts::at, termination};
@@ -40,6 +41,8 @@ enum Command {
     Drill(JobArguments),
     /// Write a connection's escrowed keys, delete every older version of them, and report. Started by the operator.
     Escrow(JobArguments),
+    /// Delete everything of a closed connection in its stores, and report what is left. Started by the operator.
+    Purge(JobArguments),
     #[command(flatten)]
     ByHand(cli::Command),
 }
@@ -82,6 +85,13 @@ async fn escrow(arguments: &JobArguments) -> Result<ExitCode, Whatever> {
     Ok(ended(report.failure.is_none()))
 }
 
+async fn purge(arguments: &JobArguments) -> Result<ExitCode, Whatever> {
+    let (patience, stop) = begin(arguments)?;
+    let report = purge::execute(&arguments.root, patience, &stop).await;
+    tell(&arguments.root, &report)?;
+    Ok(ended(report.is_clean()))
+}
+
 fn begin(arguments: &JobArguments) -> Result<(Duration, CancellationToken), Whatever> {
     logging::start();
     let stop = termination::token().whatever_context("can't wait for SIGTERM")?;
@@ -108,6 +118,7 @@ async fn main() -> ExitCode {
         Command::RestoreVolume(arguments) => restore_volume(&arguments).await,
         Command::Drill(arguments) => drill(&arguments).await,
         Command::Escrow(arguments) => escrow(&arguments).await,
+        Command::Purge(arguments) => purge(&arguments).await,
         Command::ByHand(command) => command.run().await.map(|()| ExitCode::SUCCESS),
     };
     ended.unwrap_or_else(|error| {

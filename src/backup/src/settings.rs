@@ -7,8 +7,8 @@ use std::{
 
 use age::Decryptor;
 use marketrelay_api::backup::{
-    DrillConfig, JobConfig, RestoreConfig, S3Store,
-    paths::{CONFIG, ESCROW, ESCROW_FINGERPRINT, ESCROWED},
+    DrillConfig, JobConfig, PurgeConfig, RestoreConfig, S3Store,
+    paths::{CONFIG, ESCROW, ESCROW_FINGERPRINT, ESCROWED, STORES},
 };
 use marketrelay_audit::from_hex;
 use marketrelay_pod::mounts::{self, Entries, at, text};
@@ -32,7 +32,7 @@ pub enum SettingsError {
     #[snafu(display("{CONFIG} can't be used: {problem}"))]
     Value { problem: &'static str },
     #[snafu(display("the Secret with the store's credentials has no entry {entry:?}"))]
-    Credentials { entry: &'static str },
+    Credentials { entry: String },
     #[snafu(display("the Secret with the keys that are escrowed can't be used: {problem}"))]
     Escrow { problem: String },
 }
@@ -66,6 +66,15 @@ pub fn drill(root: &Path) -> Result<DrillConfig, SettingsError> {
     Ok(config)
 }
 
+/// The configuration file of a Job that purges.
+pub fn purge(root: &Path) -> Result<PurgeConfig, SettingsError> {
+    let config: PurgeConfig = read(root)?;
+    for one in &config.stores {
+        check(&one.store, &config.connection_id)?;
+    }
+    Ok(config)
+}
+
 fn read<T: DeserializeOwned>(root: &Path) -> Result<T, SettingsError> {
     let path = at(root, CONFIG);
     let text = fs::read_to_string(&path).context(ReadSnafu { path })?;
@@ -87,12 +96,21 @@ fn check_key(public_key: &str) -> Result<(), SettingsError> {
 
 /// The store's credentials, mounted at `path`.
 pub fn credentials(root: &Path, path: &str) -> Result<Credentials, SettingsError> {
-    let entries = entries(root, path)?;
-    let required = |entry: &'static str| text(&entries, entry).ok_or(SettingsError::Credentials { entry });
+    named(&entries(root, path)?, "")
+}
+
+/// Those of one of the stores that are purged.
+pub fn credentials_of(root: &Path, id: &str) -> Result<Credentials, SettingsError> {
+    named(&entries(root, STORES)?, &format!("{id}."))
+}
+
+fn named(entries: &Entries, prefix: &str) -> Result<Credentials, SettingsError> {
+    let given = |entry: &str| text(entries, &format!("{prefix}{entry}"));
+    let required = |entry: &str| given(entry).context(CredentialsSnafu { entry: format!("{prefix}{entry}") });
     Ok(Credentials {
         access_key_id: required("accessKeyId")?,
         secret_access_key: required("secretAccessKey")?,
-        session_token: text(&entries, "sessionToken"),
+        session_token: given("sessionToken"),
     })
 }
 

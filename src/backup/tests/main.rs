@@ -6,6 +6,7 @@ mod drilling;
 mod escrowing;
 mod proxy;
 mod pruning;
+mod purging;
 mod recovering;
 mod recovering_problems;
 mod relay;

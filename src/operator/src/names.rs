@@ -15,6 +15,24 @@ pub const DATABASE_KEY_ENTRY: &str = "database-key";
 /// The election's Lease, in the operator's own namespace.
 pub const LEASE: &str = "marketrelay-operator";
 
+/// The `ServiceAccount` of Jobs that purge stores, in the operator's own namespace: the chart's.
+pub const PURGE: &str = "marketrelay-purge";
+
+/// The copy of the credentials of the stores that a connection has used, in the operator's own namespace.
+pub fn stores(connection_id: &str) -> String {
+    format!("{connection_id}-stores")
+}
+
+/// The `NetworkPolicy` of the Jobs that purge a connection's stores, in the operator's own namespace.
+pub fn purge(connection_id: &str) -> String {
+    format!("{connection_id}-purge")
+}
+
+/// The Job that tries to purge them, after so many others.
+pub fn purge_attempt(connection_id: &str, attempts: i64) -> String {
+    format!("{connection_id}-purge-{attempts}")
+}
+
 /// Whether Secrets of this name are the operator's, of this connection or another.
 pub fn is_reserved(secret: &str) -> bool {
     let of = ["-keyring", "-database-key", "-relay-tls"];

@@ -19,7 +19,7 @@ use zeroize::Zeroize;
 use crate::problem::Problem;
 
 /// What a Secret with a store's credentials must have.
-const STORE_ENTRIES: [&str; 2] = ["accessKeyId", "secretAccessKey"];
+pub const STORE_ENTRIES: [&str; 2] = ["accessKeyId", "secretAccessKey"];
 
 /// Judgements by Secret and version.
 pub struct Judged<T> {

@@ -12,6 +12,8 @@ const CLUSTER: &str = "e2e";
 const SIDE_BY_SIDE: &str = "4";
 /// What the names of tests that disturb others begin with.
 const ALONE: &str = "alone::";
+/// What the names of those begin with between which the cluster is lost.
+const LOST: &str = "lost::";
 
 /// `cargo xtask e2e …`
 #[derive(Args)]
@@ -46,12 +48,32 @@ pub fn tests(filter: Option<&str>, keep: bool) -> Result<(u64, u64)> {
 
 /// Those that disturb others wait for them: beside each other they would only wait for a lock.
 fn run_tests(filter: Option<&str>) -> Result<(u64, u64)> {
-    if filter.is_some() {
-        return test(filter.as_slice(), SIDE_BY_SIDE);
+    match filter {
+        Some(filter) if LOST.starts_with(filter) => return lost(),
+        Some(filter) => return test(&[filter, "--skip", LOST], SIDE_BY_SIDE),
+        None => {}
     }
-    let (passed, failed) = test(&["--skip", ALONE], SIDE_BY_SIDE)?;
-    let alone = test(&[ALONE], "1")?;
-    Ok((passed + alone.0, failed + alone.1))
+    let together = test(&["--skip", ALONE, "--skip", LOST], SIDE_BY_SIDE)?;
+    Ok(sum([together, test(&[ALONE], "1")?, lost()?]))
+}
+
+fn sum<const COUNT: usize>(results: [(u64, u64); COUNT]) -> (u64, u64) {
+    results.iter().fold((0, 0), |sum, result| (sum.0 + result.0, sum.1 + result.1))
+}
+
+/// In the order of docs/runbooks/lost-cluster.md: the keys are there before the operator.
+fn lost() -> Result<(u64, u64)> {
+    let of = |part: &str| test(&[&format!("{LOST}{part}")], "1");
+    let before = of("before")?;
+    if before.1 > 0 {
+        return Ok(before);
+    }
+    step("the cluster is lost");
+    cluster::lose(CLUSTER)?;
+    let (kube, images) = stage::local(CLUSTER)?;
+    let keys = of("keys")?;
+    stage::up(&kube, &images, Some(CLUSTER))?;
+    Ok(sum([before, keys, of("after")?]))
 }
 
 fn test(which: &[&str], threads: &str) -> Result<(u64, u64)> {

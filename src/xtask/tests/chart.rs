@@ -325,9 +325,15 @@ fn with_watched_namespaces_nothing_may_be_written_in_the_cluster() {
 #[test]
 fn keys_are_left_to_the_operators_own_account() {
     let objects = render(&[]);
-    let account = text(only(&objects, "ServiceAccount"), &["metadata", "name"]);
     let pod = &only(&objects, "Deployment")["spec"]["template"]["spec"];
-    assert_eq!(text(pod, &["serviceAccountName"]), account);
+    let account = text(pod, &["serviceAccountName"]);
+    let accounts = of_kind(&objects, "ServiceAccount").into_iter();
+    let accounts: Vec<_> = accounts.map(|one| text(one, &["metadata", "name"])).collect();
+    assert_eq!(accounts, [account, "marketrelay-purge"]);
+    for binding in ["RoleBinding", "ClusterRoleBinding"].into_iter().flat_map(|kind| of_kind(&objects, kind))
+    {
+        assert_eq!(text(&binding["subjects"][0], &["name"]), account, "nobody else has rights");
+    }
     let policy = only(&objects, "ValidatingAdmissionPolicy");
     let condition = text(&policy["spec"]["matchConditions"][0], &["expression"]);
     assert!(condition.ends_with(&format!("!= 'system:serviceaccount:{SYSTEM}:{account}'")), "{condition}");

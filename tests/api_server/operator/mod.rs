@@ -42,6 +42,7 @@ use kube::{
 use marketrelay_api::{MarketplaceConnection, OperatorConfig};
 use marketrelay_operator::{
     clock::Clock,
+    names::PURGE,
     run::{Clients, Settings, run},
     scope::Scope,
 };
@@ -184,14 +185,16 @@ where
     api.patch(&name, &params, &Patch::Apply(&object)).await.unwrap_or_else(|error| panic!("{name}: {error}"));
 }
 
-/// Makes the ServiceAccount in `home` and binds both lists as the chart does.
+/// Makes the ServiceAccounts in `home` and binds both lists as the chart does.
 async fn grant(home: &Space, space: &Space, rights: &Rights) {
     let client = &space.client;
     let name = format!("marketrelay-{}", space.name);
     let subjects = json!([{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": home.name}]);
     let binds =
         |kind: &str, role: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role});
-    apply::<ServiceAccount>(home.api(), json!({"metadata": {"name": ACCOUNT}})).await;
+    for account in [ACCOUNT, PURGE] {
+        apply::<ServiceAccount>(home.api(), json!({"metadata": {"name": account}})).await;
+    }
     let rules = &rights.cluster_role;
     apply::<ClusterRole>(Api::all(client.clone()), json!({"metadata": {"name": name}, "rules": rules})).await;
     let role = json!({"metadata": {"name": ACCOUNT}, "rules": rights.role});

@@ -19,7 +19,7 @@ use super::{
     audit::{self, Request},
     backups, change,
     children::api,
-    closures::{bind, confirm, confirm_record, discard, reaches},
+    closures::{bind, confirm, confirm_record, discard, reaches, stores},
     connect, connected, delete, grant,
     kubelet::Volume,
     reason, rights,
@@ -71,6 +71,7 @@ async fn close(space: &Space, home: &Space) {
         record.status?.message?.contains(&format!("still there: PersistentVolume {volume}")).then_some(())
     })
     .await;
+    stores::purged(home, &id).await;
     discard(space, &volume).await;
     reaches(home, space, &id, RecordPhase::Closed).await;
 }
@@ -113,6 +114,9 @@ async fn back_up(space: &Space) {
     let volume = Volume::new();
     let pod = volume.start(space, "bol").await;
     backups::relay_runs(space).await;
+    backups::has_recipients(space).await;
+    pod.stop().await;
+    let pod = volume.start(space, "bol").await;
     wait_for(space, "a first backup at work", async || {
         backups::jobs(space).await.iter().any(|job| !backups::is_suspended(job)).then_some(())
     })

@@ -4,11 +4,13 @@
 mod drill;
 mod job;
 pub mod paths;
+mod purge;
 mod report;
 mod restore;
 
 pub use drill::{DrillConfig, Drilled};
 pub use job::{JobConfig, S3Store, Site};
+pub use purge::{PurgeConfig, PurgeListing, PurgeReport, PurgeStore, StorePurge};
 pub use report::{EscrowedKeys, Failure, JobReport, Listing, Written};
 pub use restore::{AuditHead, Choice, PastErasure, RestoreConfig, RestoreReport, Restored, SiteStore};
 

@@ -10,6 +10,8 @@ pub const STORE: &str = "/etc/marketrelay/store";
 pub const STORE_ON_SITE: &str = "/etc/marketrelay/store-on-site";
 /// As [`STORE`], of the far site, for a Job that may need both.
 pub const STORE_OFF_SITE: &str = "/etc/marketrelay/store-off-site";
+/// The credentials of all stores that a connection has used, for a Job that purges them.
+pub const STORES: &str = "/etc/marketrelay/stores";
 /// The identities that open backups, as in their Secret.
 pub const IDENTITIES: &str = "/etc/marketrelay/identities";
 /// The keys as they are escrowed: [`ESCROWED`] and [`ESCROW_FINGERPRINT`].

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use client::Client;
 pub use error::{Refusal, StoreError};
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use jiff::Timestamp;
 use marketrelay_api::backup::{S3Store, paths::ESCROWED};
 use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, RetryConfig, WriteMultipart,
@@ -240,6 +241,11 @@ impl Store {
     /// Gives up one of what [`Store::uploads`] found.
     pub async fn abort(&self, upload: &Upload) -> Result<(), StoreError> {
         self.s3.abort(upload).await
+    }
+
+    /// Until when the store keeps a version from being deleted, if it says so.
+    pub async fn locked_until(&self, version: &Version) -> Option<Timestamp> {
+        self.s3.locked_until(version).await
     }
 
     /// How long the bucket keeps every new object from being deleted, if it says so.

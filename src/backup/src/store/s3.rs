@@ -184,6 +184,18 @@ impl S3 {
         Ok((days > 0).then_some(DAY * days))
     }
 
+    /// Until when a version can't be deleted: by its own lock, or by the bucket's. Credentials that may not ask, and stores that
+    /// know no object lock, tell none.
+    pub async fn locked_until(&self, version: &Version) -> Option<Timestamp> {
+        let query = [("retention", ""), ("versionId", version.version.as_str())];
+        let answer = self.send(Method::GET, &version.key, &query).await.ok();
+        let own = answer.and_then(|answer| parse::<Retention>(&answer).ok()?.retain_until_date);
+        match own {
+            Some(until) => Some(until),
+            None => version.modified.checked_add(self.lock().await.ok()??).ok(),
+        }
+    }
+
     async fn send(&self, method: Method, key: &str, query: &[(&str, &str)]) -> Result<Bytes, StoreError> {
         let text = if key.is_empty() { self.bucket.clone() } else { format!("{}/{key}", self.bucket) };
         let invalid = |_| StoreError::Invalid { problem: format!("{text} is no URL") };
@@ -376,6 +388,12 @@ struct LockRule {
 struct DefaultRetention {
     days: Option<u32>,
     years: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Retention {
+    retain_until_date: Option<Timestamp>,
 }
 
 #[cfg(test)]

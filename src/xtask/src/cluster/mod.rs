@@ -35,7 +35,7 @@ use processes::Processes;
 pub use processes::marked;
 pub use s3::S3;
 pub use smoke::smoke;
-use snafu::{OptionExt, ensure_whatever};
+use snafu::{OptionExt, ResultExt, ensure_whatever};
 
 use crate::{
     paths,
@@ -185,6 +185,19 @@ pub fn down(name: &str) -> Result<()> {
     cluster.release(after_last)?;
     step(format!("cluster {name} is gone"));
     Ok(())
+}
+
+/// Loses a cluster with everything in it but what its S3 servers keep; [`up`] makes it anew around them.
+pub fn lose(name: &str) -> Result<()> {
+    let dir = find(name)?.dir();
+    let (stores, kept) = (s3::dir(&dir), dir.with_extension("s3"));
+    if kept.exists() {
+        fs::remove_dir_all(&kept).whatever_context("can't remove what an earlier loss has kept")?;
+    }
+    fs::rename(&stores, &kept).whatever_context("can't keep the stores")?;
+    down(name)?;
+    fs::create_dir_all(&dir).whatever_context("can't make the cluster's folder")?;
+    fs::rename(&kept, &stores).whatever_context("can't put the stores back")
 }
 
 fn after_last() -> Result<()> {

@@ -45,15 +45,16 @@ fn port(site: Site) -> u16 {
     }
 }
 
-fn dir(cluster: &Cluster) -> PathBuf {
-    cluster.dir().join("s3")
+/// What they keep, in a cluster's folder.
+pub fn dir(cluster: &Path) -> PathBuf {
+    cluster.join("s3")
 }
 
 /// Starts both with random credentials.
 pub fn start(cluster: &Cluster, bin: &Path) -> Result<()> {
     certificate(cluster)?;
     for site in Site::ALL {
-        let dir = dir(cluster);
+        let dir = dir(&cluster.dir());
         for folder in [site.to_string(), format!("{site}.versions")] {
             let made = fs::create_dir_all(dir.join(folder));
             made.whatever_context("can't make an S3 server's folder")?;
@@ -79,7 +80,7 @@ pub fn start(cluster: &Cluster, bin: &Path) -> Result<()> {
 
 /// Kept once made, so that whoever trusts it goes on; the key of the authority is kept nowhere.
 fn certificate(cluster: &Cluster) -> Result<()> {
-    let dir = dir(cluster);
+    let dir = dir(&cluster.dir());
     if dir.join("ca.crt").exists() {
         return Ok(());
     }
@@ -102,7 +103,7 @@ fn random_hex() -> Result<String> {
 
 /// Where it listens and with which credentials.
 pub fn access(cluster: &Cluster, site: Site) -> Result<S3> {
-    let dir = dir(cluster);
+    let dir = dir(&cluster.dir());
     Ok(S3 {
         endpoint: format!("https://{}:{}", cluster.host_ip(), port(site)),
         region: REGION,

@@ -5,7 +5,7 @@ mod releasing;
 mod reports;
 
 pub(super) use children::take_name;
-pub(super) use reports::{relay_runs, run_ended};
+pub(super) use reports::{has_recipients, relay_runs, run_ended};
 
 use std::collections::BTreeMap;
 
@@ -150,8 +150,9 @@ pub(super) async fn leave(space: &Space, job: &Job, message: &Value) {
     let name = format!("{}-pod", job.name_any());
     let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": job.uid()});
     let labels = job.labels();
+    let template = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()).expect("a template");
     let pod = json!({"metadata": {"name": name, "labels": labels, "ownerReferences": [owner]},
-        "spec": {"serviceAccountName": "bol-backup", "restartPolicy": "Never", "automountServiceAccountToken": false,
+        "spec": {"serviceAccountName": template.service_account_name, "restartPolicy": "Never", "automountServiceAccountToken": false,
                  "containers": [{"name": "backup", "image": "registry.example/backup:1"}]}});
     apply::<Pod>(space.api(), pod).await;
     let at = jiff::Timestamp::now().to_string();

@@ -27,20 +27,20 @@ const KEYS: [&str; 3] = ["bol-backup-identities", "bol-keyring", "bol-database-k
 
 /// What the operator may still write, and whether it lives.
 #[derive(Clone)]
-struct Life {
+pub(super) struct Life {
     steps: Arc<AtomicUsize>,
-    is_over: Arc<AtomicBool>,
+    pub is_over: Arc<AtomicBool>,
     /// Whether the answer to its last write arrives.
     is_answered: bool,
 }
 
 impl Life {
-    fn of(steps: usize, is_answered: bool) -> Self {
+    pub fn of(steps: usize, is_answered: bool) -> Self {
         Self { steps: Arc::new(AtomicUsize::new(steps)), is_over: Arc::default(), is_answered }
     }
 
     /// Nothing that is asked for after the last step reaches the API server.
-    fn given_to(&self, client: &Client) -> Client {
+    pub fn given_to(&self, client: &Client) -> Client {
         let life = self.clone();
         through(client, move |client, request| {
             let life = life.clone();
@@ -62,10 +62,13 @@ impl Life {
     }
 }
 
-/// A deletion, or a write of a record.
+/// A deletion, a write of a record, or of what purges stores.
 fn is_step(request: &Request<Body>) -> bool {
-    request.method() == Method::DELETE
-        || request.method() == Method::PATCH && request.uri().path().contains("/connectionrecords/")
+    let (method, path) = (request.method(), request.uri().path());
+    let purges = ["/secrets", "/jobs", "/networkpolicies"].iter().any(|kind| path.contains(kind));
+    method == Method::DELETE
+        || method == Method::PATCH && path.contains("/connectionrecords/")
+        || [Method::POST, Method::PUT].contains(method) && purges
 }
 
 /// What holds whenever an operator dies.

@@ -4,6 +4,7 @@ mod breaker;
 mod in_flight;
 mod killed;
 mod namespaces;
+pub(super) mod stores;
 
 use k8s_openapi::api::{
     core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret},
@@ -312,7 +313,7 @@ async fn a_new_connection_of_the_name_waits_until_the_old_one_is_closed() {
         connected(&space, "bol").await;
         run_pod(&space, "bol").await;
         let first = confirm(&space, "bol").await;
-        says(&space, &space, &first, "Pod bol-relay-0").await;
+        says(&space, &space, &first, "still there: PersistentVolumeClaim bol-data, Pod bol-relay-0").await;
         delete::<MarketplaceConnection>(&space, "bol").await;
         connect(&space, "bol").await;
         let message = reason(&space, "bol", "Closing").await;

@@ -27,7 +27,7 @@ async fn empty(space: &Space) {
     }
 }
 
-async fn condemn(space: &Space) {
+pub(super) async fn condemn(space: &Space) {
     let namespaces = Api::<Namespace>::all(space.client.clone());
     namespaces.delete(&space.name, &DeleteParams::default()).await.expect("deleted");
 }

@@ -1,7 +1,7 @@
 //! Connections: from YAML to a running relay.
 
 mod apply;
-mod backup;
+pub(super) mod backup;
 pub(crate) mod children;
 mod closure;
 mod enforced;
@@ -40,12 +40,13 @@ use super::{
         facts::{Held, KeyringFacts},
         identities,
     },
-    record::{self, Closures},
+    record::{self, Closures, Copies, Kept},
     spread,
 };
 use crate::{
     clock::Clock,
     metrics::Metrics,
+    names,
     pki::Authority,
     problem::Problem,
     relay_client::RelayClient,
@@ -91,6 +92,8 @@ pub struct Context {
     pub waves: Arc<Waves>,
     /// Closures that have begun, of all scopes.
     pub closures: Arc<Closures>,
+    /// What was copied of the credentials of stores.
+    pub copies: Copies,
     /// Writes events.
     pub recorder: Recorder,
     /// Counts.
@@ -350,10 +353,18 @@ async fn build(
         Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => built.blocked = vec![error.problem()],
     }
-    match Box::pin(apply::apply_backups(&context.client, backups, &children.backup, &is_over)).await {
-        Ok(written) => context.metrics.applied(written),
-        Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
-        Err(error) => built.backups_blocked = Some(error.problem()),
+    match Box::pin(copied(context, &plan)).await? {
+        Ok(Kept::Whole) => {
+            match Box::pin(apply::apply_backups(&context.client, backups, &children.backup, &is_over)).await {
+                Ok(written) => context.metrics.applied(written),
+                Err(error) if error.is_passing() => {
+                    return PassingSnafu { message: error.to_string() }.fail();
+                }
+                Err(error) => built.backups_blocked = Some(error.problem()),
+            }
+        }
+        Ok(Kept::Later) => built.look_again = true,
+        Err(problem) => built.backups_blocked = Some(problem),
     }
     if !is_over() && built.blocked.is_empty() {
         let advanced =
@@ -374,6 +385,27 @@ async fn recorded(
         Ok(()) => Ok(None),
         Err(error) if apply::is_passing(&error) => PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => Ok(Some(apply::api_problem("ConnectionRecord", id, &error))),
+    }
+}
+
+/// Nothing is written into a store from which nobody could delete it when the account is closed.
+async fn copied(
+    context: &Context,
+    plan: &children::Plan<'_>,
+) -> Result<Result<Kept, Problem>, ReconcileError> {
+    let sources =
+        plan.backups.iter().flat_map(|wanted| wanted.stores()).map(|(site, store)| record::Source {
+            store: record::store(site, &children::backup::s3(plan, store)),
+            credentials: store.credentials.clone(),
+        });
+    let sources: Vec<_> = sources.collect();
+    if sources.is_empty() {
+        return Ok(Ok(Kept::Whole));
+    }
+    match record::keep(context, plan.id, &plan.validated.namespace, sources).await {
+        Ok(kept) => Ok(Ok(kept)),
+        Err(error) if apply::is_passing(&error) => PassingSnafu { message: error.to_string() }.fail(),
+        Err(error) => Ok(Err(apply::api_problem("Secret", &names::stores(plan.id), &error))),
     }
 }
 

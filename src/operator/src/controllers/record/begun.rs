@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{self, PoisonError},
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,7 +11,7 @@ use marketrelay_api::{
     ConnectionRecord,
     record::{ClosureCause, ClosureProof},
 };
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 
 use super::closure;
 
@@ -21,9 +21,11 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(1);
 #[derive(Default)]
 pub struct Closures {
     /// By the connection's id; when, for those that the breaker has let pass.
-    begun: Mutex<HashMap<String, Option<Timestamp>>>,
+    begun: sync::Mutex<HashMap<String, Option<Timestamp>>>,
     /// Held for reading while a connection gets its first keys, for writing while a namespace's shared key goes.
     pub namespaces: RwLock<()>,
+    /// Held while a Job that purges stores is made: what counts them sees all that there are.
+    pub purges: Mutex<()>,
 }
 
 impl Closures {

@@ -104,6 +104,12 @@ impl Found {
         named.map(|named| named.rsplit_once('.').map_or(named, |(name, _)| name)).collect()
     }
 
+    /// Whether anything is left that could write a backup, or start what does.
+    pub fn has_writers(&self) -> bool {
+        let kinds = ["StatefulSet", "CronJob", "Job", "Pod"];
+        self.objects.iter().any(|object| kinds.contains(&object.kind.as_str()))
+    }
+
     /// Whether anything is left that was the connection's alone, its PersistentVolume aside.
     pub fn has_own(&self) -> bool {
         self.objects.iter().any(|object| object.name != DIGEST_KEY && object.kind != "PersistentVolume")

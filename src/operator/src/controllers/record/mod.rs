@@ -9,6 +9,7 @@ mod proof;
 mod purge;
 mod report;
 mod status;
+mod stores;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -31,6 +32,7 @@ pub use begun::Closures;
 use decide::{Connection, Seen, Step};
 pub use ensure::ensure;
 use found::NamespaceState;
+pub use stores::{Copies, Kept, Source, keep, of as store};
 
 /// Nothing waits for this but what a watch has missed.
 const LOOK: Duration = Duration::from_mins(1);
@@ -46,6 +48,8 @@ pub enum RecordError {
     Look { source: kube::Error },
     #[snafu(display("deleting {object}: {source}"))]
     Delete { object: String, source: kube::Error },
+    #[snafu(display("purging the stores of its backups: {source}"))]
+    Purge { source: kube::Error },
     #[snafu(display("writing the record's status: {source}"))]
     Status { source: kube::Error },
 }
@@ -55,7 +59,7 @@ impl RecordError {
     pub fn category(&self) -> &'static str {
         match self {
             Self::Look { .. } => "load",
-            Self::Delete { .. } => "apply",
+            Self::Delete { .. } | Self::Purge { .. } => "apply",
             Self::Status { .. } => "status",
         }
     }
@@ -153,7 +157,8 @@ async fn begin(
         return note(record, context, after).await;
     }
     context.closures.begins(&id);
-    let after = status::begun(cause, &found, context.clock.now());
+    let before = record.status.clone().unwrap_or_default();
+    let after = status::begun(before, cause, &found, context.clock.now());
     let Some(written) = write::write(context, record, after).await.context(StatusSnafu)? else {
         return Ok(Action::requeue(BEHIND));
     };

@@ -92,6 +92,8 @@ mod tests {
             keys_destroyed_at: None,
             closed_at: None,
             objects: Vec::new(),
+            stores: Vec::new(),
+            purge_attempts: 0,
             listing: None,
         }
     }

@@ -15,9 +15,9 @@ use marketrelay_api::{
 use snafu::ResultExt;
 
 use super::{
-    BEHIND, DeleteSnafu, LookSnafu, RecordError, StatusSnafu, closure,
+    BEHIND, DeleteSnafu, LookSnafu, PurgeSnafu, RecordError, StatusSnafu, closure,
     found::{Found, Object, is_last, look, resources},
-    phase, proof, report, status, write,
+    phase, proof, report, status, stores, write,
 };
 use crate::{controllers::connection::Context, names::DIGEST_KEY};
 
@@ -37,15 +37,28 @@ pub async fn purge(context: &Context, mut record: ConnectionRecord) -> Result<Ac
         let cause = known.cause;
         let found = look(context, &record, &known.objects, false).await.context(LookSnafu)?;
         let now = context.clock.now();
-        let after = status::purging(&record, &found, now);
+        let facts = if found.has_writers() {
+            None
+        } else {
+            stores::look(context, &record).await.context(PurgeSnafu)?
+        };
+        if found.objects.is_empty() && stores::is_over(known) && !known.stores.is_empty() {
+            stores::forget(context, &record).await.context(PurgeSnafu)?;
+            report::forgotten(&record);
+        }
+        let after = status::purging(&record, &found, facts.as_ref(), now);
         let Some(written) = write::write(context, &record, after).await.context(StatusSnafu)? else {
             return Ok(Action::requeue(BEHIND));
         };
         report::gone(&record, &written);
+        report::purged(context, &record, &written).await;
         record = written;
         if phase(&record) == RecordPhase::Closed {
             report::closed(context, &record).await;
             return Ok(Action::await_change());
+        }
+        if let Some(facts) = &facts {
+            stores::advance(context, &record, facts).await.context(PurgeSnafu)?;
         }
         // What goes with its namespace goes by itself.
         let is_idle = cause == ClosureCause::NamespaceDeleted || proof::doomed(&found).next().is_none();

@@ -9,10 +9,10 @@ use kube::{
 };
 use marketrelay_api::{
     ConnectionRecord,
-    record::{ClosureCause, RecordPhase},
+    record::{ClosureCause, RecordPhase, RecordStore},
 };
 
-use super::{closure, found::Object, phase};
+use super::{closure, found::Object, phase, stores};
 use crate::{audit::Record, controllers::connection::Context};
 
 fn audit(record: &ConnectionRecord, action: &'static str, detail: Option<&str>, error: Option<&str>) {
@@ -74,6 +74,53 @@ pub fn gone(before: &ConnectionRecord, after: &ConnectionRecord) {
             audit(after, "ObjectGone", Some(&format!("{}/{}", object.kind, object.name)), None);
         }
     }
+}
+
+/// What has become of its stores since.
+pub async fn purged(context: &Context, before: &ConnectionRecord, after: &ConnectionRecord) {
+    let stores = |record: &ConnectionRecord| {
+        let proof = closure(record);
+        proof.map(|proof| proof.stores.clone()).unwrap_or_default()
+    };
+    let was = stores(before);
+    for (store, was) in stores(after).iter().zip(&was).filter(|(now, was)| now != was) {
+        let named = format!("{} {}", store.site, store.store);
+        let failure =
+            store.last_failure.as_ref().map(|failure| format!("{}: {}", failure.reason, failure.message));
+        if store.purged_at.is_some() {
+            audit(after, "StorePurged", Some(&named), None);
+        } else if store.abandoned_at.is_some() {
+            audit(after, "StoreAbandoned", Some(&named), None);
+            let note =
+                format!("{named} is given up: what was there may still be").chars().take(1_000).collect();
+            publish(context, after, EventType::Warning, "StoreAbandoned", note).await;
+        } else if let Some(failure) = failure.filter(|_| store.last_failure != was.last_failure) {
+            audit(after, "StorePurged", Some(&named), Some(&failure));
+            let note = format!("{named}: {failure}").chars().take(1_000).collect();
+            publish(context, after, EventType::Warning, "StoreNotPurged", note).await;
+        }
+    }
+}
+
+/// The copy of its stores' credentials is as the customer's Secrets are.
+pub fn copied(record: &ConnectionRecord, copies: &impl ResourceExt) {
+    audit(record, "StoreCredentialsCopied", Some(&format!("Secret/{}", copies.name_any())), None);
+}
+
+/// The copy of its stores' credentials is deleted.
+pub fn forgotten(record: &ConnectionRecord) {
+    audit(record, "StoreCredentialsDeleted", None, None);
+}
+
+/// A store that the connection has left isn't known any more.
+pub async fn gave_way(context: &Context, record: &ConnectionRecord, store: &RecordStore) {
+    let named = format!("{} {}", store.site, stores::address(store));
+    audit(record, "StoreForgotten", Some(&named), None);
+    let note = format!(
+        "{named} isn't purged when the account is closed, since the connection has used more stores than are remembered: delete \
+         what is there"
+    );
+    publish(context, record, EventType::Warning, "StoreForgotten", note.chars().take(1_000).collect()).await;
 }
 
 /// Nothing is left.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use marketrelay_api::{
     ConnectionRecord, ConnectionRecordStatus,
+    backup::Site,
     hold::HoldStatus,
     record::{ClosureCause, ClosureProof, Listing, RecordPhase},
 };
@@ -12,6 +13,7 @@ use super::{
     confirm::Waits,
     found::{Found, NamespaceState, resources, selector},
     proof,
+    stores::{self, Facts},
 };
 use crate::conditions::seconds;
 
@@ -22,7 +24,7 @@ pub fn marked(before: &ConnectionRecordStatus, phase: RecordPhase, now: Timestam
          connection again to adopt them, or set spec.closure.confirm to close the account, which destroys what holds keep, too"
             .to_owned()
     });
-    ConnectionRecordStatus { phase, since: Some(seconds(now)), message, closure: before.closure.clone() }
+    ConnectionRecordStatus { phase, since: Some(seconds(now)), message, ..before.clone() }
 }
 
 /// The closure waits for a confirmation on the record. The connection says the same.
@@ -53,11 +55,16 @@ pub fn awaiting(
          '{{\"spec\":{{\"closure\":{{\"confirm\":\"{id}\"}}}}}}'; to keep it, remove spec.closure of the connection"
     ));
     let phase = RecordPhase::AwaitingConfirmation;
-    ConnectionRecordStatus { phase, since: Some(seconds(now)), message, closure: before.closure.clone() }
+    ConnectionRecordStatus { phase, since: Some(seconds(now)), message, ..before.clone() }
 }
 
 /// The closure begins.
-pub fn begun(cause: ClosureCause, found: &Found, now: Timestamp) -> ConnectionRecordStatus {
+pub fn begun(
+    before: ConnectionRecordStatus,
+    cause: ClosureCause,
+    found: &Found,
+    now: Timestamp,
+) -> ConnectionRecordStatus {
     let now = seconds(now);
     let proof = ClosureProof {
         cause,
@@ -65,21 +72,30 @@ pub fn begun(cause: ClosureCause, found: &Found, now: Timestamp) -> ConnectionRe
         keys_destroyed_at: None,
         closed_at: None,
         objects: Vec::new(),
+        stores: stores::begun(&before),
+        purge_attempts: 0,
         listing: None,
     };
     let proof = proof::updated(&proof, found, &now);
-    let message = Some(message(&proof, found));
-    ConnectionRecordStatus { phase: RecordPhase::Closing, since: Some(now), message, closure: Some(proof) }
+    let (phase, message) = (RecordPhase::Closing, Some(message(&proof, found, None)));
+    ConnectionRecordStatus { phase, since: Some(now), message, closure: Some(proof), ..before }
 }
 
-/// The closure goes on, or ends because nothing is left.
-pub fn purging(record: &ConnectionRecord, found: &Found, now: Timestamp) -> ConnectionRecordStatus {
-    let now = seconds(now);
+/// The closure goes on, or ends because nothing is left. `facts`: of the stores, once nothing can write into them.
+pub fn purging(
+    record: &ConnectionRecord,
+    found: &Found,
+    facts: Option<&Facts>,
+    now: Timestamp,
+) -> ConnectionRecordStatus {
     let before = record.status.clone().unwrap_or_default();
     let Some(known) = &before.closure else { return before };
-    let proof = proof::updated(known, found, &now);
-    if !found.objects.is_empty() {
-        let message = Some(message(&proof, found));
+    let is_over = found.objects.is_empty() && stores::is_over(known);
+    let purged = facts.map_or_else(|| known.clone(), |facts| stores::noted(known, facts, now));
+    let now = seconds(now);
+    let proof = proof::updated(&purged, found, &now);
+    if !is_over {
+        let message = Some(message(&proof, found, facts));
         return ConnectionRecordStatus { message, closure: Some(proof), ..before };
     }
     let kinds = resources().into_iter().map(|resource| resource.kind);
@@ -94,17 +110,38 @@ pub fn purging(record: &ConnectionRecord, found: &Found, now: Timestamp) -> Conn
     ConnectionRecordStatus {
         phase: RecordPhase::Closed,
         since: Some(now.clone()),
-        message: Some(format!("nothing of connection {} is left", record.name_any())),
+        message: Some(closed(record, &proof)),
         closure: Some(ClosureProof { closed_at: Some(now), listing: Some(listing), ..proof }),
+        ..before
     }
 }
 
-fn message(proof: &ClosureProof, found: &Found) -> String {
+fn closed(record: &ConnectionRecord, proof: &ClosureProof) -> String {
+    let left: Vec<_> = proof.stores.iter().filter(|store| store.purged_at.is_none()).collect();
+    let left: Vec<_> = left.into_iter().map(|store| format!("{} {}", store.site, store.store)).collect();
+    let id = record.name_any();
+    if left.is_empty() {
+        return format!("nothing of connection {id} is left");
+    }
+    format!(
+        "nothing of connection {id} is left but what may be in the stores that were given up: {}",
+        left.join(", ")
+    )
+}
+
+fn message(proof: &ClosureProof, found: &Found, facts: Option<&Facts>) -> String {
+    let may_be_escrowed =
+        proof.stores.iter().any(|store| store.site == Site::OffSite && store.purged_at.is_none());
     let keys = match &proof.keys_destroyed_at {
+        Some(_) if may_be_escrowed => {
+            "the keys are destroyed, and what was escrowed of them goes with the off-site store"
+        }
         Some(_) => "the keys are destroyed, so no copy of the data can be read any more",
         None => "the keys are being destroyed",
     };
-    format!("there is no way back; {keys}; still there: {}", proof::waiting(found))
+    let still = (!found.objects.is_empty()).then(|| format!("still there: {}", proof::waiting(found)));
+    let parts = still.into_iter().chain(stores::waiting(proof, facts));
+    ["there is no way back", keys].map(str::to_owned).into_iter().chain(parts).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
@@ -142,17 +179,22 @@ mod tests {
         let keyring = Object::sample("Secret", "bol-keyring", Some(Turn::Keyring), Some(&["volume.1"]));
         let claim = Object::sample("PersistentVolumeClaim", "bol-data", Some(Turn::Volume), None);
         let both = || found(vec![keyring.clone(), claim.clone()]);
-        let begun = begun(ClosureCause::ConnectionConfirmed, &both(), at(0));
+        let begun =
+            begun(ConnectionRecordStatus::default(), ClosureCause::ConnectionConfirmed, &both(), at(0));
         assert_eq!(begun.phase, RecordPhase::Closing);
-        assert_eq!(purging(&record(begun.clone()), &both(), at(1)), begun, "nothing new, nothing to write");
-        let keyless = purging(&record(begun), &found(vec![claim]), at(2));
+        assert_eq!(
+            purging(&record(begun.clone()), &both(), None, at(1)),
+            begun,
+            "nothing new, nothing to write"
+        );
+        let keyless = purging(&record(begun), &found(vec![claim]), None, at(2));
         assert_eq!(keyless.phase, RecordPhase::Closing);
         let message = keyless.message.clone().unwrap_or_default();
         assert!(
             message.ends_with("can be read any more; still there: PersistentVolumeClaim bol-data"),
             "{message}"
         );
-        let closed = purging(&record(keyless), &found(Vec::new()), at(3));
+        let closed = purging(&record(keyless), &found(Vec::new()), None, at(3));
         let proof = closed.closure.expect("a proof");
         assert_eq!(
             (closed.phase, proof.listing.as_ref().map(|listing| listing.found)),

@@ -2,8 +2,8 @@
 
 pub mod backup;
 mod config_map;
-mod network_policy;
-mod pod;
+pub mod network_policy;
+pub mod pod;
 pub mod restore;
 mod service;
 mod service_account;

@@ -7,6 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use marketrelay_api::{
+    OperatorConfig,
     operator_config::{PullPolicy, Resources},
     relay::paths,
 };
@@ -28,7 +29,7 @@ pub fn spec(plan: &Plan<'_>) -> PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
-        image_pull_secrets: pull_secrets(plan),
+        image_pull_secrets: pull_secrets(plan.config),
         security_context: Some(pod_security()),
         containers: vec![container(plan)],
         volumes: Some(volumes(plan)),
@@ -37,8 +38,8 @@ pub fn spec(plan: &Plan<'_>) -> PodSpec {
 }
 
 /// Those with which the images of a connection's pods are pulled.
-pub fn pull_secrets(plan: &Plan<'_>) -> Option<Vec<LocalObjectReference>> {
-    let secrets = plan.config.relay.image_pull_secrets.iter();
+pub fn pull_secrets(config: &OperatorConfig) -> Option<Vec<LocalObjectReference>> {
+    let secrets = config.relay.image_pull_secrets.iter();
     let secrets: Vec<_> = secrets.map(|name| LocalObjectReference { name: name.clone() }).collect();
     (!secrets.is_empty()).then_some(secrets)
 }

@@ -27,7 +27,7 @@ use crate::{
 
 pub use config_map::s3;
 pub use cron_job::unless_disrupted;
-pub use pod::{CONTAINER, data, identities, job_container, job_pod};
+pub use pod::{CONTAINER, data, identities, job_container, job_pod, restricted};
 
 /// Which CronJob of a connection.
 pub type Which = (Site, Task);

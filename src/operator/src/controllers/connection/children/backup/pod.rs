@@ -4,7 +4,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::api::resource::Quantity,
 };
-use marketrelay_api::{backup::paths, operator_config::BackupSettings, relay};
+use marketrelay_api::{OperatorConfig, backup::paths, operator_config::BackupSettings, relay};
 
 use super::{Plan, Which, config_map::entry};
 use crate::{
@@ -34,13 +34,23 @@ pub fn spec(plan: &Plan<'_>, settings: &BackupSettings, store: &Store, which: Wh
 
 /// The pod of any Job that works with backups.
 pub fn job_pod(plan: &Plan<'_>, container: Container, volumes: Vec<Volume>) -> PodSpec {
+    restricted(plan.names().backup(), plan.config, container, volumes)
+}
+
+/// The same, for any account.
+pub fn restricted(
+    service_account: String,
+    config: &OperatorConfig,
+    container: Container,
+    volumes: Vec<Volume>,
+) -> PodSpec {
     PodSpec {
-        service_account_name: Some(plan.names().backup()),
+        service_account_name: Some(service_account),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         restart_policy: Some("Never".to_owned()),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
-        image_pull_secrets: pull_secrets(plan),
+        image_pull_secrets: pull_secrets(config),
         security_context: Some(pod_security()),
         containers: vec![container],
         volumes: Some(volumes),

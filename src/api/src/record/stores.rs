@@ -1,0 +1,104 @@
+//! The stores of a connection's backups: where they are, and that nothing of the connection is left in them.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::backup::{S3Store, Site};
+
+/// A store that the connection's backups are or were in. A copy of its credentials is in the Secret ID-stores of this namespace,
+/// where ID is the connection's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordStore {
+    /// What the entries with its credentials begin with, before a dot: accessKeyId, secretAccessKey and, if there is one,
+    /// sessionToken.
+    pub id: String,
+    /// onSite or offSite.
+    pub site: Site,
+    /// Where it is. Absent: AWS, by the region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub endpoint: Option<Url>,
+    /// The bucket.
+    pub bucket: String,
+    /// Its region.
+    pub region: String,
+    /// Everything of the connection is under this and a slash.
+    pub prefix: String,
+    /// The bucket is in the path instead of in the host name.
+    pub path_style: bool,
+}
+
+impl RecordStore {
+    /// As a Job has it.
+    pub fn s3(&self, ca_certificates: &str) -> S3Store {
+        S3Store {
+            endpoint: self.endpoint.clone(),
+            bucket: self.bucket.clone(),
+            region: self.region.clone(),
+            prefix: self.prefix.clone(),
+            path_style: self.path_style,
+            ca_certificates: ca_certificates.to_owned(),
+        }
+    }
+}
+
+/// What has become of a store of a closed connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PurgedStore {
+    /// onSite or offSite.
+    pub site: Site,
+    /// Where it is: endpoint, bucket and the connection's prefix.
+    pub store: String,
+    /// As in status.stores.
+    pub id: String,
+    /// When a listing of it first found nothing of the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_at: Option<Time>,
+    /// When it was given up, since spec.closure.abandonStores is true: what was there may still be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned_at: Option<Time>,
+    /// Versions, delete markers and unfinished uploads that were deleted, by all attempts.
+    #[serde(default)]
+    pub deleted: i64,
+    /// The last listing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<StoreListing>,
+    /// Why it could not be purged, the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<StoreFailure>,
+}
+
+impl PurgedStore {
+    /// Whether nothing is to be done with it any more.
+    pub fn is_done(&self) -> bool {
+        self.purged_at.is_some() || self.abandoned_at.is_some()
+    }
+}
+
+/// A listing of everything of the connection in a store: all versions, delete markers and unfinished uploads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreListing {
+    /// When.
+    pub at: Time,
+    /// How many there were.
+    pub found: i64,
+    /// Objects that are named otherwise than what marketrelay writes, and were left alone.
+    pub foreign: i64,
+}
+
+/// A store could not be purged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreFailure {
+    /// CamelCase, such as StoreRefused or ObjectLocked.
+    pub reason: String,
+    /// What happened, and what to do.
+    pub message: String,
+    /// When.
+    pub at: Time,
+}

@@ -1,0 +1,62 @@
+//! What is known of the purge of a closed connection's stores, from the API server itself.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Pod, Secret},
+};
+use kube::{Api, ResourceExt, api::ListParams};
+use marketrelay_api::{ConnectionRecord, labels};
+
+use super::{attempt::Attempt, secret};
+use crate::{controllers::connection::Context, names, secrets::wipe};
+
+/// What is known.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The ids of the stores whose credentials are there.
+    pub credentials: BTreeSet<String>,
+    /// Of the Job that is this attempt's.
+    pub attempt: Attempt,
+    /// The operator's configuration has the image.
+    pub is_possible: bool,
+    /// The record's `spec.closure.abandonStores` is.
+    pub abandons: bool,
+    /// The operator's namespace.
+    pub home: String,
+}
+
+/// Looks. `None`: there is nothing to purge any more.
+pub async fn look(context: &Context, record: &ConnectionRecord) -> kube::Result<Option<Facts>> {
+    let status = record.status.as_ref();
+    let Some(proof) = status.and_then(|status| status.closure.as_ref()) else { return Ok(None) };
+    if super::is_over(proof) {
+        return Ok(None);
+    }
+    let (client, home, id) = (&context.client, &context.namespace, record.name_any());
+    let copies = Api::<Secret>::namespaced(client.clone(), home).get_opt(&names::stores(&id)).await?;
+    let stores = status.map(|status| status.stores.as_slice()).unwrap_or_default();
+    let credentials = copies.map(|mut copies| {
+        let complete = secret::complete(&copies, stores);
+        wipe(&mut copies);
+        complete
+    });
+    let name = names::purge_attempt(&id, proof.purge_attempts);
+    let only = ListParams::default().labels(&selector(&id));
+    let jobs = Api::<Job>::namespaced(client.clone(), home).list(&only).await?.items;
+    let pods = Api::<Pod>::namespaced(client.clone(), home).list(&only).await?.items;
+    let pods: Vec<_> = pods.into_iter().map(Arc::new).collect();
+    Ok(Some(Facts {
+        credentials: credentials.unwrap_or_default(),
+        attempt: Attempt::of(&name, &jobs, &pods, context.clock.now()),
+        is_possible: context.config.backup.is_some(),
+        abandons: record.spec.closure.as_ref().is_some_and(|closure| closure.abandon_stores),
+        home: home.clone(),
+    }))
+}
+
+/// The Jobs of a connection that purge, and their pods.
+fn selector(id: &str) -> String {
+    format!("{}={},{}={id}", labels::COMPONENT, labels::PURGE, labels::CONNECTION_ID)
+}

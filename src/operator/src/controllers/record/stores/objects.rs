@@ -1,0 +1,117 @@
+//! What purges a closed connection's stores, in the operator's namespace. Pure.
+
+use k8s_openapi::api::{
+    batch::v1::{Job, JobSpec},
+    core::v1::{KeyToPath, PodTemplateSpec, SecretVolumeSource, Volume},
+    networking::v1::{NetworkPolicy, NetworkPolicySpec},
+};
+use kube::{ResourceExt, api::ObjectMeta};
+use marketrelay_api::{
+    ConnectionRecord, OperatorConfig,
+    backup::{PurgeConfig, PurgeStore, paths},
+    labels,
+    operator_config::BackupSettings,
+    record::RecordStore,
+};
+
+use super::{
+    known::bucket,
+    secret::{CONFIG, labels},
+};
+use crate::{
+    controllers::connection::children::{
+        backup::{job_container, restricted, unless_disrupted},
+        network_policy::{dns, https, matching},
+        pod::{MODE, read_only, secret_volume},
+    },
+    names,
+};
+
+/// The program's subcommand.
+const TASK: &str = "purge";
+/// How long a finished Job and its pod stay.
+const KEPT_SECONDS: i32 = 6 * 3_600;
+/// Between the buckets that a Job works with.
+const BETWEEN: &str = " ";
+
+/// The Job's configuration file.
+pub fn config(record: &ConnectionRecord, stores: &[&RecordStore], config: &OperatorConfig) -> String {
+    let authorities = &config.egress.extra_ca_certificates;
+    let store = |store: &&RecordStore| PurgeStore { id: store.id.clone(), store: store.s3(authorities) };
+    let config = PurgeConfig {
+        connection_id: record.name_any(),
+        namespace: record.spec.namespace.clone(),
+        name: record.spec.connection.clone(),
+        stores: stores.iter().map(store).collect(),
+    };
+    // A structure of texts always has a YAML form.
+    serde_yaml::to_string(&config).unwrap_or_default()
+}
+
+/// The Job of an attempt.
+pub fn job(
+    record: &ConnectionRecord,
+    stores: &[&RecordStore],
+    config: &OperatorConfig,
+    settings: &BackupSettings,
+    attempts: i64,
+) -> Job {
+    let (labels, secret) = (labels(record), names::stores(&record.name_any()));
+    let mounts = vec![read_only("job", paths::CONFIG_FOLDER), read_only("stores", paths::STORES)];
+    let volumes = vec![configuration(secret.clone()), secret_volume("stores", secret)];
+    let pod = restricted(names::PURGE.to_owned(), config, job_container(settings, TASK, mounts), volumes);
+    let buckets: Vec<_> = stores.iter().map(|store| bucket(store)).collect();
+    Job {
+        metadata: ObjectMeta {
+            name: Some(names::purge_attempt(&record.name_any(), attempts)),
+            labels: Some(labels.clone()),
+            annotations: Some([(labels::STORE.to_owned(), buckets.join(BETWEEN))].into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            active_deadline_seconds: Some(settings.deadline_seconds.into()),
+            backoff_limit: Some(0),
+            pod_failure_policy: Some(unless_disrupted()),
+            ttl_seconds_after_finished: Some(KEPT_SECONDS),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+                spec: Some(pod),
+            },
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn configuration(secret: String) -> Volume {
+    let items = vec![KeyToPath { key: CONFIG.to_owned(), path: CONFIG.to_owned(), mode: None }];
+    let secret = SecretVolumeSource {
+        secret_name: Some(secret),
+        default_mode: Some(MODE),
+        items: Some(items),
+        ..SecretVolumeSource::default()
+    };
+    Volume { name: "job".to_owned(), secret: Some(secret), ..Volume::default() }
+}
+
+/// The buckets that a Job works with.
+pub fn buckets(job: &Job) -> impl Iterator<Item = &str> {
+    job.annotations().get(labels::STORE).into_iter().flat_map(|buckets| buckets.split(BETWEEN))
+}
+
+/// Nobody reaches a Job; a Job reaches DNS, and https for the stores.
+pub fn network_policy(record: &ConnectionRecord, stores: &[RecordStore]) -> NetworkPolicy {
+    NetworkPolicy {
+        metadata: ObjectMeta {
+            name: Some(names::purge(&record.name_any())),
+            labels: Some(labels(record)),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(matching(labels(record))),
+            policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
+            ingress: None,
+            egress: Some(vec![dns(), https(stores.iter().filter_map(|store| store.endpoint.as_ref()))]),
+        }),
+    }
+}

@@ -1,0 +1,143 @@
+//! The whole cluster is lost, etcd and volumes and all, and what is left is the off-site store and an identity: three parts, between
+//! which `cargo xtask e2e` loses the cluster and makes another one (docs/runbooks/lost-cluster.md).
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use age::{secrecy::ExposeSecret, x25519::Identity};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use marketrelay_api::{backup::Site, connection::RestoreCause, labels};
+use serde_json::{Value, json};
+use xtask::{paths, run::run};
+
+use crate::{
+    backups::{BUCKET, store, told},
+    cluster::{SYSTEM, kube, s3, wait_for},
+    erasure, restores,
+    tenant::Tenant,
+};
+
+const NAME: &str = "lost";
+/// Jobs' turns, a pod's start, on a busy machine.
+const SOON: Duration = Duration::from_mins(4);
+
+/// What outlives the cluster: the identity, what was recovered, what must be as before.
+fn kept(name: &str) -> PathBuf {
+    paths::target().join("lost-cluster").join(name)
+}
+
+fn connection(tenant: &Tenant) -> Value {
+    let mut connection = restores::with_backups(tenant, &[Site::OffSite]);
+    connection["spec"]["backup"]["suspend"] = json!(false);
+    connection
+}
+
+/// The keys as they are after `since` have reached the store.
+async fn escrowed(tenant: &Tenant, since: Timestamp) {
+    wait_for("the newest keys are escrowed", SOON, async || {
+        let keys = tenant.api::<Secret>().get("bol-escrow").await.map_err(|error| error.to_string())?;
+        let newest = keys.annotations().get(labels::FINGERPRINT).ok_or("no fingerprint")?;
+        let at = keys.annotations().get(labels::FINGERPRINT_SINCE).ok_or("no time")?;
+        let at: Timestamp = at.parse().map_err(|_| at.clone())?;
+        let told = told(tenant, Site::OffSite).await?;
+        let escrowed = told.escrowed.as_ref().ok_or_else(|| format!("{told:?}"))?;
+        if at > since && escrowed.fingerprint == *newest { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn before_it_what_opens_the_backups_is_escrowed_and_so_is_who_was_erased_after_the_last_one() {
+    drop(fs::remove_dir_all(kept("")));
+    fs::create_dir_all(kept("")).expect("a folder");
+    let identity = Identity::generate();
+    fs::write(kept("identity"), identity.to_string().expose_secret()).expect("written");
+    let chart = paths::checkout().join("charts/marketrelay").display().to_string();
+    let recipients = format!("backup.escrow.recipients={{{}}}", identity.to_public());
+    let mut helm = kube().helm(&["upgrade", "marketrelay", &chart, "--namespace", SYSTEM, "--reuse-values"]);
+    helm.args(["--set", &recipients, "--wait", "--timeout=180s"]);
+    xtask::run::output(&mut helm).expect("an operator that escrows keys");
+
+    let tenant = Tenant::named(NAME).await;
+    tenant.move_in().await;
+    tenant.seller("bol", 3).await;
+    let mut connection = connection(&tenant);
+    tenant.apply(&connection);
+    tenant.all_arrived("bol").await;
+    tenant.condition("bol", "Escrowed", "True", Some("Escrowed")).await;
+    erasure::order_of_zoe(&tenant, "bol", 2).await;
+    tenant.all_arrived("bol").await;
+    restores::newer_backup(&tenant, Site::OffSite).await;
+    connection["spec"]["backup"]["suspend"] = json!(true);
+    tenant.apply(&connection);
+    tenant.condition("bol", "BackedUpOffSite", "False", Some("Suspended")).await;
+    restores::jobs_have_ended(&tenant).await;
+    let since = Timestamp::now();
+    erasure::ask(&tenant);
+    assert_eq!(erasure::reason(&tenant, "Erased").await.erased, Some(2));
+    escrowed(&tenant, since).await;
+    let status = tenant.get("bol").await.expect("a connection").status.expect("a status");
+    let audit = status.audit.expect("a head");
+    let facts = json!({"id": status.connection_id, "publicKey": audit.public_key, "chain": audit.chain});
+    fs::write(kept("facts.json"), facts.to_string()).expect("written");
+}
+
+#[tokio::test]
+async fn keys_come_back_from_the_off_site_store_with_the_identity_before_there_is_an_operator() {
+    let tenant = Tenant::named(NAME).await;
+    tenant.furnish();
+    tenant.credentials("bol", "secret");
+    store(&tenant, Site::OffSite, None);
+    let s3 = s3(Site::OffSite);
+    let program = paths::target().join("x86_64-unknown-linux-gnu/debug/marketrelay-backup");
+    let paths = [program, s3.authority.clone(), kept("identity"), kept("recovered")];
+    let [program, authority, identity, to] = paths.map(|path| path.display().to_string());
+    let credentials =
+        [format!("AWS_ACCESS_KEY_ID={}", s3.access_key), format!("AWS_SECRET_ACCESS_KEY={}", s3.secret_key)];
+    let words = ["recover", "--endpoint", &s3.endpoint, "--region", s3.region, "--bucket", BUCKET];
+    let place = ["--prefix", NAME, "--path-style", "--ca", &authority, "--identity", &identity];
+    let env = ["env", &credentials[0], &credentials[1], &program];
+    let checked =
+        run(&[&env[..], &words, &place, &["--check"]].concat()).expect("a drill with escrowed keys");
+    assert!(checked.contains("bol"), "{checked}");
+    let recovered = run(&[&env[..], &words, &place, &["--to", &to]].concat()).expect("recovered");
+    assert!(recovered.contains("lost") && !recovered.contains("AGE-SECRET"), "{recovered}");
+    kube().get(&["create", "--filename", &format!("{to}/keys")]).expect("keys");
+}
+
+#[tokio::test]
+async fn after_it_the_connection_is_restored_and_who_was_erased_stays_so() {
+    let tenant = Tenant::named(NAME).await;
+    let since = Timestamp::now();
+    tenant.has_a_system().await;
+    tenant.seller("bol", 3).await;
+    let erasures = kept("recovered").join("erasures").display().to_string();
+    kube().get(&["create", "--filename", &erasures]).expect("erasures");
+    tenant.apply(&connection(&tenant));
+    let restore = restores::restored(&tenant, since).await;
+    assert_eq!((restore.cause, restore.failures), (RestoreCause::VolumeEmpty, 0), "{restore:?}");
+    let backup = restore.restored.expect("a backup");
+    assert_eq!((backup.site, backup.erased), (Site::OffSite, 2), "{backup:?}");
+    assert!(backup.orders >= 3, "{backup:?}");
+    tenant.ready("bol").await;
+    let status = tenant.get("bol").await.expect("a connection").status.expect("a status");
+    let audit = status.audit.expect("a head");
+    let facts = json!({"id": status.connection_id, "publicKey": audit.public_key, "chain": audit.chain});
+    assert_eq!(facts.to_string(), fs::read_to_string(kept("facts.json")).expect("facts"));
+    tenant.condition("bol", "AuditIntact", "True", None).await;
+
+    let known = tenant.sandbox.orders(&tenant.account("bol")).await;
+    tenant.order("bol", 1).await;
+    let new: Vec<_> = tenant.sandbox.orders(&tenant.account("bol")).await;
+    let new: Vec<_> = new.into_iter().filter(|number| !known.contains(number)).collect();
+    assert_eq!(new.len(), 1);
+    wait_for("a new order arrives", SOON, async || {
+        let arrived = tenant.sandbox.arrived(NAME).await;
+        if arrived.contains_key(&new[0]) { Ok(()) } else { Err(format!("{} have arrived", arrived.len())) }
+    })
+    .await;
+    restores::newer_backup(&tenant, Site::OffSite).await;
+    tenant.move_out().await;
+    fs::remove_dir_all(kept("")).expect("removed");
+}
