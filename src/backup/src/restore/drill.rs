@@ -86,7 +86,7 @@ impl<'a> Drill<'a> {
         let DrillConfig { namespace, name, site, .. } = &self.config;
         tracing::info!(namespace, name, site = %site.site, "drilling");
         self.volume.tidy()?;
-        let drilled = self.drill().await;
+        let drilled = Box::pin(self.drill()).await;
         let tidied = self.volume.tidy();
         drilled.and_then(|drilled| tidied.map(|()| drilled))
     }
@@ -96,8 +96,8 @@ impl<'a> Drill<'a> {
         let listed = self.list().await?;
         let newest = newest(&listed, SignedDuration::from_secs(self.config.oldest_seconds), now)?;
         let Imported { manifest, orders, anonymised, erased, held, .. } =
-            Box::pin(self.importing(&newest, &listed).run()).await?;
-        let held = held + Box::pin(self.archives(&listed)).await?;
+            self.importing(&newest, &listed).run().await?;
+        let held = held + self.archives(&listed).await?;
         self.check(now).await?;
         let seconds = begun.elapsed().as_secs();
         tracing::info!(

@@ -218,7 +218,7 @@ impl<'a> Job<'a> {
             path: self.volume.restored(),
             stop: self.stop,
         };
-        let Added { orders: more, problems } = Box::pin(adding.run()).await?;
+        let Added { orders: more, problems } = adding.run().await?;
         let held = held + more;
         self.volume.put_in_place()?;
         let Candidate { site, id, .. } = candidate;
