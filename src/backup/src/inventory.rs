@@ -82,19 +82,16 @@ impl Inventory {
         self.backups.values().chain(self.archives.values())
     }
 
-    /// Every version and every unfinished upload that is ours, in the order in which they go if all must: keys first, then
-    /// manifests, so that what is left is no backup, and what hides older versions last.
+    /// Every version and every unfinished upload that is ours, in the order in which they go if all must: escrowed keys and
+    /// manifests first, so that what is left is no backup, and what hides older versions last.
     pub fn ours(&self) -> (Vec<&Version>, Vec<&Upload>) {
-        let keys = self.escrow.versions.iter().map(|version| (0, version));
+        let escrowed = self.escrow.versions.iter().map(|version| (false, version));
         let stored = self.all().flat_map(|stored| &stored.versions);
-        let stored = stored.map(|(object, version)| (if *object == Object::Data { 2 } else { 1 }, version));
-        let mut versions: Vec<_> = keys.chain(stored).collect();
-        versions.sort_by_key(|(turn, version)| (version.is_marker, *turn));
-        let uploads = self.all().flat_map(|stored| &stored.uploads);
-        (
-            versions.into_iter().map(|(_, version)| version).collect(),
-            uploads.chain(&self.escrow.uploads).collect(),
-        )
+        let stored = stored.map(|(object, version)| (*object == Object::Data, version));
+        let mut versions: Vec<_> = escrowed.chain(stored).collect();
+        versions.sort_by_key(|(is_data, version)| (version.is_marker, *is_data));
+        let uploads = self.escrow.uploads.iter().chain(self.all().flat_map(|stored| &stored.uploads));
+        (versions.into_iter().map(|(_, version)| version).collect(), uploads.collect())
     }
 
     /// Those that a reader finds whole, oldest first.

@@ -73,7 +73,7 @@ async fn restore_volume(arguments: &JobArguments) -> Result<ExitCode, Whatever> 
 
 async fn drill(arguments: &JobArguments) -> Result<ExitCode, Whatever> {
     let (patience, stop) = begin(arguments)?;
-    let report = drill::execute(&arguments.root, patience, &stop).await;
+    let report = Box::pin(drill::execute(&arguments.root, patience, &stop)).await;
     tell(&arguments.root, &report)?;
     Ok(ended(report.failure.is_none()))
 }
@@ -119,7 +119,7 @@ async fn main() -> ExitCode {
         Command::Drill(arguments) => drill(&arguments).await,
         Command::Escrow(arguments) => escrow(&arguments).await,
         Command::Purge(arguments) => purge(&arguments).await,
-        Command::ByHand(command) => command.run().await.map(|()| ExitCode::SUCCESS),
+        Command::ByHand(command) => Box::pin(command.run()).await.map(|()| ExitCode::SUCCESS),
     };
     ended.unwrap_or_else(|error| {
         eprintln!("error: {error}");

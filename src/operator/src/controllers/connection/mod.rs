@@ -2,6 +2,7 @@
 
 mod apply;
 pub(super) mod backup;
+mod build;
 pub(crate) mod children;
 mod closure;
 mod enforced;
@@ -30,33 +31,22 @@ use kube::{
     runtime::{controller::Action, events::Recorder, reflector::ObjectRef},
 };
 use marketrelay_api::{
-    MarketplaceConnection, OperatorConfig, Reason, connection::PendingRetention, relay::Retention,
+    MarketplaceConnection, OperatorConfig, connection::PendingRetention, relay::Retention,
 };
 use snafu::{ResultExt, Snafu};
 
 use super::{
-    keyring::{
-        Heard, escrow,
-        facts::{Held, KeyringFacts},
-        identities,
-    },
-    record::{self, Closures, Copies, Kept},
+    keyring::{Heard, facts::Held, identities},
+    record::{self, Closures, Copies},
     spread,
 };
 use crate::{
-    clock::Clock,
-    metrics::Metrics,
-    names,
-    pki::Authority,
-    problem::Problem,
-    relay_client::RelayClient,
-    rollout::{Decision, Waves},
-    secrets::Judged,
-    stores::Stores,
+    clock::Clock, metrics::Metrics, pki::Authority, problem::Problem, relay_client::RelayClient,
+    rollout::Waves, secrets::Judged, stores::Stores,
 };
+use build::{Wanted, build};
 use closure::Stage;
 pub(super) use closure::has_begun;
-use in_force::Terms;
 pub(super) use marketrelay_api::key_secret::metadata as key_metadata;
 pub(super) use restore::past_erasures;
 use status::{Found, Relay};
@@ -241,173 +231,6 @@ async fn maintain(
     }
     let is_settled = is_written && before == restore.status.as_ref();
     Ok(Action::requeue(if is_settled { again } else { SETTLING }))
-}
-
-/// What the children are made from.
-struct Wanted<'a> {
-    /// Or every reason why they can't be.
-    validated: Result<validate::Validated, Vec<Problem>>,
-    /// The retention in force; there is one if they can.
-    terms: Option<&'a Terms>,
-    /// `None`: there are to be no backups.
-    backups: Option<&'a backup::Wanted>,
-}
-
-/// What became of the children.
-#[derive(Default)]
-struct Built {
-    blocked: Vec<Problem>,
-    /// What keeps the children that take backups from being as wanted.
-    backups_blocked: Option<Problem>,
-    halted_by: Option<String>,
-    config_digest: Option<String>,
-    keyring: Option<KeyringFacts>,
-    /// All children were made just now, or the account's closure began meanwhile.
-    look_again: bool,
-}
-
-/// Keys and children. A connection that can't be built is left as it is, its relay included.
-async fn build(
-    context: &Context,
-    loaded: load::Loaded,
-    wanted: Wanted<'_>,
-    now: Timestamp,
-) -> Result<(children::Children, Built), ReconcileError> {
-    let load::Loaded { connection, children, keys, .. } = loaded;
-    let known = keys.keyring.clone().and_then(Result::ok);
-    let (validated, terms) = match (wanted.validated, wanted.terms) {
-        (Ok(validated), Some(terms)) => (validated, terms),
-        (validated, _) => {
-            let blocked = validated.err().unwrap_or_default();
-            return Ok((children, Built { blocked, keyring: known, ..Built::default() }));
-        }
-    };
-    let initialised = load::initialised(&connection, &children, &context.stores);
-    let first =
-        keys::First { retention: terms.into(), are_escrowed: escrow::is_wanted(context, &connection) };
-    let keyring = match keys::ensure(context, &validated, &first, keys, initialised, now).await {
-        Ok(keyring) => keyring,
-        Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
-        Err(error) => {
-            let blocked = vec![error.problem()];
-            return Ok((children, Built { blocked, keyring: known, ..Built::default() }));
-        }
-    };
-    let mut built = Built { keyring: Some(keyring.clone()), ..Built::default() };
-    if let Some(problem) = recorded(context, &validated, keyring.id.as_str()).await? {
-        built.blocked = vec![problem];
-        return Ok((children, built));
-    }
-    let claim = children.claim.as_deref();
-    if claim.is_some_and(|claim| validate::belongs_to_other(claim, keyring.id.as_str())) {
-        built.blocked = vec![keys::mismatch(&validated.name)];
-        return Ok((children, built));
-    }
-    let (waits, updating_since) = match roll_out(context, &children, &validated.name, now) {
-        Decision::Take { since } => (false, since),
-        Decision::Wait { halted_by } => {
-            built.halted_by = halted_by;
-            (true, None)
-        }
-    };
-    let status = connection.status.as_ref();
-    let at_rest = restore::is_under_way(status);
-    // What the roll-out waits for may be this.
-    let waits = waits && !at_rest;
-    let erasures = wanted.backups.map(|_| restore::past_erasures(&context.stores, &connection, now));
-    let erasures = erasures.unwrap_or_default();
-    let pinned = status.and_then(|status| status.audit.as_ref());
-    let plan = children::Plan {
-        validated: &validated,
-        id: keyring.id.as_str(),
-        revision: &context.revision,
-        // At rest it can't become ready: nobody waits for that.
-        updating_since: updating_since.filter(|_| !at_rest),
-        terms,
-        backups: wanted.backups,
-        told: status.and_then(|status| status.backups.as_ref()),
-        holds: &keyring.hold_ids,
-        public_key: pinned.map(|audit| audit.public_key.as_str()),
-        erasures: &erasures,
-        known_chain: restore::known_chain(&connection, children.config_map.as_deref(), &keyring),
-        at_rest,
-        config: &context.config,
-        operator_namespace: &context.namespace,
-    };
-    let prepared = children::prepare(&plan, &children, &context.authority, now)?;
-    let backups = children::backup::prepare(&plan, &children.backup, &context.authority, now)?;
-    built.config_digest = (!waits).then(|| prepared.config_digest.clone());
-    let is_over = || closure::has_begun(keyring.id.as_str(), context);
-    match Box::pin(apply::apply(&context.client, prepared, &children, waits, &is_over)).await {
-        Ok(written) => {
-            context.metrics.applied(written);
-            built.look_again = children.stateful_set.is_none() || is_over();
-        }
-        Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
-        Err(error) => built.blocked = vec![error.problem()],
-    }
-    match Box::pin(copied(context, &plan)).await? {
-        Ok(Kept::Whole) => {
-            match Box::pin(apply::apply_backups(&context.client, backups, &children.backup, &is_over)).await {
-                Ok(written) => context.metrics.applied(written),
-                Err(error) if error.is_passing() => {
-                    return PassingSnafu { message: error.to_string() }.fail();
-                }
-                Err(error) => built.backups_blocked = Some(error.problem()),
-            }
-        }
-        Ok(Kept::Later) => built.look_again = true,
-        Err(problem) => built.backups_blocked = Some(problem),
-    }
-    if !is_over() && built.blocked.is_empty() {
-        let advanced =
-            Box::pin(restore::advance(context, &plan, &connection, &children, &keyring, now)).await;
-        built.blocked.extend(advanced.err());
-    }
-    Ok((children, built))
-}
-
-/// Whether the relay may have the operator's newest image and settings.
-fn roll_out(context: &Context, children: &children::Children, name: &str, now: Timestamp) -> Decision {
-    let problem = observe::problem(children, None, name, now);
-    let broken = problem.is_some_and(|problem| problem.reason != Reason::RelayStarting);
-    let (set, config) = (children.stateful_set.as_deref(), &context.config.rollout);
-    context.waves.decide(set, broken, &context.revision, config, now)
-}
-
-/// A connection without a record could not be closed, and gets no relay.
-async fn recorded(
-    context: &Context,
-    validated: &validate::Validated,
-    id: &str,
-) -> Result<Option<Problem>, ReconcileError> {
-    let marketplace = validated.kind.to_string();
-    match record::ensure(context, id, (&validated.namespace, &validated.name), &marketplace).await {
-        Ok(()) => Ok(None),
-        Err(error) if apply::is_passing(&error) => PassingSnafu { message: error.to_string() }.fail(),
-        Err(error) => Ok(Some(apply::api_problem("ConnectionRecord", id, &error))),
-    }
-}
-
-/// Nothing is written into a store from which nobody could delete it when the account is closed.
-async fn copied(
-    context: &Context,
-    plan: &children::Plan<'_>,
-) -> Result<Result<Kept, Problem>, ReconcileError> {
-    let sources =
-        plan.backups.iter().flat_map(|wanted| wanted.stores()).map(|(site, store)| record::Source {
-            store: record::store(site, &children::backup::s3(plan, store)),
-            credentials: store.credentials.clone(),
-        });
-    let sources: Vec<_> = sources.collect();
-    if sources.is_empty() {
-        return Ok(Ok(Kept::Whole));
-    }
-    match record::keep(context, plan.id, &plan.validated.namespace, sources).await {
-        Ok(kept) => Ok(Ok(kept)),
-        Err(error) if apply::is_passing(&error) => PassingSnafu { message: error.to_string() }.fail(),
-        Err(error) => Ok(Err(apply::api_problem("Secret", &names::stores(plan.id), &error))),
-    }
 }
 
 /// The relay's own word, if its pod runs.

@@ -47,16 +47,16 @@ pub fn verdict(
     deadline: SignedDuration,
     now: Timestamp,
 ) -> Verdict {
-    let without =
+    let consequence =
         "if this cluster is lost, its keys are lost with it, and nobody can open the backups any more";
     let Some(keys) = keys else {
         let message = format!(
-            "{without}: set backup.escrow.recipients in the operator's values (docs/operations/escrow.md)"
+            "{consequence}: set backup.escrow.recipients in the operator's values (docs/operations/escrow.md)"
         );
         return Verdict::new(Status::False, Reason::NotEscrowed, message);
     };
     let (Some(store), Some(known)) = (wanted.site(Site::OffSite), known) else {
-        let message = format!("{without}: name a store in spec.backup.offSite");
+        let message = format!("{consequence}: name a store in spec.backup.offSite");
         return Verdict::new(Status::False, Reason::NotEscrowed, message);
     };
     if let Err(problem) = store {

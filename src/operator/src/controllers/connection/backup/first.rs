@@ -206,24 +206,23 @@ mod tests {
         due(&facts, site, which.0, which.1)
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "it is compared with what is due")]
-    fn name(minute: i64) -> Option<String> {
-        Some(format!("f{}", at(minute).as_second()))
+    fn name(minute: i64) -> String {
+        format!("f{}", at(minute).as_second())
     }
 
     #[test]
     fn the_first_backup_is_tried_at_once_then_ever_more_rarely_and_no_more_once_there_is_one() {
         let due = |site: &SiteBackups, minute| due_of(site, (Site::OnSite, Task::Run), &[], minute);
-        assert_eq!(due(&known(None), 0), name(0));
+        assert_eq!(due(&known(None), 0), Some(name(0)));
         for (failed, again) in [(1, 6), (4, 9), (6, 12), (60, 120), (600, 1_200)] {
             assert_eq!(due(&known(Some(failed)), again - 1), None, "{failed}");
-            assert_eq!(due(&known(Some(failed)), again), name(failed));
+            assert_eq!(due(&known(Some(failed)), again), Some(name(failed)));
         }
         let done = SiteBackups { last_success: Some(seconds(at(3))), ..known(Some(60)) };
         assert_eq!(due(&done, 9_000), None);
         let drill = |site: &SiteBackups, minute| due_of(site, (Site::OnSite, Task::Drill), &[], minute);
         assert_eq!(drill(&known(None), 5), None, "there is nothing to drill yet");
-        assert_eq!(drill(&done, 5), name(0));
+        assert_eq!(drill(&done, 5), Some(name(0)));
     }
 
     #[test]
@@ -244,9 +243,9 @@ mod tests {
         let due = |job: &BackupJob| due_of(&site, (Site::OnSite, Task::Run), std::slice::from_ref(job), 5);
         assert_eq!(due(&job), None);
         job.site = Site::OffSite;
-        assert_eq!(due(&job), name(0), "the other site's");
+        assert_eq!(due(&job), Some(name(0)), "the other site's");
         job = BackupJob { site: Site::OnSite, task: Task::Prune, ..job };
-        assert_eq!(due(&job), name(0), "it only prunes");
+        assert_eq!(due(&job), Some(name(0)), "it only prunes");
     }
 
     #[test]
@@ -260,7 +259,7 @@ mod tests {
         assert_eq!(due(&known(None), 10), first);
         assert_eq!(due(&last(9), 10), first, "that one had others");
         assert_eq!(due(&last(11), 15), None);
-        assert_eq!(due(&last(11), 16), name(11));
+        assert_eq!(due(&last(11), 16), Some(name(11)));
         let escrowed = |fingerprint: &str| {
             let keys =
                 EscrowedKeys { fingerprint: fingerprint.to_owned(), at: seconds(at(9)), old_versions: 0 };
