@@ -49,6 +49,8 @@ pub const KEY_EPOCH: &str = "marketrelay.dev/key-epoch";
 /// On a keyring: the audit log of the connection's database, once there is a backup of it. A relay that doesn't find that
 /// database on its volume must not begin another one.
 pub const DATABASE: &str = "marketrelay.dev/database";
+/// The value of [`DATABASE`] where the database isn't known: any one will do, but there must be one.
+pub const UNKNOWN_DATABASE: &str = "unknown";
 /// On a connection, by a person: the audit log of the database that is given up, so that the relay may begin another one.
 pub const BEGIN_ANEW: &str = "marketrelay.dev/begin-anew";
 /// On escrowed keys: what they are known by.

@@ -73,8 +73,8 @@ pub struct RecordClosure {
     /// The connection's id, which is the record's own name.
     #[schemars(length(max = 253))]
     pub confirm: String,
-    /// true: a store that can't be purged holds the closure up no longer. What is in it stays there, unreadable since its keys are
-    /// destroyed, and the proof says so.
+    /// true: a store that can't be purged holds the closure up no longer. What is in it stays there, and what was
+    /// escrowed of the keys there; otherwise it is unreadable since its keys are destroyed. The proof says so.
     #[serde(default)]
     pub abandon_stores: bool,
 }
@@ -97,6 +97,9 @@ pub struct ConnectionRecordStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub stores: Vec<RecordStore>,
+    /// How many Jobs that withdraw escrowed keys from stores that were left have ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub withdraw_attempts: i64,
     /// The closure, from its beginning on, and its proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closure: Option<ClosureProof>,

@@ -61,20 +61,23 @@ pub fn due(
     stored.iter().filter_map(judge).collect()
 }
 
-/// Those that a newer good archive of the same hold stands in for: one that has at least as many orders. A database that came
-/// back without some of them doesn't have the older archive removed that has them.
+/// Those that a newer good archive of the same hold stands in for: one of the same database that has at least as many orders. A
+/// database that came back without some of them, or was begun anew, doesn't have the older archive removed that has them.
 pub fn superseded(stored: &BTreeMap<ArchiveId, Stored>, good: &Archives) -> BTreeSet<ArchiveId> {
     let is_superseded = |id: &&ArchiveId| {
         let mut others = good.iter().filter(|(other, _)| other.hold == id.hold);
         match good.get(*id) {
-            Some(own) => others.any(|(_, other)| order(other) > order(own) && orders(other) >= orders(own)),
+            Some(own) => others.any(|(_, other)| {
+                let is_of_same = other.audit.chain == own.audit.chain;
+                is_of_same && order(other) > order(own) && orders(other) >= orders(own)
+            }),
             None => others.any(|(other, _)| other.id > id.id),
         }
     };
     stored.keys().filter(is_superseded).cloned().collect()
 }
 
-/// The newest sorts last.
+/// The newest of a database sorts last.
 pub fn order(manifest: &Manifest) -> (u64, Timestamp) {
     (manifest.sequence, manifest.created_at)
 }
@@ -167,6 +170,21 @@ mod tests {
         );
         assert_eq!(gone(&[with(7, 3, &third)]), [first, second], "damaged ones before it go");
         assert_eq!(gone(&[]), []);
+    }
+
+    #[test]
+    fn a_database_that_was_begun_anew_takes_no_archives_place_and_loses_none_to_the_one_before() {
+        let [before, first, second] = [archive(1, HOUR * 3), archive(1, HOUR * 2), archive(1, HOUR)];
+        let there = inventory(&[&before, &first, &second]);
+        let anew = |sequence, id| {
+            let (id, mut manifest) = with(sequence, 3, id);
+            manifest.audit.chain = "anew".to_owned();
+            (id, manifest)
+        };
+        let gone = |good: &[_]| superseded(&there.archives, &good.iter().cloned().collect());
+        let (before, first, second) = (with(70, 3, &before), anew(1, &first), anew(2, &second));
+        assert_eq!(gone(&[before.clone(), first.clone()]), BTreeSet::new());
+        assert_eq!(gone(&[before, first.clone(), second]), [first.0].into());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Reason,
+    remove::remove,
     settings::{self, Sealed, SettingsError},
     store::{ESCROW, Store, StoreError, Upload, Version},
 };
@@ -67,7 +68,7 @@ async fn escrow(root: &Path, patience: Duration, report: &mut JobReport) -> Resu
     let written = write(&store, &sealed).await?;
     tracing::info!(fingerprint = sealed.fingerprint, "written and read back");
     let folder = store.folder(ESCROW);
-    let problem = remove(&folder, &Stored::beside(&folder, written.as_deref()).await?).await;
+    let problem = Stored::beside(&folder, written.as_deref()).await?.remove(&folder).await;
     let left = Stored::beside(&folder, written.as_deref()).await?.count();
     report.escrowed =
         Some(EscrowedKeys { fingerprint: sealed.fingerprint, at: Timestamp::now(), old_versions: left });
@@ -84,7 +85,7 @@ pub async fn withdraw(store: &Store) -> Result<(u64, Option<EscrowError>), Store
     if all.count() == 0 {
         return Ok((0, None));
     }
-    let problem = remove(&folder, &all).await;
+    let problem = all.remove(&folder).await;
     let left = Stored::list(&folder).await?.count();
     tracing::info!(left, "escrowed keys are withdrawn");
     let problem = (left > 0).then(|| problem.unwrap_or_else(still_listed));
@@ -139,29 +140,12 @@ impl Stored {
         Ok(stored)
     }
 
+    /// Removes it; gives why not all of it is.
+    async fn remove(&self, folder: &Store) -> Option<StoreError> {
+        remove(folder, &self.versions, &self.uploads, &mut 0).await.problem()
+    }
+
     fn count(&self) -> u64 {
         u64::try_from(self.versions.len() + self.uploads.len()).unwrap_or(u64::MAX)
     }
-}
-
-/// Gives the first failure; what can't be removed keeps nothing else back, unless the store itself is away.
-async fn remove(store: &Store, what: &Stored) -> Option<StoreError> {
-    let mut first = None;
-    for version in &what.versions {
-        if let Err(error) = store.delete(version).await {
-            if error.is_passing() {
-                return Some(error);
-            }
-            first.get_or_insert(error);
-        }
-    }
-    for upload in &what.uploads {
-        if let Err(error) = store.abort(upload).await {
-            if error.is_passing() {
-                return Some(error);
-            }
-            first.get_or_insert(error);
-        }
-    }
-    first
 }

@@ -1,10 +1,10 @@
 //! The Jobs: a backup, and pruning alone. Each prunes, lists what is there, and says so.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{collections::BTreeSet, future::Future, path::Path, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
 use jiff::{SignedDuration, Timestamp};
-use marketrelay_api::backup::{Archived, JobConfig, JobReport, Listing, LiveHold, paths};
+use marketrelay_api::backup::{Archived, JobConfig, JobReport, Listing, LiveHold, MOST_ARCHIVES, paths};
 use snafu::Snafu;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,9 +25,6 @@ use crate::{
 const LAST: Duration = Duration::from_secs(20);
 /// A snapshot that fails is begun anew at most so often.
 const SNAPSHOTS: usize = 6;
-
-/// Archives that a report has room for.
-const MOST_ARCHIVES: usize = 10;
 
 /// A Job failed.
 #[derive(Debug, Snafu)]
@@ -131,10 +128,15 @@ impl<'a> Job<'a> {
         let of_backup = written.as_ref().ok().and_then(Option::as_deref);
         let public_key = self.config.public_key.as_deref().or(of_backup);
         let listed = self.until_stopped(self.list(pruned, public_key)).await;
-        report.listing = listed.as_ref().ok().cloned();
+        if let Ok((listing, archives)) = &listed {
+            report.listing = Some(listing.clone());
+            report
+                .archives
+                .retain(|archive| archives.contains(&(archive.hold.clone(), archive.backup.clone())));
+        }
         written?;
         prune_again?;
-        if listed?.overdue > 0
+        if listed?.0.overdue > 0
             && let Some((backup, source)) = not_removed
         {
             return Err(JobError::Overdue { backup, source });
@@ -163,13 +165,20 @@ impl<'a> Job<'a> {
         Ok((pruned.backups, pruned.failures.into_iter().next()))
     }
 
-    async fn list(&self, pruned: u64, public_key: Option<&str>) -> Result<Listing, JobError> {
+    /// The last look, and the good archives that it has found: hold and archive.
+    async fn list(
+        &self,
+        pruned: u64,
+        public_key: Option<&str>,
+    ) -> Result<(Listing, BTreeSet<(String, String)>), JobError> {
         let catalog = Catalog::load(&self.store, &self.config.connection_id, public_key).await?;
         let listing = catalog.listing(self.retention(), &self.holds, pruned, Timestamp::now());
         for name in &catalog.inventory.foreign {
             tracing::warn!(name, "not a backup's object; it is left alone");
         }
-        Ok(listing)
+        let archives =
+            catalog.archives.keys().map(|archive| (archive.hold.to_string(), archive.id.to_string()));
+        Ok((listing, archives.collect()))
     }
 
     /// A backup and the archives of holds; gives the key that the backup was signed with.

@@ -1,6 +1,6 @@
 //! Backups in S3 stores: written by Jobs, which know no Kubernetes and never see what is in them, pruned, and proven by listing;
 //! outside the cluster they are listed, checked and read. Another Job makes the database of a relay's volume of one, and
-//! another restores the newest one for a drill. The last one of all deletes what a closed connection has in its stores.
+//! another restores the newest one for a drill. The last one of all deletes what a closed connection has in its stores, or what is escrowed in those that a connection has left.
 
 pub mod archives;
 pub mod catalog;
@@ -13,6 +13,7 @@ pub mod prune;
 pub mod purge;
 mod reason;
 pub mod relay;
+mod remove;
 pub mod restore;
 pub mod settings;
 mod size;

@@ -1,4 +1,5 @@
-//! The Job that deletes everything of a closed connection in its stores, and lists them to prove it.
+//! The Job that deletes everything of a closed connection in its stores, or what is escrowed in those that a connection has left,
+//! and lists them to prove it.
 
 use std::{path::Path, time::Duration};
 
@@ -12,8 +13,9 @@ use crate::{
     Reason,
     inventory::Inventory,
     reason::short,
+    remove::{Removed, remove},
     settings::{self, SettingsError},
-    store::{Store, StoreError, Version},
+    store::{ESCROW, Store, StoreError},
 };
 
 /// Of the messages of all stores together; the whole report must stay below 4 KiB.
@@ -59,7 +61,8 @@ pub async fn execute(root: &Path, patience: Duration, stop: &CancellationToken) 
     let longest = MESSAGES / config.stores.len().max(1);
     let purges = config.stores.iter().map(|one| async {
         let mut done = StorePurge { id: one.id.clone(), deleted: 0, listing: None, failure: None };
-        let purged = stop.run_until_cancelled(purge(root, patience, one, &mut done)).await;
+        let purged =
+            stop.run_until_cancelled(purge(root, patience, one, config.escrow_only, &mut done)).await;
         if let Err(error) = purged.unwrap_or(InterruptedSnafu.fail()) {
             tracing::error!(store = one.id, reason = %error.reason(), %error, "a store isn't clean");
             done.failure = Some(error.reason().failure(short(&error.to_string(), longest)));
@@ -73,12 +76,17 @@ async fn purge(
     root: &Path,
     patience: Duration,
     one: &PurgeStore,
+    escrow_only: bool,
     done: &mut StorePurge,
 ) -> Result<(), PurgeError> {
     let store = Store::new(&one.store, &settings::credentials_of(root, &one.id)?, patience)?;
-    let inventory = list(&store).await?;
-    let kept = delete(&store, &inventory, done).await?;
-    let left = list(&store).await?;
+    let inventory = list(&store, escrow_only).await?;
+    let (versions, uploads) = inventory.ours();
+    let Removed { kept, away } = remove(&store, versions, uploads, &mut done.deleted).await;
+    if let Some(error) = away {
+        return Err(error.into());
+    }
+    let left = list(&store, escrow_only).await?;
     let (versions, uploads) = left.ours();
     let found = count(versions.len() + uploads.len());
     for name in &left.foreign {
@@ -102,33 +110,10 @@ async fn purge(
     })
 }
 
-/// What can't be deleted keeps nothing else back, unless the store itself is away.
-async fn delete<'a>(
-    store: &Store,
-    inventory: &'a Inventory,
-    done: &mut StorePurge,
-) -> Result<Vec<(Option<&'a Version>, StoreError)>, StoreError> {
-    let (versions, uploads) = inventory.ours();
-    let mut kept = Vec::new();
-    for version in versions {
-        match store.delete(version).await {
-            Ok(()) => done.deleted += 1,
-            Err(error) if error.is_passing() => return Err(error),
-            Err(error) => kept.push((Some(version), error)),
-        }
-    }
-    for upload in uploads {
-        match store.abort(upload).await {
-            Ok(()) => done.deleted += 1,
-            Err(error) if error.is_passing() => return Err(error),
-            Err(error) => kept.push((None, error)),
-        }
-    }
-    Ok(kept)
-}
-
-async fn list(store: &Store) -> Result<Inventory, StoreError> {
-    Ok(Inventory::new(store.prefix(), store.versions().await?, store.uploads().await?))
+async fn list(store: &Store, escrow_only: bool) -> Result<Inventory, StoreError> {
+    let folder = escrow_only.then(|| store.folder(ESCROW));
+    let listed = folder.as_ref().unwrap_or(store);
+    Ok(Inventory::new(store.prefix(), listed.versions().await?, listed.uploads().await?))
 }
 
 fn count(of: usize) -> u64 {

@@ -29,14 +29,24 @@ impl Tenant {
     fn spawn_drill(&self) -> Running {
         self.mount_keys();
         self.mount_credentials(STORE);
-        let RestoreConfig { connection_id, namespace, name, sites, public_key, retention, erasures, .. } =
-            self.config.clone();
+        let RestoreConfig {
+            connection_id,
+            namespace,
+            name,
+            sites,
+            public_key,
+            chain,
+            retention,
+            erasures,
+            ..
+        } = self.config.clone();
         let config = DrillConfig {
             connection_id,
             namespace,
             name,
             site: sites[0].clone(),
             public_key,
+            chain,
             retention,
             oldest_seconds: DAY.as_secs(),
             erasures,

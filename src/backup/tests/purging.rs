@@ -17,10 +17,15 @@ use crate::{
 impl World {
     /// Purges these stores with these secret keys; the report, and the log.
     async fn purge(&self, stores: &[(&str, S3Store, &str)]) -> (PurgeReport, String) {
+        self.purge_of(false, stores).await
+    }
+
+    async fn purge_of(&self, escrow_only: bool, stores: &[(&str, S3Store, &str)]) -> (PurgeReport, String) {
         let config = PurgeConfig {
             connection_id: CONNECTION.to_owned(),
             namespace: "acme".to_owned(),
             name: "bol".to_owned(),
+            escrow_only,
             stores: stores
                 .iter()
                 .map(|(id, store, _)| PurgeStore { id: (*id).to_owned(), store: store.clone() })
@@ -92,6 +97,29 @@ async fn all_versions_markers_and_uploads_of_a_closed_connection_go_from_both_st
     assert!(log.contains("notes.txt"), "what is left alone is named: {log}");
     let (again, _) = world.purge(&stores).await;
     assert_eq!(again.stores.iter().map(found).collect::<Vec<_>>(), [Some((0, 0, 0)), Some((0, 0, 1))]);
+}
+
+#[tokio::test]
+async fn escrowed_keys_alone_go_from_a_store_that_was_left_with_all_their_versions() {
+    let world = World::with(Bucket::Versions, 0).await;
+    let kept = world.backup_of(DAY).await;
+    let keys = world.key("escrow/keyring.age");
+    for version in [b"older keys", b"newer keys"] {
+        world.s3.put(&keys, version).await;
+    }
+    world.s3.delete(&keys).await;
+    world.s3.leave_upload(&keys, Duration::ZERO).await;
+    world.s3.put(&world.key("escrow-2/keyring.age"), b"not ours").await;
+    let store = [("a", world.store("tenants"), SECRET_KEY)];
+    let (report, log) = world.purge_of(true, &store).await;
+    assert!(report.is_clean(), "{report:?} {log}");
+    assert_eq!(found(&report.stores[0]), Some((4, 0, 0)));
+    let left = world.s3.objects();
+    assert!(world.has(&kept) && left.contains_key(&world.key("escrow-2/keyring.age")), "the rest stays");
+    assert!(!left.contains_key(&keys), "{left:?}");
+    assert_eq!((world.s3.older_versions(), world.s3.unfinished()), (0, 0));
+    let (again, _) = world.purge_of(true, &store).await;
+    assert_eq!(found(&again.stores[0]), Some((0, 0, 0)));
 }
 
 #[tokio::test]

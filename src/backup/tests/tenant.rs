@@ -124,6 +124,7 @@ impl Tenant {
             sites: Site::ALL.map(site).into(),
             choice: Choice::Newest,
             public_key: signer(&keyring).public_key(),
+            chain: None,
             retention: Retention {
                 anonymize_after_seconds: LIMITS.anonymize_after.as_secs(),
                 delete_after_shipment_seconds: LIMITS.delete_after_shipment.as_secs(),

@@ -33,6 +33,17 @@ pub fn purge_attempt(connection_id: &str, attempts: i64) -> String {
     format!("{connection_id}-purge-{attempts}")
 }
 
+/// The `NetworkPolicy` of the Jobs that withdraw escrowed keys from stores that a connection has left, in the operator's own
+/// namespace.
+pub fn withdraw(connection_id: &str) -> String {
+    format!("{connection_id}-withdraw")
+}
+
+/// The Job that tries to withdraw them, after so many others.
+pub fn withdraw_attempt(connection_id: &str, attempts: i64) -> String {
+    format!("{connection_id}-withdraw-{attempts}")
+}
+
 /// Whether Secrets of this name are the operator's, of this connection or another.
 pub fn is_reserved(secret: &str) -> bool {
     let of = ["-keyring", "-database-key", "-relay-tls"];

@@ -19,6 +19,10 @@ pub struct DrillConfig {
     pub site: SiteStore,
     /// The relay's public key, Ed25519, hex: only what it has signed is a backup.
     pub public_key: String,
+    /// The audit log of the database that counts: backups of it are taken, and others only if there is none of it. Absent: it
+    /// isn't known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
     /// The retention in effect.
     pub retention: Retention,
     /// A newest backup that is older than this, in seconds, fails the drill.

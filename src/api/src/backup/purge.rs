@@ -3,7 +3,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, S3Store};
 
-/// The configuration file of a Job that deletes everything of a closed connection in its stores. An unknown field is refused.
+/// The configuration file of a Job that deletes everything of a closed connection in its stores, or what is escrowed in those
+/// that a connection has left. An unknown field is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PurgeConfig {
@@ -13,6 +14,9 @@ pub struct PurgeConfig {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Only the escrowed keys go, and backups stay.
+    #[serde(default)]
+    pub escrow_only: bool,
     /// Every store that it has used and that isn't purged yet.
     pub stores: Vec<PurgeStore>,
 }

@@ -74,6 +74,9 @@ pub struct Archived {
     pub orders: u64,
 }
 
+/// Archives that a report has room for, and a Job writes.
+pub const MOST_ARCHIVES: usize = 10;
+
 /// What a listing of the store has found, after pruning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -29,6 +29,15 @@ pub struct RecordStore {
     pub prefix: String,
     /// The bucket is in the path instead of in the host name.
     pub path_style: bool,
+    /// Since when the connection doesn't use it any more, or is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_at: Option<Time>,
+    /// When a listing of it found no escrowed keys of the connection any more; only of an off-site store that was left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escrow_withdrawn_at: Option<Time>,
+    /// Why what may be escrowed there could not be withdrawn, the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escrow_failure: Option<StoreFailure>,
 }
 
 impl RecordStore {

@@ -1,7 +1,7 @@
 //! What the archives of holds have joins a database that was made of a backup: a hold may be younger than that, or have taken
 //! orders since.
 
-use std::{cmp::Reverse, path::PathBuf, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use marketrelay_api::backup::Site;
@@ -58,21 +58,21 @@ struct Candidate<'a> {
 }
 
 impl Adding<'_> {
-    /// Of each hold whose key there is the newest good one, and older ones that have more. What can't be used gives way; an
+    /// Of each hold whose key there is the newest good one of each database, and older ones that have more. What can't be used gives way; an
     /// error is one that no other archive would do better with.
     pub(super) async fn run(&self) -> Result<Added, RestoreError> {
         let mut added = Added::default();
         for hold in self.mounted.holds() {
             added.problems.extend(damaged(self.listed, hold));
-            let mut most = None;
+            let mut most = BTreeMap::new();
             for candidate in candidates(self.listed, hold) {
-                let orders = orders(candidate.manifest);
-                if most.is_some_and(|most| most >= orders) {
+                let (orders, chain) = (orders(candidate.manifest), &candidate.manifest.audit.chain);
+                if most.get(chain).is_some_and(|most| *most >= orders) {
                     continue;
                 }
                 match self.add(hold, &candidate).await {
                     Ok(more) => {
-                        most = Some(orders);
+                        most.insert(chain, orders);
                         added.orders += more;
                     }
                     Err(error) if error.is_final() => return Err(error),

@@ -63,8 +63,14 @@ impl Candidate {
     }
 }
 
-/// Those that are chosen and haven't expired, the newest first; of equally new ones the first site's.
-pub(super) fn choose(listed: &[Listed], choice: &Choice, now: Timestamp) -> Vec<Candidate> {
+/// Those that are chosen and haven't expired, the newest first; of equally new ones the first site's. Numbers of one database
+/// say nothing of another one's: with a `chain` only those of that database are, unless there is none.
+pub(super) fn choose(
+    listed: &[Listed],
+    choice: &Choice,
+    chain: Option<&str>,
+    now: Timestamp,
+) -> Vec<Candidate> {
     let is_chosen = |id: &BackupId, manifest: &Manifest| match choice {
         Choice::Newest => true,
         Choice::Backup(asked) => id.as_str() == asked,
@@ -79,6 +85,10 @@ pub(super) fn choose(listed: &[Listed], choice: &Choice, now: Timestamp) -> Vec<
             manifest: manifest.clone(),
         })
         .collect();
+    let is_own = |candidate: &Candidate| Some(candidate.manifest.audit.chain.as_str()) == chain;
+    if !matches!(choice, Choice::Backup(_)) && chosen.iter().any(is_own) {
+        chosen.retain(is_own);
+    }
     // It keeps the sites' order.
     chosen.sort_by_key(|Candidate { manifest, .. }| {
         std::cmp::Reverse((manifest.sequence, manifest.created_at))
@@ -113,14 +123,15 @@ pub(super) fn damaged(listed: &[Listed], choice: &Choice) -> Vec<(BackupId, Stri
     damaged
 }
 
-/// The newest of a site, which no older one stands in for: an error if it is damaged or older than `oldest`.
+/// The newest of a site (of its database, if that is known and has any), which no older one stands in for: an error if it is damaged or older than `oldest`.
 pub(super) fn newest(
     listed: &Listed,
+    chain: Option<&str>,
     oldest: SignedDuration,
     now: Timestamp,
 ) -> Result<Candidate, RestoreError> {
     let listed = slice::from_ref(listed);
-    let newest = choose(listed, &Choice::Newest, now).into_iter().next();
+    let newest = choose(listed, &Choice::Newest, chain, now).into_iter().next();
     if let Some((id, problem)) = damaged(listed, &Choice::Newest).into_iter().next()
         && newest.as_ref().is_none_or(|newest| newest.id < id)
     {
@@ -209,7 +220,7 @@ pub(crate) mod tests {
             listed(Site::OffSite, &[(&oldest, 1), (&old, 4)]),
         ];
         let order = |choice| {
-            let chosen = choose(&sites, &choice, now);
+            let chosen = choose(&sites, &choice, None, now);
             chosen.into_iter().map(|candidate| (candidate.id, candidate.site)).collect::<Vec<_>>()
         };
         let oldests = [(oldest.clone(), Site::OnSite), (oldest.clone(), Site::OffSite)];
@@ -221,13 +232,37 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn backups_of_a_database_that_was_given_up_come_only_if_there_is_none_of_the_one_that_counts() {
+        let now: Timestamp = "2026-11-29T00:00:00Z".parse().expect("a time");
+        let [given_up, old, new] = [3, 2, 1].map(|hours| BackupId::mint(now - HOUR * hours));
+        let mut site = listed(Site::OnSite, &[(&given_up, 900), (&old, 1), (&new, 2)]);
+        for id in [&old, &new] {
+            site.manifests.get_mut(id).expect("there").audit.chain = "anew".to_owned();
+        }
+        let ids = |choice, chain| {
+            let chosen = choose(slice::from_ref(&site), &choice, chain, now);
+            chosen.into_iter().map(|candidate| candidate.id).collect::<Vec<_>>()
+        };
+        let all = [given_up.clone(), new.clone(), old.clone()];
+        assert_eq!(ids(Choice::Newest, None), all, "nobody knows which one counts");
+        assert_eq!(ids(Choice::Newest, Some("another")), all, "there is none of it");
+        assert_eq!(ids(Choice::Newest, Some("anew")), [new.clone(), old.clone()]);
+        assert_eq!(ids(Choice::Before(old.begun()), Some("anew")), slice::from_ref(&old));
+        assert_eq!(ids(Choice::Before(given_up.begun()), Some("anew")), slice::from_ref(&given_up));
+        assert_eq!(ids(Choice::Backup(given_up.to_string()), Some("anew")), slice::from_ref(&given_up));
+        let drilled = |chain| newest(&site, chain, HOUR * 4, now).map(|candidate| candidate.id);
+        assert_eq!(drilled(Some("anew")).map_err(|error| error.reason()), Ok(new));
+        assert_eq!(drilled(None).map_err(|error| error.reason()), Ok(given_up));
+    }
+
+    #[test]
     fn what_expires_this_very_second_is_not_chosen() {
         let now: Timestamp = "2026-11-29T00:00:00Z".parse().expect("a time");
         let id = BackupId::mint(now);
         let there = [listed(Site::OnSite, &[(&id, 1)])];
         let expires = id.begun() + HOUR * 24;
-        assert_eq!(choose(&there, &Choice::Newest, expires), []);
-        assert_eq!(choose(&there, &Choice::Newest, expires - SignedDuration::from_secs(1)).len(), 1);
+        assert_eq!(choose(&there, &Choice::Newest, None, expires), []);
+        assert_eq!(choose(&there, &Choice::Newest, None, expires - SignedDuration::from_secs(1)).len(), 1);
     }
 
     #[test]
@@ -235,7 +270,7 @@ pub(crate) mod tests {
         let now: Timestamp = "2026-11-29T00:00:00Z".parse().expect("a time");
         let [older, old, new] = [3, 2, 1].map(|hours| BackupId::mint(now - HOUR * hours));
         let mut site = listed(Site::OnSite, &[(&older, 1), (&old, 2)]);
-        let of = |site: &Listed, oldest| newest(site, oldest, now).map(|candidate| candidate.id);
+        let of = |site: &Listed, oldest| newest(site, None, oldest, now).map(|candidate| candidate.id);
         let reason = |site: &Listed, oldest| of(site, oldest).map_err(|error| error.reason());
         site.damaged.push((older, "altered".to_owned()));
         assert_eq!(reason(&site, HOUR * 2), Ok(old));

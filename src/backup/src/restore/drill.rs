@@ -94,7 +94,8 @@ impl<'a> Drill<'a> {
     async fn drill(&self) -> Result<Drilled, RestoreError> {
         let (begun, now) = (Instant::now(), Timestamp::now());
         let listed = self.list().await?;
-        let newest = newest(&listed, SignedDuration::from_secs(self.config.oldest_seconds), now)?;
+        let oldest = SignedDuration::from_secs(self.config.oldest_seconds);
+        let newest = newest(&listed, self.config.chain.as_deref(), oldest, now)?;
         let Imported { manifest, orders, anonymised, erased, held, .. } =
             self.importing(&newest, &listed).run().await?;
         let held = held + self.archives(&listed).await?;

@@ -90,7 +90,7 @@ impl<'a> Job<'a> {
         self.volume.tidy()?;
         let (listed, away) = self.list().await?;
         let now = Timestamp::now();
-        let candidates = choose(&listed, &self.config.choice, now);
+        let candidates = choose(&listed, &self.config.choice, self.config.chain.as_deref(), now);
         if self.volume.database().exists() {
             if let Some((made, candidate)) = self.done(&candidates) {
                 tracing::info!(backup = %candidate.id, "was restored before");

@@ -128,8 +128,7 @@ impl Store {
     /// The same one, where the archives of a hold are.
     #[must_use]
     pub fn of_hold(&self, hold: &HoldId) -> Self {
-        let prefix = format!("{}/{HOLDS}/{hold}", self.prefix);
-        Self { prefix, ..self.clone() }
+        self.folder(&format!("{HOLDS}/{hold}"))
     }
 
     /// Everything of the connection is under this and a slash.

@@ -5,6 +5,7 @@ mod in_flight;
 mod killed;
 mod namespaces;
 pub(super) mod stores;
+mod withdrawn;
 
 use k8s_openapi::api::{
     core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret},

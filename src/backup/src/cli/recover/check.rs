@@ -75,6 +75,7 @@ impl Checks<'_> {
             name: opened.name.clone(),
             site: SiteStore { site: Site::OffSite, store: self.reader.place(&opened.id) },
             public_key: opened.public_key.clone(),
+            chain: opened.chain.clone(),
             retention: self.retention(opened),
             oldest_seconds: i64::MAX,
             erasures: opened.erasures.clone(),

@@ -14,8 +14,6 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::Opened;
 
-/// The audit log of a database that isn't known: any one will do, but there must be one.
-const UNKNOWN: &str = "unknown";
 /// Digests of one request.
 const MOST_DIGESTS: usize = 100;
 /// As requests have it that say nothing.
@@ -72,7 +70,7 @@ fn wipe(secret: &mut Secret) {
 fn keyring(opened: &Opened, now: Timestamp) -> Secret {
     let name = key_secret::keyring(&opened.name);
     let mut metadata = key_secret::metadata(&name, Some(&opened.name), Some(opened.id.as_str()));
-    let chain = opened.chain.as_deref().unwrap_or(UNKNOWN);
+    let chain = opened.chain.as_deref().unwrap_or(labels::UNKNOWN_DATABASE);
     let since = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let annotations = [(labels::DATABASE, chain.to_owned()), (labels::VOLUME_KEY_SINCE, since)];
     metadata.annotations = Some(annotations.map(|(name, value)| (name.to_owned(), value)).into());

@@ -1,4 +1,5 @@
 use jiff::Timestamp;
+use marketrelay_snapshot::Manifest;
 
 use super::{Opened, find::Reader};
 use crate::{catalog::Catalog, store::StoreError};
@@ -24,8 +25,12 @@ async fn list(reader: &Reader, opened: &Opened) -> Result<Catalog, StoreError> {
 }
 
 fn judge(catalog: &Catalog, opened: &Opened, now: Timestamp) -> Newest {
-    let live = catalog.manifests.iter().filter(|(_, manifest)| manifest.expires_at > now);
-    let newest = live.max_by_key(|(_, manifest)| (manifest.sequence, manifest.created_at));
+    let live = || catalog.manifests.iter().filter(|(_, manifest)| manifest.expires_at > now);
+    let is_own = |manifest: &Manifest| Some(&manifest.audit.chain) == opened.chain.as_ref();
+    let has_own = live().any(|(_, manifest)| is_own(manifest));
+    let newest = live()
+        .filter(|(_, manifest)| !has_own || is_own(manifest))
+        .max_by_key(|(_, manifest)| (manifest.sequence, manifest.created_at));
     let damaged = catalog.damaged.iter().max_by(|one, other| one.0.cmp(&other.0));
     let newer = damaged.filter(|(id, _)| newest.is_none_or(|(newest, _)| newest < id));
     let problem = newer.map(|(id, problem)| format!("backup {id} is damaged: {problem}"));

@@ -194,11 +194,9 @@ async fn copied(
             store: record::store(site, &children::backup::s3(plan, store)),
             credentials: store.credentials.clone(),
         });
-    let sources: Vec<_> = sources.collect();
-    if sources.is_empty() {
-        return Ok(Ok(Kept::Whole));
-    }
-    match record::keep(context, plan.id, &plan.validated.namespace, sources).await {
+    let are_all = plan.backups.iter().flat_map(|wanted| wanted.sites()).all(|(_, store)| store.is_ok());
+    let used = record::Used { sources: sources.collect(), are_all };
+    match record::keep(context, plan.id, &plan.validated.namespace, used).await {
         Ok(kept) => Ok(Ok(kept)),
         Err(error) if apply::is_passing(&error) => PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => Ok(Err(apply::api_problem("Secret", &names::stores(plan.id), &error))),

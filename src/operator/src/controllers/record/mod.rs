@@ -10,6 +10,7 @@ mod purge;
 mod report;
 mod status;
 mod stores;
+mod withdraw;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -32,7 +33,7 @@ pub use begun::Closures;
 use decide::{Connection, Seen, Step};
 pub use ensure::ensure;
 use found::NamespaceState;
-pub use stores::{Copies, Kept, Source, keep, of as store};
+pub use stores::{Copies, Kept, Source, Used, keep, of as store};
 
 /// Nothing waits for this but what a watch has missed.
 const LOOK: Duration = Duration::from_mins(1);
@@ -78,7 +79,8 @@ pub async fn reconcile(record: Arc<ConnectionRecord>, context: Arc<Context>) -> 
         context.closures.forget(&id);
     }
     match step {
-        None => Ok(Action::requeue(LOOK)),
+        None if phase(&record) == RecordPhase::Closed => tidy(&record, &context).await,
+        None => withdraw::withdraw(&context, &record).await,
         Some(Step::Mark(phase)) => mark(&record, &context, phase).await,
         Some(Step::Begin(cause)) => begin(&record, &context, cause).await,
         Some(Step::Investigate) => investigate(&record, &context).await,
@@ -188,7 +190,21 @@ async fn investigate(record: &ConnectionRecord, context: &Context) -> Result<Act
     if phase(record) != RecordPhase::Retained {
         return mark(record, context, RecordPhase::Retained).await;
     }
-    Ok(Action::requeue(LOOK))
+    withdraw::withdraw(context, record).await
+}
+
+/// What was on its way when the closure ended goes, too: once by each process, which no reconcile of before outlives.
+async fn tidy(record: &ConnectionRecord, context: &Context) -> Result<Action, RecordError> {
+    let closed = closure(record).and_then(|proof| proof.closed_at.as_ref());
+    let has_stores = record.status.as_ref().is_some_and(|status| !status.stores.is_empty());
+    let Some(closed) = closed.filter(|_| has_stores) else { return Ok(Action::await_change()) };
+    if context.clock.now().duration_since(closed.0).unsigned_abs() < LOOK {
+        return Ok(Action::requeue(LOOK));
+    }
+    if stores::forget(context, record).await.context(PurgeSnafu)? {
+        report::forgotten(record);
+    }
+    Ok(Action::await_change())
 }
 
 /// The closure that a record tells of.

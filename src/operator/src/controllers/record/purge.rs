@@ -17,7 +17,9 @@ use snafu::ResultExt;
 use super::{
     BEHIND, DeleteSnafu, LookSnafu, PurgeSnafu, RecordError, StatusSnafu, closure,
     found::{Found, Object, is_last, look, resources},
-    phase, proof, report, status, stores, write,
+    phase, proof, report, status,
+    stores::{self, Purge},
+    write,
 };
 use crate::{controllers::connection::Context, names::DIGEST_KEY};
 
@@ -37,12 +39,13 @@ pub async fn purge(context: &Context, mut record: ConnectionRecord) -> Result<Ac
         let cause = known.cause;
         let found = look(context, &record, &known.objects, false).await.context(LookSnafu)?;
         let now = context.clock.now();
+        let purge = Purge::of(known);
         let facts = if found.has_writers() {
             None
         } else {
-            stores::look(context, &record).await.context(PurgeSnafu)?
+            stores::look(context, &record, &purge).await.context(PurgeSnafu)?
         };
-        if found.objects.is_empty() && stores::is_over(known) && !known.stores.is_empty() {
+        if found.objects.is_empty() && purge.is_over() && !known.stores.is_empty() {
             stores::forget(context, &record).await.context(PurgeSnafu)?;
             report::forgotten(&record);
         }
@@ -57,8 +60,9 @@ pub async fn purge(context: &Context, mut record: ConnectionRecord) -> Result<Ac
             report::closed(context, &record).await;
             return Ok(Action::await_change());
         }
-        if let Some(facts) = &facts {
-            stores::advance(context, &record, facts).await.context(PurgeSnafu)?;
+        if let (Some(facts), Some(proof)) = (&facts, closure(&record)) {
+            let purge = Purge::of(proof);
+            stores::advance(context, &record, &purge, facts).await.context(PurgeSnafu)?;
         }
         // What goes with its namespace goes by itself.
         let is_idle = cause == ClosureCause::NamespaceDeleted || proof::doomed(&found).next().is_none();

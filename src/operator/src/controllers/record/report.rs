@@ -102,6 +102,25 @@ pub async fn purged(context: &Context, before: &ConnectionRecord, after: &Connec
     }
 }
 
+/// What has become of what is escrowed in the stores that it has left.
+pub async fn withdrawn(context: &Context, before: &ConnectionRecord, after: &ConnectionRecord) {
+    let stores = |record: &ConnectionRecord| {
+        record.status.as_ref().map(|status| status.stores.clone()).unwrap_or_default()
+    };
+    let was = stores(before);
+    for (store, was) in stores(after).iter().zip(&was).filter(|(now, was)| now != was) {
+        let named = format!("{} {}", store.site, stores::address(store));
+        if store.escrow_withdrawn_at.is_some() {
+            audit(after, "EscrowWithdrawn", Some(&named), None);
+        } else if let Some(failure) = store.escrow_failure.as_ref().filter(|_| store != was) {
+            let failure = format!("{}: {}", failure.reason, failure.message);
+            audit(after, "EscrowWithdrawn", Some(&named), Some(&failure));
+            let note = format!("{named}: {failure}").chars().take(1_000).collect();
+            publish(context, after, EventType::Warning, "EscrowNotWithdrawn", note).await;
+        }
+    }
+}
+
 /// The copy of its stores' credentials is as the customer's Secrets are.
 pub fn copied(record: &ConnectionRecord, copies: &impl ResourceExt) {
     audit(record, "StoreCredentialsCopied", Some(&format!("Secret/{}", copies.name_any())), None);

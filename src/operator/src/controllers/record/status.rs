@@ -6,25 +6,39 @@ use marketrelay_api::{
     ConnectionRecord, ConnectionRecordStatus,
     backup::Site,
     hold::HoldStatus,
-    record::{ClosureCause, ClosureProof, Listing, RecordPhase},
+    record::{ClosureCause, ClosureProof, Listing, PurgedStore, RecordPhase, RecordStore},
 };
 
 use super::{
     confirm::Waits,
     found::{Found, NamespaceState, resources, selector},
     proof,
-    stores::{self, Facts},
+    stores::{self, Facts, Purge},
 };
 use crate::conditions::seconds;
 
+const RETAINED: &str = "the connection is deleted; its volume and keys are retained, and its keys go on dying on time: apply \
+    the connection again to adopt them, or set spec.closure.confirm to close the account, which destroys what holds keep, too";
+
 /// In a phase before the closure.
 pub fn marked(before: &ConnectionRecordStatus, phase: RecordPhase, now: Timestamp) -> ConnectionRecordStatus {
-    let message = (phase == RecordPhase::Retained).then(|| {
-        "the connection is deleted; its volume and keys are retained, and its keys go on dying on time: apply the \
-         connection again to adopt them, or set spec.closure.confirm to close the account, which destroys what holds keep, too"
-            .to_owned()
-    });
+    let message = (phase == RecordPhase::Retained).then(|| RETAINED.to_owned());
     ConnectionRecordStatus { phase, since: Some(seconds(now)), message, ..before.clone() }
+}
+
+/// In the phase that it has. `waits`: what is still to be withdrawn from stores that were left.
+pub fn withdrawing(
+    before: &ConnectionRecordStatus,
+    stores: Vec<RecordStore>,
+    waits: Option<String>,
+) -> ConnectionRecordStatus {
+    let message = match (before.phase, waits) {
+        (RecordPhase::Retained, None) => Some(RETAINED.to_owned()),
+        (RecordPhase::Retained, Some(waits)) => Some(format!("{RETAINED}; {waits}")),
+        (RecordPhase::Active, waits) => waits,
+        _ => before.message.clone(),
+    };
+    ConnectionRecordStatus { message, stores, ..before.clone() }
 }
 
 /// The closure waits for a confirmation on the record. The connection says the same.
@@ -90,8 +104,9 @@ pub fn purging(
 ) -> ConnectionRecordStatus {
     let before = record.status.clone().unwrap_or_default();
     let Some(known) = &before.closure else { return before };
-    let is_over = found.objects.is_empty() && stores::is_over(known);
-    let purged = facts.map_or_else(|| known.clone(), |facts| stores::noted(known, facts, now));
+    let purge = Purge::of(known);
+    let is_over = found.objects.is_empty() && purge.is_over();
+    let purged = facts.map_or_else(|| known.clone(), |facts| stores::noted(&purge, facts, now).onto(known));
     let now = seconds(now);
     let proof = proof::updated(&purged, found, &now);
     if !is_over {
@@ -124,23 +139,26 @@ fn closed(record: &ConnectionRecord, proof: &ClosureProof) -> String {
         return format!("nothing of connection {id} is left");
     }
     format!(
-        "nothing of connection {id} is left but what may be in the stores that were given up: {}",
+        "nothing of connection {id} is left but what may be in the stores that were given up{}: {}",
+        if may_be_escrowed(&proof.stores) { ", and what was escrowed of the keys there" } else { "" },
         left.join(", ")
     )
 }
 
+fn may_be_escrowed(stores: &[PurgedStore]) -> bool {
+    stores.iter().any(|store| store.site == Site::OffSite && store.purged_at.is_none())
+}
+
 fn message(proof: &ClosureProof, found: &Found, facts: Option<&Facts>) -> String {
-    let may_be_escrowed =
-        proof.stores.iter().any(|store| store.site == Site::OffSite && store.purged_at.is_none());
     let keys = match &proof.keys_destroyed_at {
-        Some(_) if may_be_escrowed => {
+        Some(_) if may_be_escrowed(&proof.stores) => {
             "the keys are destroyed, and what was escrowed of them goes with the off-site store"
         }
         Some(_) => "the keys are destroyed, so no copy of the data can be read any more",
         None => "the keys are being destroyed",
     };
     let still = (!found.objects.is_empty()).then(|| format!("still there: {}", proof::waiting(found)));
-    let parts = still.into_iter().chain(stores::waiting(proof, facts));
+    let parts = still.into_iter().chain(stores::waiting(&Purge::of(proof), facts));
     ["there is no way back", keys].map(str::to_owned).into_iter().chain(parts).collect::<Vec<_>>().join("; ")
 }
 

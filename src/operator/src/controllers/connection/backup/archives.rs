@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::{
-    backup::{LiveHold, Site},
+    backup::{LiveHold, MOST_ARCHIVES, Site},
     connection::{Backups, HoldArchive, SiteBackups},
     relay::HoldUse,
 };
@@ -12,8 +12,6 @@ use marketrelay_keyring::{HoldId, HoldKey};
 
 use super::first::SOONEST;
 
-/// Archives that one Job writes: its report has no room for more.
-const MOST: usize = 10;
 /// Orders come all day. Those that have come since the last archive are in the next one, after so long.
 const FRESH: SignedDuration = SignedDuration::from_hours(1);
 /// After so long they count as missing: a Job may wait for its turn, or fail once.
@@ -27,7 +25,7 @@ pub fn live(holds: &Holds, known: Option<&SiteBackups>) -> Vec<LiveHold> {
     let archived = |id: &str| known.and_then(|known| archive(known, id)).map(|archive| archive.at.0);
     let mut ids: Vec<_> = holds.values().map(HoldId::to_string).collect();
     ids.sort_by_key(|id| (archived(id), id.clone()));
-    let next: BTreeSet<_> = ids.into_iter().take(MOST).collect();
+    let next: BTreeSet<_> = ids.into_iter().take(MOST_ARCHIVES).collect();
     let hold = |(key, id): (&HoldKey, &HoldId)| {
         let id = id.to_string();
         let until = Timestamp::from_second(key.destroy_at().as_second()).unwrap_or(Timestamp::MAX);
@@ -233,7 +231,7 @@ mod tests {
             all.into_iter().filter(|hold| hold.archive).map(|hold| hold.id).collect::<BTreeSet<_>>()
         };
         let first = next(&site);
-        assert_eq!(first.len(), MOST);
+        assert_eq!(first.len(), MOST_ARCHIVES);
         site.archives = first.iter().map(|id| archived_at(id, 5)).collect();
         let second = next(&site);
         assert_eq!(second.difference(&first).count(), 5, "those that have none");

@@ -43,6 +43,8 @@ pub struct Attempt<'a> {
     pub replace: bool,
     /// Whose signature counts, hex.
     pub public_key: &'a str,
+    /// The audit log of the database that counts, if it is known.
+    pub chain: Option<&'a str>,
 }
 
 /// The Job. Its pod waits until the ConfigMap is there.
@@ -78,6 +80,7 @@ pub fn config_map(plan: &Plan<'_>, wanted: &Wanted, attempt: Attempt<'_>, job: &
         sites: wanted.stores().map(|(site, store)| SiteStore { site, store: s3(plan, store) }).collect(),
         choice: attempt.choice,
         public_key: attempt.public_key.to_owned(),
+        chain: attempt.chain.map(str::to_owned),
         retention: plan.terms.into(),
         replace: attempt.replace,
         erasures: plan.erasures.to_vec(),

@@ -142,6 +142,7 @@ pub async fn advance(
         choice: choice(current),
         replace: current.cause == RestoreCause::Asked,
         public_key: &audit.public_key,
+        chain: Some(audit.chain.as_str()).filter(|chain| *chain != labels::UNKNOWN_DATABASE),
     };
     let begun = begin(context, plan, settings, wanted, attempt).await;
     match begun {

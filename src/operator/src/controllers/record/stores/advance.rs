@@ -10,7 +10,11 @@ use marketrelay_api::{ConnectionRecord, labels, operator_config::BackupSettings,
 use super::{
     Facts,
     decide::{due, tried},
-    objects, secret,
+    facts::selector,
+    objects,
+    purge::{Purge, What},
+    secret,
+    withdraw::are_left,
 };
 use crate::{
     controllers::{
@@ -22,30 +26,53 @@ use crate::{
 };
 
 /// Makes the Job of the attempt that is due. What it needs comes first, so that a Job that is there has it.
-pub async fn advance(context: &Context, record: &ConnectionRecord, facts: &Facts) -> kube::Result<()> {
-    let status = record.status.as_ref();
-    let proof = status.and_then(|status| status.closure.as_ref());
-    let (Some(status), Some(proof), Some(settings)) = (status, proof, &context.config.backup) else {
-        return Ok(());
-    };
-    if due(proof, facts).is_none_or(|due| context.clock.now() < due) {
+pub async fn advance(
+    context: &Context,
+    record: &ConnectionRecord,
+    purge: &Purge,
+    facts: &Facts,
+) -> kube::Result<()> {
+    let (Some(status), Some(settings)) = (&record.status, &context.config.backup) else { return Ok(()) };
+    if due(purge, facts).is_none_or(|due| context.clock.now() < due) {
         return Ok(());
     }
-    let ids = tried(proof, facts);
+    let ids = tried(purge, facts);
     let stores: Vec<_> = status.stores.iter().filter(|store| ids.contains(&store.id.as_str())).collect();
     let _one_at_a_time = context.closures.purges.lock().await;
-    if !has_room(context, settings, &stores).await? || !is_configured(context, record, &stores).await? {
+    if purge.what == What::Escrow && !are_still_left(context, record, &ids).await? {
+        return Ok(());
+    }
+    if !has_room(context, settings, &stores).await?
+        || !is_configured(context, record, purge.what, &stores).await?
+    {
         return Ok(());
     }
     let policies = Api::<NetworkPolicy>::namespaced(context.client.clone(), &context.namespace);
-    let policy = objects::network_policy(record, &status.stores);
+    let policy = objects::network_policy(record, purge.what, &stores);
     is_new(policies.create(&PostParams::default(), &policy).await)?;
-    let job = objects::job(record, &stores, &context.config, settings, proof.purge_attempts);
+    let job = objects::job(record, purge, &stores, &context.config, settings);
     let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace);
     if is_new(jobs.create(&PostParams::default(), &job).await)? {
-        tracing::info!(name = job.name_any(), "the stores of a closed connection are to be purged");
+        tracing::info!(name = job.name_any(), what = ?purge.what, "stores are to be purged");
     }
     Ok(())
+}
+
+/// A connection that uses a store again asks for the same lock: it waits for the Job, or there is none.
+async fn are_still_left(context: &Context, record: &ConnectionRecord, ids: &[&str]) -> kube::Result<bool> {
+    let records = Api::<ConnectionRecord>::namespaced(context.client.clone(), &context.namespace);
+    let record = records.get_opt(&record.name_any()).await?;
+    Ok(record.is_some_and(|record| are_left(&record, ids)))
+}
+
+/// Whether a Job withdraws what is escrowed of this connection.
+pub async fn is_withdrawing(context: &Context, id: &str) -> kube::Result<bool> {
+    let only = ListParams::default().labels(&selector(id));
+    let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace).list(&only).await?.items;
+    let prefix = format!("{}-", What::Escrow.policy(id));
+    let is_at_work =
+        |job: &Job| job.name_any().starts_with(&prefix) && !matches!(stage(job), Stage::Ended(_));
+    Ok(jobs.iter().any(is_at_work))
 }
 
 /// As many purge a bucket at the same time as backups work with it: neither keeps the other waiting.
@@ -67,13 +94,14 @@ async fn has_room(
 async fn is_configured(
     context: &Context,
     record: &ConnectionRecord,
+    what: What,
     stores: &[&RecordStore],
 ) -> kube::Result<bool> {
     let api = Api::<Secret>::namespaced(context.client.clone(), &context.namespace);
     let name = names::stores(&record.name_any());
     let Some(mut copies) = api.get_opt(&name).await? else { return Ok(false) };
-    let config = objects::config(record, stores, &context.config);
-    let written = if secret::configure(&mut copies, config) {
+    let config = objects::config(record, what, stores, &context.config);
+    let written = if secret::configure(&mut copies, what, config) {
         api.replace(&name, &PostParams::default(), &copies).await.map(Some)
     } else {
         Ok(None)
@@ -96,21 +124,32 @@ fn is_new<K>(made: kube::Result<K>) -> kube::Result<bool> {
     }
 }
 
-/// Deletes the credentials, once no store needs them any more, and what else there was.
-pub async fn forget(context: &Context, record: &ConnectionRecord) -> kube::Result<()> {
-    let (client, home, id) = (&context.client, &context.namespace, record.name_any());
-    let params = DeleteParams::default();
-    let policies = Api::<NetworkPolicy>::namespaced(client.clone(), home);
-    is_gone(policies.delete(&names::purge(&id), &params).await)?;
-    let secrets = Api::<Secret>::namespaced(client.clone(), home);
-    is_gone(secrets.delete(&names::stores(&id), &params).await)?;
+/// Deletes the credentials, once no store needs them any more, and what else there was; whether they were there.
+pub async fn forget(context: &Context, record: &ConnectionRecord) -> kube::Result<bool> {
+    for what in What::ALL {
+        delete_policy(context, record, what).await?;
+    }
+    let secrets = Api::<Secret>::namespaced(context.client.clone(), &context.namespace);
+    let id = record.name_any();
+    let was_there = was_deleted(secrets.delete(&names::stores(&id), &DeleteParams::default()).await)?;
     context.copies.forget(&id);
-    Ok(())
+    Ok(was_there)
 }
 
-fn is_gone<T>(deleted: kube::Result<T>) -> kube::Result<()> {
+/// An attempt to withdraw escrowed keys has ended: the next one may need another way out.
+pub async fn close(context: &Context, record: &ConnectionRecord) -> kube::Result<()> {
+    delete_policy(context, record, What::Escrow).await
+}
+
+async fn delete_policy(context: &Context, record: &ConnectionRecord, what: What) -> kube::Result<()> {
+    let policies = Api::<NetworkPolicy>::namespaced(context.client.clone(), &context.namespace);
+    let name = what.policy(&record.name_any());
+    was_deleted(policies.delete(&name, &DeleteParams::default()).await).map(drop)
+}
+
+fn was_deleted<T>(deleted: kube::Result<T>) -> kube::Result<bool> {
     match deleted {
-        Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(()),
-        deleted => deleted.map(drop),
+        Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(false),
+        deleted => deleted.map(|_| true),
     }
 }

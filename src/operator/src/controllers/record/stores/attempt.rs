@@ -26,6 +26,11 @@ pub enum Attempt {
 }
 
 impl Attempt {
+    /// Whether it is over.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Self::Reported(..) | Self::Failed(..))
+    }
+
     /// Of the Job `name`.
     pub fn of(name: &str, jobs: &[Job], pods: &[Arc<Pod>], now: Timestamp) -> Self {
         let Some(job) = jobs.iter().find(|job| job.name_any() == name) else { return Self::Missing };

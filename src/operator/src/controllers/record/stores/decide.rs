@@ -1,4 +1,4 @@
-//! How far the purge of a closed connection's stores is, and what comes next. Pure, so that it may be interrupted anywhere.
+//! How far a purge of stores is, and what comes next. Pure, so that it may be interrupted anywhere.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -6,10 +6,10 @@ use marketrelay_api::{
     ConnectionRecordStatus,
     backup::{Failure, StorePurge},
     labels,
-    record::{ClosureProof, PurgedStore, RecordStore, StoreFailure, StoreListing},
+    record::{PurgedStore, RecordStore, StoreFailure, StoreListing},
 };
 
-use super::{Facts, attempt::Attempt, known::address};
+use super::{Facts, attempt::Attempt, known::address, purge::Purge};
 use crate::conditions::seconds;
 
 /// After the first failure; then twice as long after each.
@@ -21,7 +21,12 @@ const NO_IMAGE: &str = "BackupsNotConfigured";
 
 /// The stores that a closure has to purge.
 pub fn begun(before: &ConnectionRecordStatus) -> Vec<PurgedStore> {
-    let store = |store: &RecordStore| PurgedStore {
+    before.stores.iter().map(unpurged).collect()
+}
+
+/// One that nothing was tried with yet.
+pub fn unpurged(store: &RecordStore) -> PurgedStore {
+    PurgedStore {
         site: store.site,
         store: address(store),
         id: store.id.clone(),
@@ -30,25 +35,19 @@ pub fn begun(before: &ConnectionRecordStatus) -> Vec<PurgedStore> {
         deleted: 0,
         listing: None,
         last_failure: None,
-    };
-    before.stores.iter().map(store).collect()
+    }
 }
 
-/// Whether nothing is to be done with any store any more.
-pub fn is_over(proof: &ClosureProof) -> bool {
-    proof.stores.iter().all(PurgedStore::is_done)
-}
-
-/// The proof with what is new: how the last attempt ended, what can't be tried, and what is given up.
-pub fn noted(before: &ClosureProof, facts: &Facts, now: Timestamp) -> ClosureProof {
-    let mut proof = before.clone();
+/// It with what is new: how the last attempt ended, what can't be tried, and what is given up.
+pub fn noted(before: &Purge, facts: &Facts, now: Timestamp) -> Purge {
+    let mut purge = before.clone();
     if facts.attempt == Attempt::Runs {
-        return proof;
+        return purge;
     }
     if facts.attempt != Attempt::Missing {
-        proof.purge_attempts += 1;
+        purge.attempts += 1;
     }
-    for store in proof.stores.iter_mut().filter(|store| !store.is_done()) {
+    for store in purge.stores.iter_mut().filter(|store| !store.is_done()) {
         tried_once(store, facts);
         if store.is_done() {
             continue;
@@ -65,7 +64,7 @@ pub fn noted(before: &ClosureProof, facts: &Facts, now: Timestamp) -> ClosurePro
             store.abandoned_at = Some(seconds(now));
         }
     }
-    proof
+    purge
 }
 
 /// What the attempt that has ended says of a store.
@@ -134,30 +133,30 @@ fn obstacle(store: &PurgedStore, facts: &Facts) -> Option<(&'static str, String)
 }
 
 /// The ids of the stores that the next attempt is for.
-pub fn tried<'a>(proof: &'a ClosureProof, facts: &Facts) -> Vec<&'a str> {
+pub fn tried<'a>(purge: &'a Purge, facts: &Facts) -> Vec<&'a str> {
     let can_be = |store: &&PurgedStore| !store.is_done() && obstacle(store, facts).is_none();
-    proof.stores.iter().filter(can_be).map(|store| store.id.as_str()).collect()
+    purge.stores.iter().filter(can_be).map(|store| store.id.as_str()).collect()
 }
 
 /// When the next attempt is due; `None`: nothing is to be tried, or is being tried.
-pub fn due(proof: &ClosureProof, facts: &Facts) -> Option<Timestamp> {
+pub fn due(purge: &Purge, facts: &Facts) -> Option<Timestamp> {
     if facts.attempt != Attempt::Missing {
         return None;
     }
-    let doublings = u32::try_from(proof.purge_attempts - 1).unwrap_or_default().min(10);
+    let doublings = u32::try_from(purge.attempts - 1).unwrap_or_default().min(10);
     let pause = (SOONEST * 2_i32.pow(doublings)).min(LATEST);
-    let ids = tried(proof, facts);
-    let stores = proof.stores.iter().filter(|store| ids.contains(&store.id.as_str()));
+    let ids = tried(purge, facts);
+    let stores = purge.stores.iter().filter(|store| ids.contains(&store.id.as_str()));
     let due = stores.map(|store| match &store.last_failure {
         Some(StoreFailure { at: Time(at), .. }) => *at + pause,
-        None => proof.began_at.0,
+        None => purge.since,
     });
     due.min()
 }
 
 /// What a person must know of the stores that aren't purged.
-pub fn waiting(proof: &ClosureProof, facts: Option<&Facts>) -> Option<String> {
-    let open: Vec<_> = proof.stores.iter().filter(|store| !store.is_done()).collect();
+pub fn waiting(purge: &Purge, facts: Option<&Facts>) -> Option<String> {
+    let open: Vec<_> = purge.stores.iter().filter(|store| !store.is_done()).collect();
     if open.is_empty() {
         return None;
     }
@@ -167,21 +166,18 @@ pub fn waiting(proof: &ClosureProof, facts: Option<&Facts>) -> Option<String> {
         format!("{} {}{}", store.site, store.store, why.unwrap_or_default())
     });
     let shown = shown.collect::<Vec<_>>().join(", ");
+    let are = purge.what.are();
     let what = match facts {
-        None => "its backups are deleted once nothing can write any more".to_owned(),
+        None => format!("{are} deleted once nothing can write any more"),
         Some(facts) if facts.attempt == Attempt::Runs => {
             let (home, component) = (&facts.home, labels::COMPONENT);
-            format!(
-                "its backups are being deleted (kubectl -n {home} get jobs -l {component}={})",
-                labels::PURGE
-            )
+            format!("{are} being deleted (kubectl -n {home} get jobs -l {component}={})", labels::PURGE)
         }
-        Some(facts) => match due(proof, facts).filter(|_| proof.purge_attempts > 0) {
-            Some(due) => format!(
-                "its backups are not all deleted, attempt {} is due at {due}",
-                proof.purge_attempts + 1
-            ),
-            None => "its backups are not all deleted".to_owned(),
+        Some(facts) => match due(purge, facts).filter(|_| purge.attempts > 0) {
+            Some(due) => {
+                format!("{are} not all deleted, attempt {} is due at {due}", purge.attempts + 1)
+            }
+            None => format!("{are} not all deleted"),
         },
     };
     Some(format!("{what}: {shown}"))
@@ -189,33 +185,25 @@ pub fn waiting(proof: &ClosureProof, facts: Option<&Facts>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use marketrelay_api::{
-        backup::{PurgeListing, PurgeReport},
-        record::ClosureCause,
-    };
+    use marketrelay_api::backup::{PurgeListing, PurgeReport};
 
-    use super::{super::known::tests::sample, *};
+    use super::{
+        super::{known::tests::sample, purge::What},
+        *,
+    };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).expect("in range")
     }
 
-    fn proof() -> ClosureProof {
+    fn purge() -> Purge {
         let stores = vec![sample("one"), sample("two")];
-        ClosureProof {
-            cause: ClosureCause::ConnectionConfirmed,
-            began_at: seconds(at(0)),
-            keys_destroyed_at: None,
-            closed_at: None,
-            objects: Vec::new(),
-            stores: begun(&ConnectionRecordStatus { stores, ..ConnectionRecordStatus::default() }),
-            purge_attempts: 0,
-            listing: None,
-        }
+        let stores = begun(&ConnectionRecordStatus { stores, ..ConnectionRecordStatus::default() });
+        Purge { what: What::Everything, stores, attempts: 0, since: at(0) }
     }
 
     fn facts(attempt: Attempt) -> Facts {
-        let credentials = proof().stores.into_iter().map(|store| store.id).collect();
+        let credentials = purge().stores.into_iter().map(|store| store.id).collect();
         Facts { credentials, attempt, is_possible: true, abandons: false, home: "home".to_owned() }
     }
 
@@ -227,21 +215,21 @@ mod tests {
             listing: told.ok().map(|(_, found)| PurgeListing { at: at(second - 1), found, foreign: 0 }),
             failure: told.err().map(|reason| Failure { reason: reason.to_owned(), message: "m".to_owned() }),
         };
-        let stores = proof().stores.into_iter().zip(stores).map(of).collect();
+        let stores = purge().stores.into_iter().zip(stores).map(of).collect();
         Attempt::Reported(PurgeReport { stores, failure: None }, at(second))
     }
 
     #[test]
     fn each_store_is_purged_once_its_listing_is_empty_and_the_other_is_tried_again_later_each_time() {
         let missing = facts(Attempt::Missing);
-        assert_eq!(due(&proof(), &missing), Some(at(0)), "at once");
-        assert_eq!(noted(&proof(), &facts(Attempt::Runs), at(5)), proof());
-        assert_eq!(due(&proof(), &facts(Attempt::Runs)), None);
-        let mut now = noted(&proof(), &facts(report([Ok((4, 0)), Err("StoreRefused")], 10)), at(11));
+        assert_eq!(due(&purge(), &missing), Some(at(0)), "at once");
+        assert_eq!(noted(&purge(), &facts(Attempt::Runs), at(5)), purge());
+        assert_eq!(due(&purge(), &facts(Attempt::Runs)), None);
+        let mut now = noted(&purge(), &facts(report([Ok((4, 0)), Err("StoreRefused")], 10)), at(11));
         assert_eq!(now.stores[0].purged_at, Some(seconds(at(9))));
         assert_eq!(now.stores[0].listing.as_ref().map(|listing| listing.found), Some(0));
-        assert_eq!((now.stores[0].deleted, now.stores[1].deleted, now.purge_attempts), (4, 1, 1));
-        assert!(!is_over(&now) && tried(&now, &missing) == [now.stores[1].id.as_str()]);
+        assert_eq!((now.stores[0].deleted, now.stores[1].deleted, now.attempts), (4, 1, 1));
+        assert!(!now.is_over() && tried(&now, &missing) == [now.stores[1].id.as_str()]);
         for (end, wait) in [(10, 120), (200, 240), (500, 480)] {
             now = if end == 10 {
                 now
@@ -250,31 +238,29 @@ mod tests {
             };
             assert_eq!(due(&now, &missing), Some(at(end + wait)));
         }
-        now.purge_attempts = 40;
+        now.attempts = 40;
         assert_eq!(due(&now, &missing), Some(at(500 + 3_600)));
         let message = waiting(&now, Some(&missing)).expect("it waits");
         assert!(message.contains("attempt 41") && message.contains("StoreFull: m"), "{message}");
         let done = noted(&now, &facts(report([Ok((0, 0)), Ok((2, 0))], 600)), at(600));
-        assert!(is_over(&done) && waiting(&done, None).is_none());
+        assert!(done.is_over() && waiting(&done, None).is_none());
         assert_eq!((done.stores[0].clone(), done.stores[1].deleted), (now.stores[0].clone(), 5));
     }
 
     #[test]
     fn what_a_listing_still_finds_is_no_proof_whatever_the_job_says_of_itself() {
-        let found = noted(&proof(), &facts(report([Ok((4, 1)), Ok((0, 0))], 10)), at(11));
+        let found = noted(&purge(), &facts(report([Ok((4, 1)), Ok((0, 0))], 10)), at(11));
         assert!(found.stores[0].purged_at.is_none() && found.stores[0].last_failure.is_some());
         let lost = Attempt::Failed(Failure { reason: "BackupTimedOut".into(), message: "m".into() }, at(10));
-        let lost = noted(&proof(), &facts(lost), at(11));
-        assert!(
-            lost.stores.iter().all(|store| is_known(store, "BackupTimedOut")) && lost.purge_attempts == 1
-        );
+        let lost = noted(&purge(), &facts(lost), at(11));
+        assert!(lost.stores.iter().all(|store| is_known(store, "BackupTimedOut")) && lost.attempts == 1);
     }
 
     #[test]
     fn missing_credentials_are_named_and_tried_as_soon_as_they_are_there() {
         let mut some = facts(Attempt::Missing);
-        some.credentials.remove(&proof().stores[0].id);
-        let first = noted(&proof(), &some, at(50));
+        some.credentials.remove(&purge().stores[0].id);
+        let first = noted(&purge(), &some, at(50));
         assert!(is_known(&first.stores[0], NO_CREDENTIALS) && first.stores[1].last_failure.is_none());
         assert_eq!(tried(&first, &some), [first.stores[1].id.as_str()]);
         assert_eq!(noted(&first, &some, at(60)), first, "nothing new, nothing to write");
@@ -290,9 +276,9 @@ mod tests {
     #[test]
     fn only_what_was_tried_in_vain_or_can_not_be_tried_is_given_up() {
         let abandons = |attempt| Facts { abandons: true, ..facts(attempt) };
-        assert!(!is_over(&noted(&proof(), &abandons(Attempt::Missing), at(1))), "it was never tried");
-        let one = noted(&proof(), &abandons(report([Ok((1, 0)), Err("BucketNotFound")], 10)), at(11));
-        assert!(is_over(&one));
+        assert!(!noted(&purge(), &abandons(Attempt::Missing), at(1)).is_over(), "it was never tried");
+        let one = noted(&purge(), &abandons(report([Ok((1, 0)), Err("BucketNotFound")], 10)), at(11));
+        assert!(one.is_over());
         assert_eq!((one.stores[0].abandoned_at.clone(), one.stores[1].purged_at.clone()), (None, None));
         assert_eq!(one.stores[1].abandoned_at, Some(seconds(at(11))));
     }

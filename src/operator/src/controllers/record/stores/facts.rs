@@ -1,4 +1,4 @@
-//! What is known of the purge of a closed connection's stores, from the API server itself.
+//! What is known of a purge of stores, from the API server itself.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -9,7 +9,11 @@ use k8s_openapi::api::{
 use kube::{Api, ResourceExt, api::ListParams};
 use marketrelay_api::{ConnectionRecord, labels};
 
-use super::{attempt::Attempt, secret};
+use super::{
+    attempt::Attempt,
+    purge::{Purge, What},
+    secret,
+};
 use crate::{controllers::connection::Context, names, secrets::wipe};
 
 /// What is known.
@@ -28,12 +32,15 @@ pub struct Facts {
 }
 
 /// Looks. `None`: there is nothing to purge any more.
-pub async fn look(context: &Context, record: &ConnectionRecord) -> kube::Result<Option<Facts>> {
-    let status = record.status.as_ref();
-    let Some(proof) = status.and_then(|status| status.closure.as_ref()) else { return Ok(None) };
-    if super::is_over(proof) {
+pub async fn look(
+    context: &Context,
+    record: &ConnectionRecord,
+    purge: &Purge,
+) -> kube::Result<Option<Facts>> {
+    if purge.is_over() {
         return Ok(None);
     }
+    let status = record.status.as_ref();
     let (client, home, id) = (&context.client, &context.namespace, record.name_any());
     let copies = Api::<Secret>::namespaced(client.clone(), home).get_opt(&names::stores(&id)).await?;
     let stores = status.map(|status| status.stores.as_slice()).unwrap_or_default();
@@ -42,7 +49,7 @@ pub async fn look(context: &Context, record: &ConnectionRecord) -> kube::Result<
         wipe(&mut copies);
         complete
     });
-    let name = names::purge_attempt(&id, proof.purge_attempts);
+    let name = purge.what.attempt(&id, purge.attempts);
     let only = ListParams::default().labels(&selector(&id));
     let jobs = Api::<Job>::namespaced(client.clone(), home).list(&only).await?.items;
     let pods = Api::<Pod>::namespaced(client.clone(), home).list(&only).await?.items;
@@ -51,12 +58,13 @@ pub async fn look(context: &Context, record: &ConnectionRecord) -> kube::Result<
         credentials: credentials.unwrap_or_default(),
         attempt: Attempt::of(&name, &jobs, &pods, context.clock.now()),
         is_possible: context.config.backup.is_some(),
-        abandons: record.spec.closure.as_ref().is_some_and(|closure| closure.abandon_stores),
+        abandons: purge.what == What::Everything
+            && record.spec.closure.as_ref().is_some_and(|closure| closure.abandon_stores),
         home: home.clone(),
     }))
 }
 
 /// The Jobs of a connection that purge, and their pods.
-fn selector(id: &str) -> String {
+pub fn selector(id: &str) -> String {
     format!("{}={},{}={id}", labels::COMPONENT, labels::PURGE, labels::CONNECTION_ID)
 }

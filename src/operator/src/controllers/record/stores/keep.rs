@@ -13,8 +13,10 @@ use marketrelay_api::{ConnectionRecord, ConnectionRecordStatus, record::RecordSt
 
 use super::{
     super::{report, write::write},
+    advance::is_withdrawing,
     known::known,
     secret,
+    withdraw::leave,
 };
 use crate::{
     controllers::connection::{Context, has_begun},
@@ -32,6 +34,15 @@ pub struct Source {
     pub store: RecordStore,
     /// The name of the customer's Secret.
     pub credentials: String,
+}
+
+/// The stores that a connection uses.
+#[derive(Clone, Debug, Default)]
+pub struct Used {
+    /// Those that can be used.
+    pub sources: Vec<Source>,
+    /// There are no others: what isn't among them was left.
+    pub are_all: bool,
 }
 
 /// What was copied lately, by connection.
@@ -68,9 +79,10 @@ pub enum Kept {
 }
 
 /// Sees to it. The record comes first: of a store that it names no missing copy goes unnoticed.
-pub async fn keep(context: &Context, id: &str, namespace: &str, sources: Vec<Source>) -> kube::Result<Kept> {
+pub async fn keep(context: &Context, id: &str, namespace: &str, used: Used) -> kube::Result<Kept> {
+    let Used { sources, are_all } = used;
     let Some(record) = context.stores.records.get(&ObjectRef::new(id).within(&context.namespace)) else {
-        return Ok(Kept::Later);
+        return Ok(if sources.is_empty() { Kept::Whole } else { Kept::Later });
     };
     let version = |source: &Source| {
         let secret = context.stores.secrets.get(&ObjectRef::new(&source.credentials).within(namespace));
@@ -79,25 +91,59 @@ pub async fn keep(context: &Context, id: &str, namespace: &str, sources: Vec<Sou
     let versions: Vec<_> = sources.iter().map(|source| (source.clone(), version(source))).collect();
     let before = record.status.clone().unwrap_or_default();
     let used: Vec<_> = sources.iter().map(|source| source.store.clone()).collect();
-    let (stores, gave_way) = known(&before.stores, &used);
-    if stores == before.stores && context.copies.are_of(id, &versions) {
+    let (mut stores, gave_way) = known(&before.stores, &used);
+    if are_all {
+        stores = leave(&stores, &used, context.clock.now());
+    }
+    if stores == before.stores && (sources.is_empty() || context.copies.are_of(id, &versions)) {
         return Ok(Kept::Whole);
     }
     if has_begun(id, context) {
         return Ok(Kept::Later);
     }
     if stores != before.stores {
-        let after = ConnectionRecordStatus { stores: stores.clone(), ..before };
-        let Some(written) = write(context, &record, after).await? else { return Ok(Kept::Later) };
+        let Some(written) = noted(context, &record, &used, &stores).await? else { return Ok(Kept::Later) };
         for store in &gave_way {
             report::gave_way(context, &written, store).await;
         }
+    }
+    if sources.is_empty() {
+        return Ok(Kept::Whole);
     }
     let kept = copy(context, &record, namespace, &sources, &stores).await?;
     if kept == Kept::Whole {
         context.copies.note(id, versions);
     }
     Ok(kept)
+}
+
+/// The record names them; `None`: not yet. A store that was left is used again once no Job withdraws what is escrowed there.
+async fn noted(
+    context: &Context,
+    record: &ConnectionRecord,
+    used: &[RecordStore],
+    stores: &[RecordStore],
+) -> kube::Result<Option<ConnectionRecord>> {
+    let (id, before) = (record.name_any(), record.status.clone().unwrap_or_default());
+    let _no_other_job_is_made = if returns(&before.stores, used) {
+        let purges = context.closures.purges.lock().await;
+        if is_withdrawing(context, &id).await? {
+            return Ok(None);
+        }
+        Some(purges)
+    } else {
+        None
+    };
+    if has_begun(&id, context) {
+        return Ok(None);
+    }
+    write(context, record, ConnectionRecordStatus { stores: stores.to_vec(), ..before }).await
+}
+
+/// Whether a store is used again that was left.
+fn returns(before: &[RecordStore], used: &[RecordStore]) -> bool {
+    let mut left = before.iter().filter(|store| store.left_at.is_some());
+    left.any(|left| used.iter().any(|used| used.id == left.id))
 }
 
 async fn copy(
@@ -125,6 +171,10 @@ async fn copy(
         };
         is_changed |= secret::copy(&mut copies, &source.store, &given);
         wipe(&mut given);
+    }
+    if has_begun(&record.name_any(), context) {
+        wipe(&mut copies);
+        return Ok(Kept::Later);
     }
     let written = match (is_there, is_changed) {
         (true, false) => Ok(None),

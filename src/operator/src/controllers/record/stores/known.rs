@@ -22,8 +22,11 @@ pub fn of(site: Site, store: &S3Store) -> RecordStore {
         region: store.region.clone(),
         prefix: store.prefix.clone(),
         path_style: store.path_style,
+        left_at: None,
+        escrow_withdrawn_at: None,
+        escrow_failure: None,
     };
-    let digest = hash(address(&known).as_bytes());
+    let digest = hash(identity(&known).as_bytes());
     known.id.push_str(&digest[..ID]);
     known
 }
@@ -33,6 +36,14 @@ pub fn bucket(store: &RecordStore) -> String {
     match &store.endpoint {
         Some(endpoint) => format!("{endpoint}{}", store.bucket),
         None => format!("https://s3.{}.amazonaws.com/{}", store.region, store.bucket),
+    }
+}
+
+/// What makes it the same store: AWS's names of buckets are unique without a region.
+fn identity(store: &RecordStore) -> String {
+    match &store.endpoint {
+        Some(_) => address(store),
+        None => format!("https://s3.amazonaws.com/{}/{}/", store.bucket, store.prefix),
     }
 }
 
@@ -91,8 +102,12 @@ pub mod tests {
     #[test]
     fn a_corrected_region_is_the_same_store_and_another_prefix_is_another_one() {
         let first = sample("bucket");
-        let corrected = RecordStore { region: "eu-central-1".to_owned(), ..first.clone() };
-        assert_eq!(known(std::slice::from_ref(&first), std::slice::from_ref(&corrected)).0, [corrected]);
+        for endpoint in [first.endpoint.clone(), None] {
+            let s3 = S3Store { endpoint, ..first.s3("") };
+            let typo = of(Site::OnSite, &s3);
+            let corrected = of(Site::OnSite, &S3Store { region: "eu-central-1".to_owned(), ..s3 });
+            assert_eq!(known(&[typo], std::slice::from_ref(&corrected)).0, [corrected]);
+        }
         let mut s3 = first.s3("");
         s3.prefix = "other/id".to_owned();
         let moved = of(Site::OnSite, &s3);

@@ -1,4 +1,4 @@
-//! What purges a closed connection's stores, in the operator's namespace. Pure.
+//! What purges stores, in the operator's namespace. Pure.
 
 use k8s_openapi::api::{
     batch::v1::{Job, JobSpec},
@@ -16,7 +16,8 @@ use marketrelay_api::{
 
 use super::{
     known::bucket,
-    secret::{CONFIG, labels},
+    purge::{Purge, What},
+    secret::labels,
 };
 use crate::{
     controllers::connection::children::{
@@ -29,19 +30,27 @@ use crate::{
 
 /// The program's subcommand.
 const TASK: &str = "purge";
+/// The Job's configuration, as it is mounted.
+const CONFIG: &str = "job.yaml";
 /// How long a finished Job and its pod stay.
 const KEPT_SECONDS: i32 = 6 * 3_600;
 /// Between the buckets that a Job works with.
 const BETWEEN: &str = " ";
 
 /// The Job's configuration file.
-pub fn config(record: &ConnectionRecord, stores: &[&RecordStore], config: &OperatorConfig) -> String {
+pub fn config(
+    record: &ConnectionRecord,
+    what: What,
+    stores: &[&RecordStore],
+    config: &OperatorConfig,
+) -> String {
     let authorities = &config.egress.extra_ca_certificates;
     let store = |store: &&RecordStore| PurgeStore { id: store.id.clone(), store: store.s3(authorities) };
     let config = PurgeConfig {
         connection_id: record.name_any(),
         namespace: record.spec.namespace.clone(),
         name: record.spec.connection.clone(),
+        escrow_only: what == What::Escrow,
         stores: stores.iter().map(store).collect(),
     };
     // A structure of texts always has a YAML form.
@@ -51,19 +60,19 @@ pub fn config(record: &ConnectionRecord, stores: &[&RecordStore], config: &Opera
 /// The Job of an attempt.
 pub fn job(
     record: &ConnectionRecord,
+    purge: &Purge,
     stores: &[&RecordStore],
     config: &OperatorConfig,
     settings: &BackupSettings,
-    attempts: i64,
 ) -> Job {
     let (labels, secret) = (labels(record), names::stores(&record.name_any()));
     let mounts = vec![read_only("job", paths::CONFIG_FOLDER), read_only("stores", paths::STORES)];
-    let volumes = vec![configuration(secret.clone()), secret_volume("stores", secret)];
+    let volumes = vec![configuration(secret.clone(), purge.what), secret_volume("stores", secret)];
     let pod = restricted(names::PURGE.to_owned(), config, job_container(settings, TASK, mounts), volumes);
     let buckets: Vec<_> = stores.iter().map(|store| bucket(store)).collect();
     Job {
         metadata: ObjectMeta {
-            name: Some(names::purge_attempt(&record.name_any(), attempts)),
+            name: Some(purge.what.attempt(&record.name_any(), purge.attempts)),
             labels: Some(labels.clone()),
             annotations: Some([(labels::STORE.to_owned(), buckets.join(BETWEEN))].into()),
             ..ObjectMeta::default()
@@ -83,8 +92,8 @@ pub fn job(
     }
 }
 
-fn configuration(secret: String) -> Volume {
-    let items = vec![KeyToPath { key: CONFIG.to_owned(), path: CONFIG.to_owned(), mode: None }];
+fn configuration(secret: String, what: What) -> Volume {
+    let items = vec![KeyToPath { key: what.entry().to_owned(), path: CONFIG.to_owned(), mode: None }];
     let secret = SecretVolumeSource {
         secret_name: Some(secret),
         default_mode: Some(MODE),
@@ -100,10 +109,10 @@ pub fn buckets(job: &Job) -> impl Iterator<Item = &str> {
 }
 
 /// Nobody reaches a Job; a Job reaches DNS, and https for the stores.
-pub fn network_policy(record: &ConnectionRecord, stores: &[RecordStore]) -> NetworkPolicy {
+pub fn network_policy(record: &ConnectionRecord, what: What, stores: &[&RecordStore]) -> NetworkPolicy {
     NetworkPolicy {
         metadata: ObjectMeta {
-            name: Some(names::purge(&record.name_any())),
+            name: Some(what.policy(&record.name_any())),
             labels: Some(labels(record)),
             ..ObjectMeta::default()
         },

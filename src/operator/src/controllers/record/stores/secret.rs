@@ -7,13 +7,12 @@ use kube::{ResourceExt, api::ObjectMeta};
 use marketrelay_api::{ConnectionRecord, labels, record::RecordStore};
 use zeroize::Zeroize;
 
+use super::purge::What;
 use crate::{
     names,
     secrets::{STORE_ENTRIES, filled_entries},
 };
 
-/// The entry with a Job's configuration, and its file.
-pub const CONFIG: &str = "job.yaml";
 const SESSION_TOKEN: &str = "sessionToken";
 
 /// The labels of what the operator keeps in its own namespace for a connection's stores. Not the connection's name: such objects
@@ -73,7 +72,8 @@ pub fn keep_only(copies: &mut Secret, stores: &[RecordStore]) -> bool {
     let before = data.len();
     data.retain(|name, bytes| {
         let id = name.split_once('.').map(|(id, _)| id);
-        let is_known = name == CONFIG || stores.iter().any(|store| Some(store.id.as_str()) == id);
+        let is_known = What::ALL.iter().any(|what| what.entry() == name)
+            || stores.iter().any(|store| Some(store.id.as_str()) == id);
         if !is_known {
             bytes.0.zeroize();
         }
@@ -92,11 +92,11 @@ pub fn complete(copies: &Secret, stores: &[RecordStore]) -> BTreeSet<String> {
 }
 
 /// Sets a Job's configuration; whether that changes anything.
-pub fn configure(copies: &mut Secret, config: String) -> bool {
+pub fn configure(copies: &mut Secret, what: What, config: String) -> bool {
     let config = ByteString(config.into_bytes());
     let data = copies.data.get_or_insert_default();
-    let is_new = data.get(CONFIG) != Some(&config);
-    data.insert(CONFIG.to_owned(), config);
+    let is_new = data.get(what.entry()) != Some(&config);
+    data.insert(what.entry().to_owned(), config);
     is_new
 }
 

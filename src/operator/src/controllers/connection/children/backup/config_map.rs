@@ -92,6 +92,7 @@ fn drill(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) 
         name: validated.name.clone(),
         site: SiteStore { site, store: s3(plan, store) },
         public_key: plan.public_key?.to_owned(),
+        chain: plan.known_chain.map(str::to_owned),
         retention: plan.terms.into(),
         oldest_seconds: store.interval.as_secs() * 2 + i64::from(settings.deadline_seconds),
         erasures: plan.erasures.to_vec(),

@@ -1,0 +1,145 @@
+//! What is escrowed of a connection's keys goes from every store that it has left, and from all once it is deleted.
+
+use k8s_openapi::api::{batch::v1::Job, networking::v1::NetworkPolicy};
+use kube::api::{Patch, PatchParams};
+use marketrelay_api::{
+    ConnectionRecord, ConnectionRecordStatus, MarketplaceConnection,
+    backup::PurgeConfig,
+    record::{RecordPhase, RecordStore},
+};
+use serde_json::json;
+
+use super::{
+    Operator, phase, reaches, record, says,
+    stores::{backed_up, copies, ends, entry, report},
+};
+use crate::{
+    operator::{
+        audit,
+        backups::{BOTH, CONFIG, connect, furnish_stores},
+        change, delete,
+    },
+    support::{Space, wait_for, with_namespace},
+};
+
+/// Waits for an attempt, and what it was told.
+async fn begun(space: &Space, id: &str, attempt: usize) -> (Job, PurgeConfig) {
+    let name = format!("{id}-withdraw-{attempt}");
+    let job =
+        wait_for(space, &name, async || space.api::<Job>().get_opt(&name).await.expect("an answer")).await;
+    let copies = copies(space, id).await.expect("copies");
+    let config: PurgeConfig =
+        serde_yaml::from_str(&entry(&copies, "withdraw.yaml")).expect("a configuration");
+    assert!(config.escrow_only, "backups stay");
+    (job, config)
+}
+
+fn buckets(config: &PurgeConfig) -> Vec<&str> {
+    config.stores.iter().map(|store| store.store.bucket.as_str()).collect()
+}
+
+async fn status(space: &Space, id: &str) -> ConnectionRecordStatus {
+    record(space, id).await.status.unwrap_or_default()
+}
+
+/// Waits until this is so of a store.
+async fn store(space: &Space, id: &str, bucket: &str, is_so: fn(&RecordStore) -> bool) -> RecordStore {
+    wait_for(space, bucket, async || {
+        let stores = status(space, id).await.stores;
+        stores.into_iter().find(|store| store.bucket == bucket && is_so(store))
+    })
+    .await
+}
+
+async fn move_to(space: &Space, bucket: &str) {
+    let moved = format!("{{spec: {{backup: {{offSite: {{s3: {{bucket: {bucket}}}}}}}}}}}");
+    change::<MarketplaceConnection>(space, "bol", &moved).await;
+}
+
+/// As if the last failure had been long ago.
+async fn time_passes(space: &Space, id: &str) {
+    let mut stores = status(space, id).await.stores;
+    for failure in stores.iter_mut().filter_map(|store| store.escrow_failure.as_mut()) {
+        failure.at.0 = "2020-01-01T00:00:00Z".parse().expect("a time");
+    }
+    let patch = Patch::Merge(json!({"status": {"stores": stores}}));
+    space
+        .api::<ConnectionRecord>()
+        .patch_status(id, &PatchParams::default(), &patch)
+        .await
+        .expect("a status");
+}
+
+#[tokio::test]
+async fn a_store_that_was_left_is_rid_of_escrowed_keys_and_only_of_them_until_it_is_used_again() {
+    with_namespace(|space| async move {
+        furnish_stores(&space).await;
+        let _operator = Operator::start(&space, CONFIG).await;
+        let id = backed_up(&space).await;
+        assert!(status(&space, &id).await.stores.iter().all(|store| store.left_at.is_none()));
+        move_to(&space, "elsewhere").await;
+        let (job, config) = begun(&space, &id, 0).await;
+        assert_eq!(buckets(&config), ["far"]);
+        let policy = format!("{id}-withdraw");
+        space.api::<NetworkPolicy>().get(&policy).await.expect("a policy");
+        ends(&space, &job, &report(&config, "far")).await;
+        store(&space, &id, "far", |store| store.escrow_failure.is_some()).await;
+        says(&space, &space, &id, "what may be escrowed of its keys is not all deleted").await;
+        time_passes(&space, &id).await;
+        let (job, config) = begun(&space, &id, 1).await;
+        ends(&space, &job, &report(&config, "")).await;
+        let far = store(&space, &id, "far", |store| store.escrow_withdrawn_at.is_some()).await;
+        assert!(far.escrow_failure.is_none() && far.left_at.is_some());
+        wait_for(&space, "nothing to say", async || {
+            status(&space, &id).await.message.is_none().then_some(())
+        })
+        .await;
+        assert!(space.api::<NetworkPolicy>().get_opt(&policy).await.expect("an answer").is_none());
+        assert_eq!(phase(&record(&space, &id).await), RecordPhase::Active);
+
+        move_to(&space, "far").await;
+        let far = store(&space, &id, "far", |store| store.left_at.is_none()).await;
+        assert!(far.escrow_withdrawn_at.is_none(), "keys are escrowed there again");
+        let (job, config) = begun(&space, &id, 2).await;
+        assert_eq!(buckets(&config), ["elsewhere"]);
+        move_to(&space, "elsewhere").await;
+        let looks = audit::looks(&space);
+        wait_for(&space, "looks", async || (audit::looks(&space) > looks + 2).then_some(())).await;
+        let stores = status(&space, &id).await.stores;
+        let waits = stores.iter().find(|store| store.bucket == "elsewhere").expect("known");
+        assert!(waits.left_at.is_some(), "its Job could delete keys that are escrowed anew");
+        ends(&space, &job, &report(&config, "")).await;
+        store(&space, &id, "elsewhere", |store| store.left_at.is_none()).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_retained_connections_escrowed_keys_go_from_its_store_and_its_record_says_so_until_then() {
+    with_namespace(|space| async move {
+        furnish_stores(&space).await;
+        let _operator = Operator::start(&space, CONFIG).await;
+        let id = backed_up(&space).await;
+        delete::<MarketplaceConnection>(&space, "bol").await;
+        reaches(&space, &space, &id, RecordPhase::Retained).await;
+        let (job, config) = begun(&space, &id, 0).await;
+        assert_eq!(buckets(&config), ["far"]);
+        says(&space, &space, &id, "what may be escrowed of its keys is being deleted").await;
+        ends(&space, &job, &report(&config, "")).await;
+        store(&space, &id, "far", |store| store.escrow_withdrawn_at.is_some()).await;
+        wait_for(&space, "the message", async || {
+            let message = status(&space, &id).await.message?;
+            (!message.contains("escrowed")).then_some(())
+        })
+        .await;
+        let retained = status(&space, &id).await;
+        assert!(retained.phase == RecordPhase::Retained && retained.closure.is_none());
+        assert!(retained.stores.iter().all(|store| store.left_at.is_some()));
+        assert!(copies(&space, &id).await.is_some(), "the closure will need them");
+        connect(&space, "bol", BOTH).await;
+        let far = store(&space, &id, "far", |store| store.left_at.is_none()).await;
+        assert!(far.escrow_withdrawn_at.is_none());
+        reaches(&space, &space, &id, RecordPhase::Active).await;
+    })
+    .await;
+}
