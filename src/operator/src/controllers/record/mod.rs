@@ -193,7 +193,7 @@ async fn investigate(record: &ConnectionRecord, context: &Context) -> Result<Act
     withdraw::withdraw(context, record).await
 }
 
-/// What was on its way when the closure ended goes, too: once by each process, which no reconcile of before outlives.
+/// A copy of credentials that was on its way when the closure ended goes, too: each process looks once.
 async fn tidy(record: &ConnectionRecord, context: &Context) -> Result<Action, RecordError> {
     let closed = closure(record).and_then(|proof| proof.closed_at.as_ref());
     let has_stores = record.status.as_ref().is_some_and(|status| !status.stores.is_empty());
@@ -201,7 +201,8 @@ async fn tidy(record: &ConnectionRecord, context: &Context) -> Result<Action, Re
     if context.clock.now().duration_since(closed.0).unsigned_abs() < LOOK {
         return Ok(Action::requeue(LOOK));
     }
-    if stores::forget(context, record).await.context(PurgeSnafu)? {
+    if stores::are_remembered(context, record).await.context(PurgeSnafu)? {
+        stores::forget(context, record).await.context(PurgeSnafu)?;
         report::forgotten(record);
     }
     Ok(Action::await_change())

@@ -112,7 +112,9 @@ pub async fn withdrawn(context: &Context, before: &ConnectionRecord, after: &Con
         let named = format!("{} {}", store.site, stores::address(store));
         if store.escrow_withdrawn_at.is_some() {
             audit(after, "EscrowWithdrawn", Some(&named), None);
-        } else if let Some(failure) = store.escrow_failure.as_ref().filter(|_| store != was) {
+        } else if let Some(failure) =
+            store.escrow_failure.as_ref().filter(|_| store.escrow_failure != was.escrow_failure)
+        {
             let failure = format!("{}: {}", failure.reason, failure.message);
             audit(after, "EscrowWithdrawn", Some(&named), Some(&failure));
             let note = format!("{named}: {failure}").chars().take(1_000).collect();

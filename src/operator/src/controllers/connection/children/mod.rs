@@ -385,6 +385,7 @@ mod tests {
                 choice: marketrelay_api::backup::Choice::Newest,
                 replace: false,
                 public_key: "00ff",
+                chain: plan.known_chain,
             };
             let job = restore::job(plan, settings, &wanted, &attempt);
             let made = restore::config_map(plan, &wanted, attempt, &job);

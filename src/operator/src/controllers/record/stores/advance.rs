@@ -124,16 +124,22 @@ fn is_new<K>(made: kube::Result<K>) -> kube::Result<bool> {
     }
 }
 
-/// Deletes the credentials, once no store needs them any more, and what else there was; whether they were there.
-pub async fn forget(context: &Context, record: &ConnectionRecord) -> kube::Result<bool> {
+/// Deletes the credentials, once no store needs them any more, and what else there was.
+pub async fn forget(context: &Context, record: &ConnectionRecord) -> kube::Result<()> {
     for what in What::ALL {
         delete_policy(context, record, what).await?;
     }
     let secrets = Api::<Secret>::namespaced(context.client.clone(), &context.namespace);
     let id = record.name_any();
-    let was_there = was_deleted(secrets.delete(&names::stores(&id), &DeleteParams::default()).await)?;
+    is_gone(secrets.delete(&names::stores(&id), &DeleteParams::default()).await)?;
     context.copies.forget(&id);
-    Ok(was_there)
+    Ok(())
+}
+
+/// Whether there are credentials.
+pub async fn are_remembered(context: &Context, record: &ConnectionRecord) -> kube::Result<bool> {
+    let secrets = Api::<Secret>::namespaced(context.client.clone(), &context.namespace);
+    Ok(secrets.get_metadata_opt(&names::stores(&record.name_any())).await?.is_some())
 }
 
 /// An attempt to withdraw escrowed keys has ended: the next one may need another way out.
@@ -144,12 +150,12 @@ pub async fn close(context: &Context, record: &ConnectionRecord) -> kube::Result
 async fn delete_policy(context: &Context, record: &ConnectionRecord, what: What) -> kube::Result<()> {
     let policies = Api::<NetworkPolicy>::namespaced(context.client.clone(), &context.namespace);
     let name = what.policy(&record.name_any());
-    was_deleted(policies.delete(&name, &DeleteParams::default()).await).map(drop)
+    is_gone(policies.delete(&name, &DeleteParams::default()).await)
 }
 
-fn was_deleted<T>(deleted: kube::Result<T>) -> kube::Result<bool> {
+fn is_gone<T>(deleted: kube::Result<T>) -> kube::Result<()> {
     match deleted {
-        Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(false),
-        deleted => deleted.map(|_| true),
+        Err(kube::Error::Api(refusal)) if refusal.is_not_found() => Ok(()),
+        deleted => deleted.map(drop),
     }
 }

@@ -12,7 +12,7 @@ mod purge;
 mod secret;
 mod withdraw;
 
-pub use advance::{advance, close, forget};
+pub use advance::{advance, are_remembered, close, forget};
 pub use decide::{begun, noted, waiting};
 pub use facts::{Facts, look};
 pub use keep::{Copies, Kept, Source, Used, keep};

@@ -1,6 +1,7 @@
 //! Which stores a connection has left with keys that may be escrowed there, and what is noted of them. Pure.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
     ConnectionRecord, ConnectionRecordStatus, MarketplaceConnection, OperatorConfig,
     backup::Site,
@@ -77,9 +78,11 @@ fn is_awaited(
 
 /// With what has become of it.
 pub fn withdrawn(before: &ConnectionRecordStatus, after: &Purge) -> ConnectionRecordStatus {
+    // A Job from before that says nothing of what was written since.
+    let is_since = |at: &Time, store: &RecordStore| store.left_at.as_ref().is_some_and(|left| at.0 >= left.0);
     let noted = |store: &RecordStore| match after.stores.iter().find(|known| known.id == store.id) {
         Some(known) => RecordStore {
-            escrow_withdrawn_at: known.purged_at.clone(),
+            escrow_withdrawn_at: known.purged_at.clone().filter(|at| is_since(at, store)),
             escrow_failure: known.last_failure.clone(),
             ..store.clone()
         },
@@ -147,6 +150,9 @@ mod tests {
         let mut purge = withdrawal(&left, None, &config(""), at(1)).expect("one");
         assert_eq!((purge.what, purge.since, purge.attempts), (What::Escrow, at(0), 0));
         purge.attempts = 1;
+        purge.stores[0].purged_at = Some(seconds(at(-1)));
+        let stale = withdrawn(&left, &purge);
+        assert_eq!(goes(&stale, None, "", 1), [address(&far)], "it was listed before it was left");
         purge.stores[0].purged_at = Some(seconds(at(1)));
         let done = withdrawn(&left, &purge);
         assert_eq!((goes(&done, None, "", 2), done.withdraw_attempts), (Vec::new(), 1));
