@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use age::{Decryptor, x25519::Identity};
 use k8s_openapi::api::core::v1::Secret;
 use marketrelay_api::{backup::Site, connection::SiteBackups};
 use serde_json::{Value, json};
@@ -151,6 +152,7 @@ async fn backups_are_written_at_both_sites_readable_outside_and_gone_on_time() {
         })
         .await;
         nothing_is_readable(&tenant).await;
+        let kept = kept(&tenant, &first, &file);
         wait_for("the first backup is gone", GONE, async || {
             let left: Vec<_> = Site::ALL
                 .into_iter()
@@ -167,6 +169,7 @@ async fn backups_are_written_at_both_sites_readable_outside_and_gone_on_time() {
             }
         })
         .await;
+        opens_with_nothing(&tenant, &kept).await;
         let told = backed_up(&tenant, Site::OnSite).await;
         assert_eq!(told.overdue, 0, "{told:?}");
     })
@@ -185,6 +188,32 @@ async fn verified(tenant: &Tenant, site: Site, file: &Path) -> Result<(String, S
     let words = ["verify", "--public-key", &audit.public_key, "--identity", &path, &newest];
     let said = outside(tenant, site, &words).await?;
     if said.contains(&newest) { Ok((newest, name.to_owned())) } else { Err(said) }
+}
+
+fn opens(data: &[u8], identity: &str) -> bool {
+    let identity: Identity = identity.parse().expect("an identity");
+    let identity: &dyn age::Identity = &identity;
+    Decryptor::new(data).expect("a header").decrypt(std::iter::once(identity)).is_ok()
+}
+
+/// A copy of a backup's data that somebody keeps, while it can still be opened.
+fn kept(tenant: &Tenant, backup: &str, identity: &Path) -> Vec<u8> {
+    let is_data = |path: &PathBuf| path.ends_with(format!("{backup}/data"));
+    let path = files(tenant, Site::OnSite).into_iter().find(is_data).expect("its data");
+    let data = fs::read(path).expect("data");
+    assert!(opens(&data, &fs::read_to_string(identity).expect("an identity")), "not even today");
+    data
+}
+
+/// It opens with no identity that there is.
+async fn opens_with_nothing(tenant: &Tenant, data: &[u8]) {
+    let secret = tenant.api::<Secret>().get("bol-backup-identities").await.expect("identities");
+    let entries = secret.data.unwrap_or_default();
+    let identities: Vec<_> = entries.iter().filter(|(name, _)| name.starts_with("backup.")).collect();
+    assert!(!identities.is_empty());
+    for (name, text) in identities {
+        assert!(!opens(data, std::str::from_utf8(&text.0).expect("text")), "{name}");
+    }
 }
 
 /// What the sandbox's buyers are called is in no file of either store.

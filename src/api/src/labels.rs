@@ -28,6 +28,8 @@ pub const TASK: &str = "marketrelay.dev/task";
 pub const ENTRIES: &str = "marketrelay.dev/entries";
 /// On a Job of backups: the store that it works with, whose Jobs are few at a time.
 pub const STORE: &str = "marketrelay.dev/store";
+/// On a Job of backups: the store and the prefix in it.
+pub const PLACE: &str = "marketrelay.dev/place";
 /// Keeps Velero from copying key material.
 pub const VELERO_EXCLUDE: &str = "velero.io/exclude-from-backup";
 

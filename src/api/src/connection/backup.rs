@@ -152,7 +152,7 @@ impl Backups {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SiteBackups {
-    /// The bucket that this is about.
+    /// The bucket that this is about, and the prefix in it.
     #[serde(default)]
     pub store: String,
     /// Since when the connection has it.

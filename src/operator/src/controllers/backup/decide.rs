@@ -109,6 +109,7 @@ mod tests {
             site: Site::OnSite,
             task: Task::Run,
             store: store.to_owned(),
+            place: "far".to_owned(),
             created: at(created),
             stage,
         };

@@ -80,6 +80,8 @@ pub struct BackupJob {
     pub task: Task,
     /// The store that it works with.
     pub store: String,
+    /// The part of it.
+    pub place: String,
     /// When it was made.
     pub created: Timestamp,
     /// How far it is.
@@ -102,6 +104,7 @@ impl BackupJob {
             site: Site::ALL.into_iter().find(|site| label(labels::SITE) == Some(&site.to_string()))?,
             task: Task::ALL.into_iter().find(|task| label(labels::TASK) == Some(task.as_str()))?,
             store: job.annotations().get(labels::STORE).cloned().unwrap_or_default(),
+            place: job.annotations().get(labels::PLACE).cloned().unwrap_or_default(),
             created: job.creation_timestamp()?.0,
             stage: stage(job),
         })
@@ -110,9 +113,9 @@ impl BackupJob {
 
 impl BackupJob {
     /// Whether it does this with that store, and hasn't ended.
-    pub fn is_under_way(&self, site: Site, task: Task, store: &str) -> bool {
+    pub fn is_under_way(&self, site: Site, task: Task, place: &str) -> bool {
         let is_over = matches!(self.stage, Stage::Ended(_));
-        self.site == site && self.task == task && self.store == store && !is_over
+        self.site == site && self.task == task && self.place == place && !is_over
     }
 }
 

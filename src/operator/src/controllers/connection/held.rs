@@ -187,8 +187,8 @@ pub fn condition(
         Verdict::new(Status::False, Reason::HoldNotArchived, message)
     } else if !pending.is_empty() {
         let message = format!(
-            "{pending}: the key isn't made yet (one that ends within 5 minutes never is), or the relay hasn't confirmed \
-             yet that it keeps every order: deadlines go on meanwhile"
+            "{pending}: the key isn't made yet (one that ends within 5 minutes never is) or waits for its escrow (condition \
+             Escrowed), or the relay hasn't confirmed yet that it keeps every order: deadlines go on meanwhile"
         );
         Verdict::new(Status::False, Reason::HoldPending, message)
     } else if !kept.is_empty() {

@@ -108,6 +108,25 @@ pub struct Context {
 #[derive(Default)]
 pub struct Memory {
     silent_since: Mutex<HashMap<ObjectRef<MarketplaceConnection>, Instant>>,
+    behind_since: Mutex<HashMap<ObjectRef<MarketplaceConnection>, Timestamp>>,
+}
+
+impl Memory {
+    /// Since when the escrowed keys of a connection are behind its key Secrets; `None`: they aren't now.
+    fn behind_since(
+        &self,
+        connection: &MarketplaceConnection,
+        is_behind: bool,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let mut memory = self.behind_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = ObjectRef::from_obj(connection);
+        if is_behind {
+            return Some(*memory.entry(key).or_insert(now));
+        }
+        memory.remove(&key);
+        None
+    }
 }
 
 /// Why a reconcile could not end; it is tried again.

@@ -13,6 +13,7 @@ use super::{
     decide::{Seen, Step},
     escrow,
     facts::{self, Held, KeyringFacts},
+    identities,
     kind::Kind,
     report,
 };
@@ -66,16 +67,17 @@ pub fn seen(context: &Context, keyring: &Metadata, held: &Held) -> Seen {
     let facts = held.keyring.as_ref().ok();
     let holds = connection.as_ref().map(|connection| asked(connection, &context.stores, &context.config));
     let unreached = context.clock.unreached();
+    let identities = known_identities(context, keyring);
     Seen {
         holds: holds.unwrap_or_default(),
         ended: connection.as_deref().map(|connection| ended(connection, unreached)).unwrap_or_default(),
         retention: connection.as_deref().and_then(retention),
         relay: of.zip(facts).and_then(|(of, facts)| context.heard.of(&of, &facts.id)),
         escrow: facts
-            .map(|facts| escrow::state(context, keyring, facts, connection.as_deref()))
+            .map(|facts| escrow::state(context, identities.as_ref(), facts, connection.as_deref()))
             .unwrap_or_default(),
         database: connection.as_deref().and_then(database),
-        recipients: facts.map(|facts| recipients(context, keyring, facts)).unwrap_or_default(),
+        recipients: facts.map(|facts| recipients(context, identities.as_ref(), facts)).unwrap_or_default(),
         now: context.clock.now(),
         unreached,
         agreed: context.clock.agrees(),
@@ -103,14 +105,21 @@ pub fn retention(connection: &MarketplaceConnection) -> Option<Retention> {
     Some((&InForce::from(recorded).terms).into())
 }
 
-/// What the identities open, as far as they are known. While an account is being closed, they may go before the keyring.
-fn recipients(context: &Context, keyring: &Metadata, facts: &KeyringFacts) -> BTreeMap<BackupKey, Recipient> {
+/// The identities of its backups, as far as they are known.
+fn known_identities(context: &Context, keyring: &Metadata) -> Option<identities::facts::Held> {
+    let connection = keyring.labels().get(labels::CONNECTION)?;
+    context.identities.last(&keyring.namespace().unwrap_or_default(), &Names(connection).backup_identities())
+}
+
+/// What they open. While an account is being closed, they may go before the keyring.
+fn recipients(
+    context: &Context,
+    identities: Option<&identities::facts::Held>,
+    facts: &KeyringFacts,
+) -> BTreeMap<BackupKey, Recipient> {
     if has_begun(facts.id.as_str(), context) {
         return facts.recipients.clone();
     }
-    let (namespace, connection) =
-        (keyring.namespace().unwrap_or_default(), keyring.labels().get(labels::CONNECTION));
-    let name = connection.map(|connection| Names(connection).backup_identities()).unwrap_or_default();
-    let known = context.identities.last(&namespace, &name).and_then(|held| held.identities.ok());
-    known.filter(|known| known.id == facts.id).map(|known| known.recipients).unwrap_or_default()
+    let known = identities.and_then(|held| held.identities.as_ref().ok());
+    known.filter(|known| known.id == facts.id).map(|known| known.recipients.clone()).unwrap_or_default()
 }

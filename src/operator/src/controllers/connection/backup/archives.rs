@@ -14,6 +14,8 @@ use super::first::SOONEST;
 
 /// Orders come all day. Those that have come since the last archive are in the next one, after so long.
 const FRESH: SignedDuration = SignedDuration::from_hours(1);
+/// Between two attempts at most.
+const RAREST: SignedDuration = SignedDuration::from_hours(1);
 /// After so long they count as missing: a Job may wait for its turn, or fail once.
 const LATE: SignedDuration = SignedDuration::from_hours(3);
 
@@ -108,7 +110,11 @@ pub fn due(words: &[HoldUse], known: &SiteBackups, now: Timestamp) -> Option<Tim
     if last < since {
         return Some(since);
     }
-    let wait = last.duration_since(since).max(SOONEST);
+    // Whatever has brought something, or has lost it again, begins a new count.
+    let archived = known.archives.iter().map(|archive| archive.at.0).max();
+    let from = [Some(since), archived, known.listed_at.as_ref().map(|at| at.0)];
+    let from = from.into_iter().flatten().filter(|from| *from <= last).max().unwrap_or(since);
+    let wait = last.duration_since(from).clamp(SOONEST, RAREST);
     (now.duration_since(last) >= wait).then_some(last)
 }
 
@@ -177,7 +183,7 @@ mod tests {
         let word = word(100, 100);
         assert!(!has(&word, &known(None, 50), minute(100)));
         assert_eq!(due_at(&word, &known(None, 50), 100), Some(minute(100)));
-        for (finished, again) in [(101, 106), (110, 120), (200, 300)] {
+        for (finished, again) in [(101, 106), (110, 120), (150, 200), (9_000, 9_060)] {
             assert_eq!(due_at(&word, &known(None, finished), again - 1), None, "{finished}");
             assert_eq!(due_at(&word, &known(None, finished), again), Some(minute(finished)));
         }

@@ -47,7 +47,7 @@ pub struct Ended {
     pub site: Site,
     /// What it did.
     pub task: Task,
-    /// The store that it worked with.
+    /// The store and the prefix that it worked with.
     pub store: String,
     /// When it was made.
     pub created: Timestamp,
@@ -75,7 +75,7 @@ pub fn ended(jobs: &[BackupJob], pods: &[Arc<Pod>], now: Timestamp) -> Vec<Ended
             job: job.name.clone(),
             site: job.site,
             task: job.task,
-            store: job.store.clone(),
+            store: job.place.clone(),
             created: job.created,
             at: end.at,
             report,
@@ -163,6 +163,7 @@ mod tests {
             site: Site::OnSite,
             task: Task::Run,
             store: "s".to_owned(),
+            place: "s".to_owned(),
             created: at,
             stage: Stage::Ended(End { at, failure }),
         }

@@ -3,10 +3,15 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, api::PartialObjectMeta};
-use marketrelay_api::{Reason, backup::Site, connection::SiteBackups, labels};
+use marketrelay_api::{
+    Reason,
+    backup::Site,
+    connection::{Backups, EscrowedKeys, SiteBackups},
+    labels,
+};
 
 use super::wanted::Wanted;
-use crate::conditions::{Status, Verdict};
+use crate::conditions::{Status, Verdict, seconds};
 
 /// How long a copy may hold a key whose time has come.
 const LATEST: SignedDuration = SignedDuration::from_hours(24);
@@ -16,6 +21,17 @@ const LATEST: SignedDuration = SignedDuration::from_hours(24);
 pub struct Keys {
     /// What they are known by, and since when they are so; `None`: they haven't been put together yet.
     newest: Option<(String, Timestamp)>,
+    /// Since when that isn't what the key Secrets hold.
+    behind_since: Option<Timestamp>,
+}
+
+/// Whoever wants no escrow any more has what there is pruned: it doesn't count any more, nor do earlier reports.
+pub fn withdraw(backups: &mut Backups, now: Timestamp) {
+    if let Some(escrowed) = backups.off_site.as_mut().and_then(|site| site.escrowed.as_mut())
+        && !escrowed.fingerprint.is_empty()
+    {
+        (escrowed.fingerprint, escrowed.at) = (String::new(), seconds(now));
+    }
 }
 
 impl Keys {
@@ -26,17 +42,35 @@ impl Keys {
             let since = annotation(labels::FINGERPRINT_SINCE)?.parse().ok()?;
             Some((annotation(labels::FINGERPRINT)?.clone(), since))
         });
-        Self { newest }
+        Self { newest, behind_since: None }
+    }
+
+    /// Whether they are otherwise than the key Secrets, which would be escrowed as `now`.
+    pub fn is_behind(&self, now: Option<&str>) -> bool {
+        now.is_none() || self.newest.as_ref().map(|(newest, _)| newest.as_str()) != now
+    }
+
+    /// The same, with since when.
+    pub fn behind_since(self, behind_since: Option<Timestamp>) -> Self {
+        Self { behind_since, ..self }
     }
 
     /// Since when they are otherwise than what is escrowed.
     fn missing_since(&self, known: &SiteBackups) -> Option<Timestamp> {
-        let escrowed = known.escrowed.as_ref().map(|escrowed| escrowed.fingerprint.as_str());
+        let escrowed = copy(known).map(|escrowed| escrowed.fingerprint.as_str());
+        if self.behind_since.is_some() && escrowed.is_some() {
+            return self.behind_since;
+        }
         match &self.newest {
             None => escrowed.is_none().then_some(known.since.0),
             Some((newest, since)) => (escrowed != Some(newest)).then_some(*since),
         }
     }
+}
+
+/// What there is in the store.
+fn copy(known: &SiteBackups) -> Option<&EscrowedKeys> {
+    known.escrowed.as_ref().filter(|escrowed| !escrowed.fingerprint.is_empty())
 }
 
 /// The condition; `keys`: absent if the operator has nobody who could open them. `deadline`: of one Job.
@@ -75,11 +109,11 @@ pub fn verdict(
         Some(since) if now.duration_since(since) > deadline * 2 => {
             let message = format!(
                 "the newest keys wait for their escrow since {since}: look at its Jobs (kubectl get cronjobs,jobs -l \
-                 marketrelay.dev/task=escrow)"
+                 marketrelay.dev/task=escrow), and at the operator's log if there is none"
             );
             Verdict::new(Status::False, Reason::EscrowOverdue, message)
         }
-        Some(_) if known.escrowed.is_none() => {
+        Some(_) if copy(known).is_none() => {
             Verdict::new(Status::Unknown, Reason::FirstRun, "the keys are being escrowed for the first time")
         }
         _ => Verdict::new(Status::True, Reason::Escrowed, "the keys are kept with the off-site backups"),
@@ -88,7 +122,7 @@ pub fn verdict(
 
 /// Why it can't be said that no copy of a key outlives its time.
 pub fn overdue(keys: &Keys, known: &SiteBackups, now: Timestamp) -> Option<(Reason, String)> {
-    let escrowed = known.escrowed.as_ref()?;
+    let escrowed = copy(known)?;
     let since = keys.missing_since(known).unwrap_or(now).min(if escrowed.old_versions > 0 {
         escrowed.at.0
     } else {
@@ -106,13 +140,10 @@ pub fn overdue(keys: &Keys, known: &SiteBackups, now: Timestamp) -> Option<(Reas
 
 #[cfg(test)]
 mod tests {
-    use marketrelay_api::connection::{EscrowedKeys, JobResult};
+    use marketrelay_api::connection::JobResult;
 
     use super::*;
-    use crate::{
-        conditions::seconds,
-        controllers::connection::backup::{recorded::recorded, wanted::tests::sample},
-    };
+    use crate::controllers::connection::backup::{recorded::recorded, wanted::tests::sample};
 
     fn at(hour: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + hour * 3_600).expect("in range")
@@ -133,7 +164,7 @@ mod tests {
     }
 
     fn keys(newest: &str, since: i64) -> Keys {
-        Keys { newest: Some((newest.to_owned(), at(since))) }
+        Keys { newest: Some((newest.to_owned(), at(since))), behind_since: None }
     }
 
     #[test]
@@ -145,8 +176,20 @@ mod tests {
         let newest = keys("b", 10);
         for (known, keys, hour, status, reason) in [
             (known(None, None), None, 1, Status::False, Reason::NotEscrowed),
-            (known(None, None), Some(&Keys { newest: None }), 2, Status::Unknown, Reason::FirstRun),
-            (known(None, None), Some(&Keys { newest: None }), 3, Status::False, Reason::EscrowOverdue),
+            (
+                known(None, None),
+                Some(&Keys { newest: None, behind_since: None }),
+                2,
+                Status::Unknown,
+                Reason::FirstRun,
+            ),
+            (
+                known(None, None),
+                Some(&Keys { newest: None, behind_since: None }),
+                3,
+                Status::False,
+                Reason::EscrowOverdue,
+            ),
             (known(Some("b"), None), Some(&newest), 99, Status::True, Reason::Escrowed),
             (known(Some("a"), None), Some(&newest), 12, Status::True, Reason::Escrowed),
             (known(Some("a"), None), Some(&newest), 13, Status::False, Reason::EscrowOverdue),
@@ -168,5 +211,29 @@ mod tests {
         let mut left = known(Some("b"), None);
         left.escrowed.as_mut().expect("keys").old_versions = 2;
         assert!(!late(&left, 25) && late(&left, 26));
+    }
+
+    #[test]
+    fn a_copy_that_can_not_follow_the_keys_or_was_withdrawn_is_none_of_them() {
+        let told = |known: &SiteBackups, keys: &Keys, hour| {
+            let verdict =
+                verdict(&sample(), Some(known), Some(keys), SignedDuration::from_hours(1), at(hour));
+            (verdict.status, verdict.reason)
+        };
+        let behind = keys("b", 1).behind_since(Some(at(10)));
+        assert_eq!(told(&known(Some("b"), None), &behind, 12), (Status::True, Reason::Escrowed.to_string()));
+        assert_eq!(
+            told(&known(Some("b"), None), &behind, 13),
+            (Status::False, Reason::EscrowOverdue.to_string())
+        );
+        assert!(keys("b", 1).is_behind(None) && keys("b", 1).is_behind(Some("c")));
+        assert!(!keys("b", 1).is_behind(Some("b")));
+        let mut backups = recorded(None, &sample(), &[], at(0));
+        backups.off_site = Some(known(Some("b"), None));
+        withdraw(&mut backups, at(20));
+        let site = backups.off_site.expect("off-site");
+        assert_eq!(site.escrowed.as_ref().map(|escrowed| escrowed.at.clone()), Some(seconds(at(20))));
+        assert_eq!(told(&site, &keys("b", 20), 21), (Status::Unknown, Reason::FirstRun.to_string()));
+        assert_eq!(overdue(&keys("b", 20), &site, at(99)), None);
     }
 }

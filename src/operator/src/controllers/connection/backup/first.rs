@@ -236,7 +236,8 @@ mod tests {
             connection: "bol".to_owned(),
             site: Site::OnSite,
             task: Task::Run,
-            store: site.store.clone(),
+            store: String::new(),
+            place: site.store.clone(),
             created: at(0),
             stage: Stage::Waits,
         };

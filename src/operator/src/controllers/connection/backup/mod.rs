@@ -20,7 +20,10 @@ use marketrelay_api::{
 use marketrelay_keyring::HoldId;
 
 use super::{Context, children::Children};
-use crate::{conditions::Verdict, controllers::keyring::facts::KeyringFacts};
+use crate::{
+    conditions::Verdict,
+    controllers::keyring::{escrow, facts::KeyringFacts},
+};
 pub use ended::{PODS_LAG, last_state, why};
 pub use wanted::{Credentials, Store, Wanted, wanted};
 
@@ -79,7 +82,15 @@ pub async fn look(
     let deadline = SignedDuration::from_secs(deadline.into());
     let has_recipients =
         context.config.backup.as_ref().is_some_and(|settings| !settings.escrow.recipients.is_empty());
-    let keys = has_recipients.then(|| escrowed::Keys::of(existing.escrow.as_deref()));
+    if !has_recipients {
+        escrowed::withdraw(&mut backups, now);
+    }
+    let keys = has_recipients.then(|| {
+        let newest = keyring.and_then(|facts| escrow::newest(context, facts, connection));
+        let keys = escrowed::Keys::of(existing.escrow.as_deref());
+        let is_behind = keys.is_behind(newest.as_deref());
+        keys.behind_since(context.memory.behind_since(connection, is_behind, now))
+    });
     let escrowed = escrowed::verdict(&wanted, backups.off_site.as_ref(), keys.as_ref(), deadline, now);
     let late = keys.as_ref().and_then(|keys| escrowed::overdue(keys, backups.off_site.as_ref()?, now));
     let verdicts = verdict::verdicts(&wanted, &backups, deadline, now);

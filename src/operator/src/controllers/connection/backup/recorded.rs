@@ -17,10 +17,10 @@ pub fn recorded(before: Option<&Backups>, wanted: &Wanted, ended: &[Ended], now:
         let known = before.and_then(|backups| backups.site(site)).cloned();
         // What is known of another store says nothing of this one.
         let known = match store {
-            Ok(store) => known.filter(|known| known.store == store.location.key()),
+            Ok(store) => known.filter(|known| known.store == store.location.place()),
             Err(_) => known,
         };
-        let place = store.map(|store| store.location.key()).unwrap_or_default();
+        let place = store.map(|store| store.location.place()).unwrap_or_default();
         let mut site_backups = known.unwrap_or_else(|| new(place, now));
         let of_site = ended.iter().filter(|ended| ended.site == site && ended.store == site_backups.store);
         let mut of_site: Vec<_> = of_site.collect();
@@ -219,7 +219,7 @@ mod tests {
             ..JobReport::default()
         };
         let (store, task) =
-            (sample().site(site).expect("a site").expect("a store").location.key(), Task::Run);
+            (sample().site(site).expect("a site").expect("a store").location.place(), Task::Run);
         Ended {
             job: format!("{site}-{second}"),
             site,

@@ -84,6 +84,12 @@ impl Wanted {
 }
 
 impl Location {
+    /// Where the connection's part is: another prefix is another store.
+    pub fn place(&self) -> String {
+        let prefix = self.prefix.iter().map(String::as_str);
+        [self.key().as_str()].into_iter().chain(prefix).collect::<Vec<_>>().join("/")
+    }
+
     /// What the number of Jobs at the same time is counted by.
     pub fn key(&self) -> String {
         match &self.endpoint {

@@ -25,7 +25,10 @@ pub fn chain<'a>(
     let is_backed_up = has_backup(status, |site| site.newest.is_some() || site.last_success.is_some());
     let was_told = config_map.and_then(|map| map.data.as_ref()?.get(KNOWN_DATABASE)).is_some();
     let chain = match status.and_then(|status| status.audit.as_ref()) {
-        Some(audit) => Some(audit.chain.as_str()).filter(|_| was_told || is_backed_up),
+        Some(audit) => {
+            let is_noted = keyring.database.as_ref() == Some(&audit.chain);
+            Some(audit.chain.as_str()).filter(|_| was_told || is_backed_up || is_noted)
+        }
         None => keyring.database.as_deref(),
     };
     chain.filter(|chain| !is_given_up(connection, chain))

@@ -10,7 +10,7 @@ use crate::{
     compare::hash,
     controllers::{
         connection::{Context, past_erasures},
-        keyring::{Metadata, facts::KeyringFacts},
+        keyring::{facts::KeyringFacts, identities},
     },
     names::{DIGEST_KEY, Names},
 };
@@ -39,22 +39,37 @@ pub fn fingerprint<'a>(entries: impl Iterator<Item = (&'a str, &'a [u8])>) -> St
     hash(&all)
 }
 
-/// Of everything that is escrowed of a connection; `None`: not everything is there yet.
+/// Of everything that is escrowed of a connection, and after a dot of what opens and seals alone: an erasure changes nothing
+/// about which keys are safe. `None`: not everything is there yet.
 pub fn whole(
     context: &Context,
-    keyring: &Metadata,
+    identities: Option<&identities::facts::Held>,
     facts: &KeyringFacts,
     connection: &MarketplaceConnection,
 ) -> Option<String> {
-    let namespace = keyring.namespace().unwrap_or_default();
-    let name = connection.name_any();
-    let identities = context.identities.last(&namespace, &Names(&name).backup_identities())?;
+    let namespace = connection.namespace().unwrap_or_default();
     // What can't be used needn't be escrowed, and must not hold up the keys.
-    let identities = identities.identities.map(|identities| identities.fingerprint).unwrap_or_default();
+    let identities = identities?.identities.as_ref().ok().map(|identities| &identities.fingerprint);
     let digest = context.stores.secrets.get(&ObjectRef::new(DIGEST_KEY).within(&namespace))?;
-    let erasures = past_erasures(&context.stores, connection, context.clock.now());
     let recipients = &context.config.backup.as_ref()?.escrow.recipients;
-    let (id, chain) = (facts.id.as_str(), &facts.database);
-    let all = (id, &facts.fingerprint, identities, digest.uid(), erasures, recipients, chain);
-    Some(hash(serde_json::to_string(&all).ok()?.as_bytes()))
+    let keys = (facts.id.as_str(), &facts.fingerprint, identities, digest.uid(), recipients);
+    let keys = hash(serde_json::to_string(&keys).ok()?.as_bytes());
+    let erasures = past_erasures(&context.stores, connection, context.clock.now());
+    let all = hash(serde_json::to_string(&(&keys, erasures, &facts.database)).ok()?.as_bytes());
+    Some(format!("{all}.{keys}"))
+}
+
+/// Whether two are of the same keys.
+pub fn have_same_keys(one: &str, other: &str) -> bool {
+    let keys = |fingerprint: &str| fingerprint.split_once('.').map(|(_, keys)| keys.to_owned());
+    keys(one).is_some_and(|one| Some(one) == keys(other))
+}
+
+/// What is known of the identities of a connection's backups.
+pub fn known_identities(
+    context: &Context,
+    connection: &MarketplaceConnection,
+) -> Option<identities::facts::Held> {
+    let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
+    context.identities.last(&namespace, &Names(&name).backup_identities())
 }

@@ -11,14 +11,15 @@ use super::{
     Metadata, ReconcileError,
     decide::Escrowed,
     facts::{Held, KeyringFacts, connection},
+    identities,
 };
 use crate::{
     controllers::connection::{Context, has_begun},
     names::Names,
     secrets::is_key,
 };
-use fingerprint::whole;
 pub use fingerprint::{entries, fingerprint, of_keyring};
+use fingerprint::{have_same_keys, known_identities, whole};
 
 /// Whether a Secret is the escrowed keys of a connection, by its labels and its name.
 pub fn is_escrow(secret: &impl ResourceExt) -> bool {
@@ -37,20 +38,26 @@ pub fn is_wanted(context: &Context, connection: &MarketplaceConnection) -> bool 
 /// How far the escrow of a keyring is, by what its connection was told last.
 pub fn state(
     context: &Context,
-    keyring: &Metadata,
+    identities: Option<&identities::facts::Held>,
     facts: &KeyringFacts,
     connection: Option<&MarketplaceConnection>,
 ) -> Escrowed {
-    let Some(connection) = connection.filter(|connection| is_wanted(context, connection)) else {
+    // Without a connection nothing seals, and nobody knows whether its keys are to be escrowed once it is there again.
+    let Some(connection) = connection else { return Escrowed::Waits };
+    if !is_wanted(context, connection) {
         return Escrowed::Unwanted;
-    };
+    }
     let told = connection.status.as_ref().and_then(|status| status.backups.as_ref());
     let confirmed = told.and_then(|backups| backups.off_site.as_ref()?.escrowed.as_ref());
-    let now = whole(context, keyring, facts, connection);
-    match confirmed.zip(now) {
-        Some((confirmed, now)) if confirmed.fingerprint == now => Escrowed::Confirmed,
+    match confirmed.zip(whole(context, identities, facts, connection)) {
+        Some((confirmed, now)) if have_same_keys(&confirmed.fingerprint, &now) => Escrowed::Confirmed,
         _ => Escrowed::Waits,
     }
+}
+
+/// What the keys would be escrowed as now; `None`: not everything is there that belongs to them.
+pub fn newest(context: &Context, facts: &KeyringFacts, connection: &MarketplaceConnection) -> Option<String> {
+    whole(context, known_identities(context, connection).as_ref(), facts, connection)
 }
 
 /// Has the Secret be as the keys are; without a need for it there is none.
@@ -61,7 +68,10 @@ pub async fn settle(context: &Context, keyring: &Metadata, held: &Held) -> Resul
     }
     let namespace = keyring.namespace().unwrap_or_default();
     let existing = context.stores.secrets.get(&ObjectRef::new(&Names(&of.name).escrow()).within(&namespace));
-    let existing = existing.filter(|secret| is_escrow(secret.as_ref()));
+    let (existing, others) = match existing {
+        Some(secret) if is_escrow(secret.as_ref()) => (Some(secret), None),
+        others => (None, others),
+    };
     let wanted = context.stores.connections.get(&of).filter(|connection| is_wanted(context, connection));
     let Some(connection) = wanted else {
         return match existing {
@@ -69,7 +79,15 @@ pub async fn settle(context: &Context, keyring: &Metadata, held: &Held) -> Resul
             None => Ok(()),
         };
     };
-    let Some(now) = whole(context, keyring, facts, &connection) else { return Ok(()) };
+    if let Some(others) = others {
+        tracing::warn!(
+            namespace,
+            name = others.name_any(),
+            "keys can't be escrowed: this Secret isn't the operator's"
+        );
+        return Ok(());
+    }
+    let Some(now) = newest(context, facts, &connection) else { return Ok(()) };
     let known = existing.as_deref().and_then(|secret| secret.annotations().get(labels::FINGERPRINT));
     if known == Some(&now) {
         return Ok(());

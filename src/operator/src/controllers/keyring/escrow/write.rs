@@ -108,8 +108,9 @@ async fn document(
         return Ok(None);
     };
     let Ok(facts) = judge(&keys.0).keyring else { return Ok(None) };
-    context.identities.note(&identities.0, identities::facts::judge(&identities.0));
-    if whole(context, keyring, &facts, connection).as_deref() != Some(fingerprint) {
+    let held = identities::facts::judge(&identities.0);
+    context.identities.note(&identities.0, held.clone());
+    if whole(context, Some(&held), &facts, connection).as_deref() != Some(fingerprint) {
         return Ok(None);
     }
     let owned = |(name, bytes): (&str, &[u8])| (name.to_owned(), bytes.to_vec());

@@ -74,7 +74,10 @@ fn job(
     JobTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels.clone()),
-            annotations: Some(strings(&[(labels::STORE, &store.location.key())])),
+            annotations: Some(strings(&[
+                (labels::STORE, &store.location.key()),
+                (labels::PLACE, &store.location.place()),
+            ])),
             ..ObjectMeta::default()
         }),
         spec: Some(JobSpec {
