@@ -175,8 +175,8 @@ mod tests {
                                   "foreign": 0, "damaged": 0, "escrowed": escrowed});
             serde_json::from_value::<MarketplaceConnection>(json!({
                 "apiVersion": "marketrelay.dev/v1alpha1", "kind": "MarketplaceConnection", "metadata": {"name": "bol"},
-                "spec": {"bol": {}, "credentialsSecretRef": {"name": "c"}, "destination": {"url": "https://erp.example",
-                         "signingSecretRef": {"name": "s"}}},
+                "spec": {"bol": {}, "credentialsSecretRef": {"name": "c"}, "destination": {"webhook": {
+                    "url": "https://erp.example/orders", "signingSecretRef": {"name": "s"}}}},
                 "status": {"connectionId": ID, "backups": {"offSite": off_site}}}))
             .expect("a connection")
         };
