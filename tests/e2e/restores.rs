@@ -249,6 +249,10 @@ async fn what_a_hold_keeps_is_there_after_a_restore_of_a_backup_that_is_older_th
     with_tenant("heldback", |tenant| async move {
         tenant.seller("bol", 2).await;
         let mut connection = with_backups(&tenant, &Site::ALL);
+        let mut policy = policy();
+        // What would expire before the next Job has its turn is pruned at once.
+        policy["spec"]["backupRetention"] = json!("2h");
+        tenant.apply(&policy);
         tenant.apply(&connection);
         tenant.all_arrived("bol").await;
         for site in Site::ALL {
@@ -257,7 +261,6 @@ async fn what_a_hold_keeps_is_there_after_a_restore_of_a_backup_that_is_older_th
         let before = ids(&tenant, Site::OnSite).pop().expect("a backup");
         let now = Timestamp::from_second(Timestamp::now().as_second()).expect("in range");
         let day = SignedDuration::from_hours(24);
-        let mut policy = policy();
         policy["spec"]["holds"] = json!([{
             "name": "tax", "reason": "AO 147, decided by the controller",
             "placed": {"from": (now - day).to_string(), "to": (now + day).to_string()}, "until": (now + day).to_string(),
