@@ -23,8 +23,10 @@ use crate::{
     waiting::eventually,
 };
 
+/// Beside the folder of what was built as this was.
 fn program(name: &str) -> PathBuf {
-    xtask::paths::target().join("release").join(name)
+    let this = std::env::current_exe().expect("this program's path");
+    this.ancestors().nth(3).expect("the folder of all builds").join("release").join(name)
 }
 
 /// The relay; it ends when it is dropped.

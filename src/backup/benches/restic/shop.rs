@@ -22,7 +22,7 @@ use crate::{authority::Authority, orders::Orders};
 
 pub const CONNECTION: &str = "3f6c2a90-5d1e-4c57-9a0b-6d2f8e1c7b34";
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
-const PAGE: u32 = 100;
+const PAGE: u32 = 1_000;
 
 /// All of it.
 pub struct Shop {
