@@ -55,8 +55,8 @@ impl Orders {
             fulfilment: Fulfilment::Merchant,
             sales_channel: Some("NL".to_owned()),
             country: Some("NL".to_owned()),
-            total: euros(total),
-            tax: euros(total * 21 / 121),
+            total: Some(euros(total)),
+            tax: Some(euros(total * 21 / 121)),
             lines,
         }
     }
@@ -75,9 +75,9 @@ impl Orders {
             quantity,
             quantity_shipped: 0,
             quantity_cancelled: 0,
-            unit_price: euros(price),
-            total: euros(total),
-            tax: euros(total * 21 / 121),
+            unit_price: Some(euros(price)),
+            total: Some(euros(total)),
+            tax: Some(euros(total * 21 / 121)),
         }
     }
 
@@ -116,6 +116,6 @@ impl Orders {
     }
 }
 
-fn euros(minor: i64) -> Option<Money> {
-    Some(Money { currency: "EUR".to_owned(), minor })
+fn euros(minor: i64) -> Money {
+    Money { currency: "EUR".to_owned(), minor }
 }
