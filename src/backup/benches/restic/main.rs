@@ -76,21 +76,26 @@ fn print_ratios(size: &str, rounds: &[Round]) {
 
 async fn measure(size: &str, bytes: u64, count: u32) {
     let mut bench = Bench::start().await;
-    bench.shop.grow(bytes).await;
+    bench.shop.fill(bytes).await;
     let orders = bench.shop.count;
     let mut rounds = bench.rounds(count).await;
     print(&format!("{} MB, {orders} orders, rounds: {count}", bytes / MB), &rounds);
     print_ratios(size, &rounds);
-    bench.shop.grow(bytes + bytes / 100).await;
+    bench.shop.grow().await;
     let last = rounds.pop().expect("a round");
     let later = bench.later(last).await;
     let more = bench.shop.count - orders;
     print(&format!("{} MB, a later backup with {more} orders more", bytes / MB), &[later]);
 }
 
-async fn all() {
-    measure("100_mb", 100 * MB, 3).await;
-    measure("1_gb", 1_000 * MB, 1).await;
+/// Those that are named, without a name all.
+async fn measure_wanted() {
+    let names: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    for (size, bytes, rounds) in [("100_mb", 100 * MB, 3), ("1_gb", 1_000 * MB, 1)] {
+        if names.is_empty() || names.iter().any(|name| name == size) {
+            measure(size, bytes, rounds).await;
+        }
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -98,7 +103,7 @@ async fn main() -> ExitCode {
     let mut terminated = signal(SignalKind::terminate()).expect("signals");
     // What was started ends with what is dropped.
     tokio::select! {
-        () = all() => ExitCode::SUCCESS,
+        () = measure_wanted() => ExitCode::SUCCESS,
         _ = terminated.recv() => ExitCode::FAILURE,
         _ = tokio::signal::ctrl_c() => ExitCode::FAILURE,
     }

@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 /// Between two looks at a program's memory; what is read is the highest so far.
 const LOOK: Duration = Duration::from_millis(2);
-const LONGEST: Duration = Duration::from_mins(10);
+const LONGEST: Duration = Duration::from_mins(30);
 
 /// What a program took.
 #[derive(Clone, Copy)]

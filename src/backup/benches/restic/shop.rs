@@ -11,7 +11,7 @@ use marketrelay_api::relay::{
     BatchLimits, BolSettings, Egress, MarketplaceSettings, RelayConfig, Retention, WebhookConfig, paths,
 };
 use marketrelay_audit::Signer;
-use marketrelay_keyring::{BackupIdentities, ConnectionId, DigestKey, Grid, Keyring, Limits, SecretKey};
+use marketrelay_keyring::{BackupIdentities, ConnectionId, DigestKey, Grid, Keyring, SecretKey};
 use marketrelay_marketplace::Cursor;
 use marketrelay_relay::{
     settings::limits,
@@ -95,15 +95,28 @@ impl Shop {
         Signer::new(seed.expose()).expect("a key").public_key()
     }
 
-    /// Collects orders until the database's file has so many bytes; everything is in the one file then.
-    pub async fn grow(&mut self, bytes: u64) {
+    /// Collects orders until the database's file has so many bytes.
+    pub async fn fill(&mut self, bytes: u64) {
+        let file = self.file();
+        let is_large = |_: u64| fs::metadata(&file).is_ok_and(|file| file.len() >= bytes);
+        self.collect(is_large).await;
+    }
+
+    /// Collects a hundredth more, at least.
+    pub async fn grow(&mut self) {
+        let enough = self.count + self.count / 100;
+        self.collect(|count| count >= enough).await;
+    }
+
+    /// Until it is enough for a number of orders; everything is in the database's file then.
+    async fn collect(&mut self, is_enough: impl Fn(u64) -> bool) {
         let file = self.file();
         let folder = file.parent().expect("a folder");
         fs::create_dir_all(folder).expect("a folder");
         let store = Store::open(folder, &SecretKey::from(self.database), &id()).expect("the database");
         let key = DigestKey::new(&SecretKey::from(self.digest));
         store.claim_digest_key(&key).await.expect("the one of before");
-        while fs::metadata(&file).map_or(0, |file| file.len()) < bytes {
+        while !is_enough(self.count) {
             self.page(&store, &key).await;
         }
         store.close().await.expect("closed");
@@ -112,7 +125,7 @@ impl Shop {
     async fn page(&mut self, store: &Store, key: &DigestKey) {
         let orders = self.orders.page(PAGE).into_iter().map(|order| Prepared::new(order, key)).collect();
         let (keyring, now) = (self.keyring.clone(), Timestamp::now());
-        let limits: Limits = limits(&retention());
+        let limits = limits(&retention());
         let page = ingest::Page { orders, cursor: Cursor(serde_json::json!({})), known_until: Some(now) };
         let ingest = move |connection: &_| ingest::ingest(connection, &page, &keyring, limits, now);
         self.count += store.write(ingest).await.expect("stored").new;
