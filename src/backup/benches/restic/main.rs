@@ -19,56 +19,60 @@ mod waiting;
 use std::process::ExitCode;
 
 use measured::spread;
-use round::{Bench, Round, Taken};
+use round::{Backups, Bench, Round};
 use tokio::signal::unix::{SignalKind, signal};
 
 const MB: u64 = 1_000_000;
 
-/// A row of a round's figures.
-type Figure = (&'static str, fn(&Round) -> f64);
+/// A row's name, and its figure.
+type Row<T> = (&'static str, fn(&T) -> f64);
 
-const FIGURES: [Figure; 11] = [
-    ("backup, s", |round| round.ours.backup.seconds),
-    ("restic backup, s", |round| round.restic.backup.seconds),
-    ("restore, s", |round| round.ours.restore.seconds),
-    ("restic restore, s", |round| round.restic.restore.seconds),
-    ("backup, peak MiB of the Job", |round| round.ours.backup.peak),
-    ("backup, peak MiB of the relay", |round| round.relay_peak),
-    ("restic backup, peak MiB", |round| round.restic.backup.peak),
-    ("restore, peak MiB", |round| round.ours.restore.peak),
-    ("restic restore, peak MiB", |round| round.restic.restore.peak),
-    ("stored MB", |round| megabytes(&round.ours)),
-    ("restic, stored MB", |round| megabytes(&round.restic)),
+const BACKUPS: [Row<Backups>; 7] = [
+    ("backup, s", |backups| backups.ours.measured.seconds),
+    ("restic backup, s", |backups| backups.restic.measured.seconds),
+    ("backup, peak MiB of the Job", |backups| backups.ours.measured.peak),
+    ("backup, peak MiB of the relay", |backups| backups.relay_peak),
+    ("restic backup, peak MiB", |backups| backups.restic.measured.peak),
+    ("backup, MB in the store", |backups| megabytes(backups.ours.bytes)),
+    ("restic backup, MB in the store", |backups| megabytes(backups.restic.bytes)),
 ];
 
-fn megabytes(taken: &Taken) -> f64 {
-    let thousands = u32::try_from(taken.bytes / 1_000).expect("less than 4 TB");
+const RESTORES: [Row<Round>; 4] = [
+    ("restore, s", |round| round.restore.seconds),
+    ("restic restore, s", |round| round.restic_restore.seconds),
+    ("restore, peak MiB", |round| round.restore.peak),
+    ("restic restore, peak MiB", |round| round.restic_restore.peak),
+];
+
+fn megabytes(bytes: u64) -> f64 {
+    let thousands = u32::try_from(bytes / 1_000).expect("less than 4 TB");
     f64::from(thousands) / 1_000.0
 }
 
-fn print(title: &str, rounds: &[Round]) {
-    println!("\n| {title} | min | median | max |\n|---|---|---|---|");
-    for (name, figure) in FIGURES {
-        let [min, median, max] = spread(rounds.iter().map(figure));
+fn print<'a, T: 'a>(rows: &[Row<T>], of: impl Iterator<Item = &'a T> + Clone) {
+    for (name, figure) in rows {
+        let [min, median, max] = spread(of.clone().map(figure));
         println!("| {name} | {min:.2} | {median:.2} | {max:.2} |");
     }
+}
+
+fn print_head(title: &str) {
+    println!("\n| {title} | min | median | max |\n|---|---|---|---|");
 }
 
 fn print_ratios(size: &str, rounds: &[Round]) {
     let median = |figure: fn(&Round) -> f64| spread(rounds.iter().map(figure))[1];
     let most = |figure: fn(&Round) -> f64| spread(rounds.iter().map(figure))[2];
+    let restic = median(|round| round.backups.restic.measured.seconds);
     for (name, value) in [
-        (
-            "backup_seconds_ratio",
-            median(|round| round.ours.backup.seconds) / median(|round| round.restic.backup.seconds),
-        ),
+        ("backup_seconds_ratio", median(|round| round.backups.ours.measured.seconds) / restic),
         (
             "restore_seconds_ratio",
-            median(|round| round.ours.restore.seconds) / median(|round| round.restic.restore.seconds),
+            median(|round| round.restore.seconds) / median(|round| round.restic_restore.seconds),
         ),
-        ("backup_peak_mib", most(|round| round.ours.backup.peak)),
-        ("restore_peak_mib", most(|round| round.ours.restore.peak)),
-        ("relay_peak_mib_during_snapshot", most(|round| round.relay_peak)),
+        ("backup_peak_mib", most(|round| round.backups.ours.measured.peak)),
+        ("restore_peak_mib", most(|round| round.restore.peak)),
+        ("relay_peak_mib_during_snapshot", most(|round| round.backups.relay_peak)),
     ] {
         println!("{name}_{size} {value:.2}");
     }
@@ -78,14 +82,15 @@ async fn measure(size: &str, bytes: u64, count: u32) {
     let mut bench = Bench::start().await;
     bench.shop.fill(bytes).await;
     let orders = bench.shop.count;
-    let mut rounds = bench.rounds(count).await;
-    print(&format!("{} MB, {orders} orders, rounds: {count}", bytes / MB), &rounds);
+    let rounds = bench.rounds(count).await;
+    print_head(&format!("{} MB, {orders} orders, rounds: {count}", bytes / MB));
+    print(&BACKUPS, rounds.iter().map(|round| &round.backups));
+    print(&RESTORES, rounds.iter());
     print_ratios(size, &rounds);
     bench.shop.grow().await;
-    let last = rounds.pop().expect("a round");
-    let later = bench.later(last).await;
-    let more = bench.shop.count - orders;
-    print(&format!("{} MB, a later backup with {more} orders more", bytes / MB), &[later]);
+    let later = bench.later(rounds.last().expect("a round")).await;
+    print_head(&format!("{} MB, later with {} orders more", bytes / MB, bench.shop.count - orders));
+    print(&BACKUPS, std::iter::once(&later));
 }
 
 /// Those that are named, without a name all.

@@ -27,19 +27,26 @@ pub struct Bench {
     folder: TempDir,
 }
 
-/// A backup, and what it took to restore it.
-pub struct Taken {
-    pub backup: Measured,
-    pub restore: Measured,
+/// A backup.
+pub struct Written {
+    pub measured: Measured,
     /// What the store has more.
     pub bytes: u64,
 }
 
+/// Backups of the same database.
+pub struct Backups {
+    pub ours: Written,
+    /// The relay's highest memory meanwhile.
+    pub relay_peak: f64,
+    pub restic: Written,
+}
+
 /// What one round came to.
 pub struct Round {
-    pub relay_peak: f64,
-    pub ours: Taken,
-    pub restic: Taken,
+    pub backups: Backups,
+    pub restore: Measured,
+    pub restic_restore: Measured,
     repository: Restic,
 }
 
@@ -71,24 +78,29 @@ impl Bench {
     }
 
     /// Of the database as it has become, into the repository of that round.
-    pub async fn later(&mut self, last: Round) -> Round {
+    pub async fn later(&self, last: &Round) -> Backups {
         let file = self.copy();
         let relay = Relay::start(&self.shop, &self.authority).await;
-        let round = self.round(&relay, last.repository, &file).await;
+        let backups = self.back_up(&relay, &last.repository, &file).await;
         relay.end().await;
-        round
+        backups
     }
 
     async fn round(&self, relay: &Relay, repository: Restic, file: &Path) -> Round {
+        let backups = self.back_up(relay, &repository, file).await;
+        let restore = restore(&self.shop, &self.store, &self.folder.path().join("restored")).await;
+        let restic_restore = repository.restore(file).await;
+        Round { backups, restore, restic_restore, repository }
+    }
+
+    async fn back_up(&self, relay: &Relay, repository: &Restic, file: &Path) -> Backups {
         let (ours, restic) = (self.stored(CONNECTION), self.stored(&repository.prefix));
-        let (backup, relay_peak) =
-            back_up(&self.shop, relay, &self.store, &self.authority, &self.folder.path().join("job")).await;
-        let restics = repository.backup(file).await;
-        let (ours, restic) = (self.stored(CONNECTION) - ours, self.stored(&repository.prefix) - restic);
-        let root = self.folder.path().join("restored");
-        let ours = Taken { backup, restore: restore(&self.shop, &self.store, &root).await, bytes: ours };
-        let restic = Taken { backup: restics, restore: repository.restore(file).await, bytes: restic };
-        Round { relay_peak, ours, restic, repository }
+        let root = self.folder.path().join("job");
+        let (measured, relay_peak) = back_up(&self.shop, relay, &self.store, &self.authority, &root).await;
+        let ours = Written { measured, bytes: self.stored(CONNECTION) - ours };
+        let measured = repository.backup(file).await;
+        let restic = Written { measured, bytes: self.stored(&repository.prefix) - restic };
+        Backups { ours, relay_peak, restic }
     }
 
     /// While no relay runs, all of the database is in its file.
