@@ -49,9 +49,9 @@ fn megabytes(bytes: u64) -> f64 {
     f64::from(thousands) / 1_000.0
 }
 
-fn print<'a, T: 'a>(rows: &[Row<T>], of: impl Iterator<Item = &'a T> + Clone) {
+fn print<T>(rows: &[Row<T>], of: &[&T]) {
     for (name, figure) in rows {
-        let [min, median, max] = spread(of.clone().map(figure));
+        let [min, median, max] = spread(of.iter().map(|one| figure(one)));
         println!("| {name} | {min:.2} | {median:.2} | {max:.2} |");
     }
 }
@@ -84,13 +84,13 @@ async fn measure(size: &str, bytes: u64, count: u32) {
     let orders = bench.shop.count;
     let rounds = bench.rounds(count).await;
     print_head(&format!("{} MB, {orders} orders, rounds: {count}", bytes / MB));
-    print(&BACKUPS, rounds.iter().map(|round| &round.backups));
-    print(&RESTORES, rounds.iter());
+    print(&BACKUPS, &rounds.iter().map(|round| &round.backups).collect::<Vec<_>>());
+    print(&RESTORES, &rounds.iter().collect::<Vec<_>>());
     print_ratios(size, &rounds);
     bench.shop.grow().await;
     let later = bench.later(rounds.last().expect("a round")).await;
     print_head(&format!("{} MB, later with {} orders more", bytes / MB, bench.shop.count - orders));
-    print(&BACKUPS, std::iter::once(&later));
+    print(&BACKUPS, &[&later]);
 }
 
 /// Those that are named, without a name all.
