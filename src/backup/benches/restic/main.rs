@@ -87,8 +87,12 @@ async fn measure(size: &str, bytes: u64, count: u32) {
     print(&BACKUPS, &rounds.iter().map(|round| &round.backups).collect::<Vec<_>>());
     print(&RESTORES, &rounds.iter().collect::<Vec<_>>());
     print_ratios(size, &rounds);
+    let last = rounds.last().expect("a round");
+    let later = bench.later(last).await;
+    print_head(&format!("{} MB, later without another order", bytes / MB));
+    print(&BACKUPS, &[&later]);
     bench.shop.grow().await;
-    let later = bench.later(rounds.last().expect("a round")).await;
+    let later = bench.later(last).await;
     print_head(&format!("{} MB, later with {} orders more", bytes / MB, bench.shop.count - orders));
     print(&BACKUPS, &[&later]);
 }
