@@ -136,6 +136,7 @@ pub async fn back_up(
 /// The Job that restores into an empty volume; all orders are there then.
 pub async fn restore(shop: &Shop, store: &S3Store, root: &Path) -> Measured {
     let config = RestoreConfig {
+        chain: None,
         connection_id: CONNECTION.to_owned(),
         namespace: "acme".to_owned(),
         name: "bol".to_owned(),
