@@ -20,5 +20,6 @@ mod restoring_volume;
 mod s3;
 mod stores;
 mod tenant;
+mod waiting;
 mod world;
 mod writing;

@@ -23,7 +23,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{authority::Authority, world::eventually};
+use crate::{authority::Authority, waiting::eventually};
 
 pub const ACCESS_KEY: &str = "marketrelay";
 pub const SECRET_KEY: &str = "a secret of the tests";
@@ -47,8 +47,8 @@ pub enum Bucket {
 }
 
 impl S3 {
-    pub async fn start(authority: &Authority) -> Self {
-        let folder = TempDir::new().expect("a folder");
+    /// Its data is in this folder.
+    pub async fn start(authority: &Authority, folder: TempDir) -> Self {
         for name in ["data", "versions"] {
             fs::create_dir(folder.path().join(name)).expect("a folder");
         }

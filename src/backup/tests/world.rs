@@ -4,7 +4,6 @@ use std::{
     fs::{self, File},
     path::PathBuf,
     process::Stdio,
-    time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -18,13 +17,13 @@ use marketrelay_snapshot::{Data, Manifest};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+pub use crate::waiting::{SOON, eventually};
 use crate::{
     authority::Authority,
     relay::{CONNECTION, Relay, manifest, signed},
     s3::{ACCESS_KEY, BUCKET, Bucket, REGION, S3, SECRET_KEY},
 };
 
-pub const SOON: Duration = Duration::from_mins(1);
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Three parts of an upload.
 const SNAPSHOT: usize = (16 << 20) + 12345;
@@ -70,7 +69,7 @@ impl World {
 
     pub async fn with(bucket: Bucket, snapshot: usize) -> Self {
         let authority = Authority::new();
-        let s3 = S3::start(&authority).await;
+        let s3 = S3::start(&authority, TempDir::new().expect("a folder")).await;
         s3.make_bucket(bucket).await;
         let relay = Relay::start(&authority, snapshot).await;
         let store = S3Store {
@@ -244,17 +243,5 @@ impl Running {
             assert!(!log.contains(secret) && !text.contains(secret), "{log}");
         }
         Ended { success: status.success(), report, log }
-    }
-}
-
-/// Waits until `look` finds something.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use clap::ValueEnum;
 
 use crate::{
-    paths,
+    cluster, paths,
     progress::step,
     run::{Result, inherit},
 };
@@ -23,6 +23,8 @@ pub enum Figure {
     Memory,
     /// How long after their time the keys of 1,000 keyrings die.
     Keys,
+    /// Backups and restores, against restic.
+    Backup,
 }
 
 /// Measures one or all, with programs built as they are published.
@@ -42,6 +44,11 @@ pub fn run(figure: Option<Figure>) -> Result<()> {
         if wanted(&[figure]) {
             cargo(&["bench", "--workspace", "--bench", "operator", "--", name])?;
         }
+    }
+    if wanted(&[Figure::Backup]) {
+        cluster::require(&[("/usr/bin/restic", "restic")])?;
+        // What is measured are the programs that were built before.
+        cargo(&["bench", "--profile", "dev", "--workspace", "--bench", "restic"])?;
     }
     Ok(())
 }

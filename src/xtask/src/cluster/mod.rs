@@ -30,6 +30,7 @@ pub use control_plane::ControlPlane;
 pub use left::left_behind;
 use marketrelay_api::backup::Site;
 use name::Cluster;
+pub use packages::require;
 pub use pki::{Authority, Identity};
 use processes::Processes;
 pub use processes::marked;

@@ -35,10 +35,16 @@ pub fn install() -> Result<()> {
          --control-plane-only"
     );
     capabilities()?;
+    require(&NEEDED)
+}
+
+/// Installs those of these packages that are missing, each by a file that shows that it is there.
+pub fn require(needed: &[(&str, &str)]) -> Result<()> {
+    let missing = || needed.iter().filter(|(file, _)| !Path::new(file).exists());
     if missing().next().is_none() {
         return Ok(());
     }
-    let names: Vec<_> = missing().map(|(_, name)| name).collect();
+    let names: Vec<_> = missing().map(|(_, name)| *name).collect();
     ensure_whatever!(
         Path::new("/usr/bin/apt-get").exists(),
         "install the packages {} (their names in Debian)",
@@ -56,10 +62,6 @@ pub fn install() -> Result<()> {
             )
         }
     }
-}
-
-fn missing() -> impl Iterator<Item = (&'static str, &'static str)> {
-    NEEDED.into_iter().filter(|(file, _)| !Path::new(file).exists())
 }
 
 /// `CAP_NET_ADMIN` (12) and `CAP_SYS_ADMIN` (21) in the effective set.
