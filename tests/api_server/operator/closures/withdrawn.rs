@@ -15,9 +15,8 @@ use super::{
 };
 use crate::{
     operator::{
-        audit,
         backups::{BOTH, CONFIG, connect, furnish_stores},
-        change, delete,
+        change, connection, delete,
     },
     support::{Space, wait_for, with_namespace},
 };
@@ -103,8 +102,11 @@ async fn a_store_that_was_left_is_rid_of_escrowed_keys_and_only_of_them_until_it
         let (job, config) = begun(&space, &id, 2).await;
         assert_eq!(buckets(&config), ["elsewhere"]);
         move_to(&space, "elsewhere").await;
-        let looks = audit::looks(&space);
-        wait_for(&space, "looks", async || (audit::looks(&space) > looks + 2).then_some(())).await;
+        wait_for(&space, "why it waits", async || {
+            let conditions = connection(&space, "bol").await.status?.conditions;
+            conditions.iter().any(|one| one.message.contains("is withdrawing")).then_some(())
+        })
+        .await;
         let stores = status(&space, &id).await.stores;
         let waits = stores.iter().find(|store| store.bucket == "elsewhere").expect("known");
         assert!(waits.left_at.is_some(), "its Job could delete keys that are escrowed anew");

@@ -157,6 +157,10 @@ async fn apply_backups(
             built.look_again = true;
             return Ok(());
         }
+        Ok(Kept::Withdrawing) => {
+            built.backups_blocked = Some(withdrawing());
+            return Ok(());
+        }
         Err(problem) => {
             built.backups_blocked = Some(problem);
             return Ok(());
@@ -168,6 +172,12 @@ async fn apply_backups(
         Err(error) => built.backups_blocked = Some(error.problem()),
     }
     Ok(())
+}
+
+fn withdrawing() -> Problem {
+    let message = "spec.backup: the connection uses a store again from which a Job is withdrawing what was escrowed there before: \
+                   backups to it begin once that Job has ended";
+    Problem::new(Reason::FirstRun, message.to_owned())
 }
 
 /// A connection without a record could not be closed, and gets no relay.

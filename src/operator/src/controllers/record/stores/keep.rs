@@ -76,6 +76,8 @@ pub enum Kept {
     Whole,
     /// Not yet: what it is made from has changed meanwhile, or isn't shown yet.
     Later,
+    /// Not until a Job has ended that withdraws what was escrowed in a store before.
+    Withdrawing,
 }
 
 /// Sees to it. The record comes first: of a store that it names no missing copy goes unnoticed.
@@ -102,7 +104,10 @@ pub async fn keep(context: &Context, id: &str, namespace: &str, used: Used) -> k
         return Ok(Kept::Later);
     }
     if stores != before.stores {
-        let Some(written) = noted(context, &record, &used, &stores).await? else { return Ok(Kept::Later) };
+        let written = match noted(context, &record, &used, &stores).await? {
+            Ok(written) => written,
+            Err(kept) => return Ok(kept),
+        };
         for store in &gave_way {
             report::gave_way(context, &written, store).await;
         }
@@ -117,27 +122,28 @@ pub async fn keep(context: &Context, id: &str, namespace: &str, used: Used) -> k
     Ok(kept)
 }
 
-/// The record names them; `None`: not yet. A store that was left is used again once no Job withdraws what is escrowed there.
+/// The record names them, or why not yet. A store that was left is used again once no Job withdraws what is escrowed there.
 async fn noted(
     context: &Context,
     record: &ConnectionRecord,
     used: &[RecordStore],
     stores: &[RecordStore],
-) -> kube::Result<Option<ConnectionRecord>> {
+) -> kube::Result<Result<ConnectionRecord, Kept>> {
     let (id, before) = (record.name_any(), record.status.clone().unwrap_or_default());
     let _no_other_job_is_made = if returns(&before.stores, used) {
         let purges = context.closures.purges.lock().await;
         if is_withdrawing(context, &id).await? {
-            return Ok(None);
+            return Ok(Err(Kept::Withdrawing));
         }
         Some(purges)
     } else {
         None
     };
     if has_begun(&id, context) {
-        return Ok(None);
+        return Ok(Err(Kept::Later));
     }
-    write(context, record, ConnectionRecordStatus { stores: stores.to_vec(), ..before }).await
+    let after = ConnectionRecordStatus { stores: stores.to_vec(), ..before };
+    Ok(write(context, record, after).await?.ok_or(Kept::Later))
 }
 
 /// Whether a store is used again that was left.
