@@ -10,16 +10,17 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 use marketrelay_api::{
     Reason,
-    backup::{JobReport, Site},
+    backup::{Failure, JobReport, Site},
 };
+use serde::de::DeserializeOwned;
 
 use crate::controllers::{
-    backup::{BackupJob, End, Stage, Task},
+    backup::{BackupJob, End, Stage, Task, stage},
     connection::children::backup::CONTAINER,
 };
 
 /// Watches of Jobs and of pods don't keep step.
-pub const PODS_LAG: SignedDuration = SignedDuration::from_secs(10);
+const PODS_LAG: SignedDuration = SignedDuration::from_secs(10);
 /// Of a message that is shown.
 const LONGEST: usize = 1_000;
 /// What a Job may say of itself; anything else is `BackupFailed`.
@@ -59,6 +60,43 @@ pub struct Ended {
     pub failure: Option<(Reason, String)>,
 }
 
+/// What has become of a Job whose pod reports an `R`.
+pub enum Outcome<R> {
+    /// There is no such Job.
+    Missing,
+    /// It hasn't ended, or isn't known yet how.
+    Runs,
+    /// It has ended.
+    Ended {
+        /// What it said of itself.
+        report: Option<R>,
+        /// Why it failed, if that says nothing.
+        unreported: Failure,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Of the Job `name`. The pod's last state comes a moment later, or it never comes.
+pub fn outcome<'a, R: DeserializeOwned>(
+    name: &str,
+    jobs: impl IntoIterator<Item = &'a Job>,
+    pods: &[Arc<Pod>],
+    now: Timestamp,
+) -> Outcome<R> {
+    let Some(job) = jobs.into_iter().find(|job| job.name_any() == name) else { return Outcome::Missing };
+    let Stage::Ended(end) = stage(job) else { return Outcome::Runs };
+    let state = last_state(pods, &job.uid().unwrap_or_default());
+    let report = state.and_then(|state| serde_json::from_str(state.message.as_deref()?).ok());
+    if report.is_none() && now.duration_since(end.at) < PODS_LAG {
+        return Outcome::Runs;
+    }
+    let lost = || ("ReportLost".to_owned(), format!("Job {name} has left no report"));
+    let told = why(name, &end, state).map(|(reason, message)| (reason.to_string(), message));
+    let (reason, message) = told.unwrap_or_else(lost);
+    Outcome::Ended { report, unreported: Failure { reason, message }, at: end.at }
+}
+
 /// Those of which is known how they ended.
 pub fn ended(jobs: &[BackupJob], pods: &[Arc<Pod>], now: Timestamp) -> Vec<Ended> {
     let of = |job: &BackupJob| {
@@ -91,7 +129,7 @@ pub fn jobs(all: &[Arc<Job>]) -> Vec<BackupJob> {
 }
 
 /// How the last pod of a Job ended.
-pub fn last_state<'a>(pods: &'a [Arc<Pod>], job: &str) -> Option<&'a ContainerStateTerminated> {
+fn last_state<'a>(pods: &'a [Arc<Pod>], job: &str) -> Option<&'a ContainerStateTerminated> {
     let states = pods.iter().filter(|pod| belongs(pod, job)).filter_map(|pod| terminated(pod));
     states.max_by_key(|state| state.finished_at.as_ref().map(|at| at.0))
 }
@@ -124,7 +162,7 @@ fn failure(
 }
 
 /// Why the Job `name` failed, as Kubernetes sees it.
-pub fn why(name: &str, end: &End, last: Option<&ContainerStateTerminated>) -> Option<(Reason, String)> {
+fn why(name: &str, end: &End, last: Option<&ContainerStateTerminated>) -> Option<(Reason, String)> {
     let (reason, message) = end.failure.as_ref()?;
     if reason == "DeadlineExceeded" {
         let message = format!(

@@ -24,7 +24,7 @@ use crate::{
     conditions::Verdict,
     controllers::keyring::{escrow, facts::KeyringFacts},
 };
-pub use ended::{PODS_LAG, last_state, why};
+pub use ended::{Outcome, outcome};
 pub use wanted::{Credentials, Store, Wanted, wanted};
 
 #[cfg(test)]

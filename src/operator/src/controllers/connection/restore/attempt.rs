@@ -4,18 +4,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::ResourceExt;
 use marketrelay_api::{
-    backup::{RestoreReport, Restored},
+    backup::{Failure, RestoreReport, Restored},
     connection::JobResult,
 };
 
 use crate::{
     conditions::seconds,
-    controllers::{
-        backup::{Stage, stage},
-        connection::backup::{PODS_LAG, last_state, why},
-    },
+    controllers::connection::backup::{Outcome, outcome},
 };
 
 /// How far an attempt is.
@@ -34,24 +30,18 @@ pub enum Attempt {
 impl Attempt {
     /// Of the Job `name`.
     pub fn of(name: &str, jobs: &[Arc<Job>], pods: &[Arc<Pod>], now: Timestamp) -> Self {
-        let Some(job) = jobs.iter().find(|job| job.name_any() == name) else { return Self::Missing };
-        let Stage::Ended(end) = stage(job) else { return Self::Runs };
-        let state = last_state(pods, &job.uid().unwrap_or_default());
-        let report: Option<RestoreReport> =
-            state.and_then(|state| serde_json::from_str(state.message.as_deref()?).ok());
-        if report.is_none() && now.duration_since(end.at) < PODS_LAG {
-            return Self::Runs;
-        }
-        let (restored, failure) = report.map_or((None, None), |report| (report.restored, report.failure));
-        if let Some(restored) = restored {
+        let jobs = jobs.iter().map(Arc::as_ref);
+        let (report, unreported, at) = match outcome::<RestoreReport>(name, jobs, pods, now) {
+            Outcome::Missing => return Self::Missing,
+            Outcome::Runs => return Self::Runs,
+            Outcome::Ended { report, unreported, at } => (report.unwrap_or_default(), unreported, at),
+        };
+        if let Some(restored) = report.restored {
             return Self::Restored(Box::new(restored));
         }
-        let told = failure.map(|failure| (failure.reason, failure.message));
-        let (reason, message) = told
-            .or_else(|| why(name, &end, state).map(|(reason, message)| (reason.to_string(), message)))
-            .unwrap_or_else(|| ("ReportLost".to_owned(), format!("Job {name} has left no report")));
+        let Failure { reason, message } = report.failure.unwrap_or(unreported);
         let (reason, message) = (Some(reason), Some(message));
-        Self::Failed(JobResult { job: name.to_owned(), finished_at: seconds(end.at), reason, message })
+        Self::Failed(JobResult { job: name.to_owned(), finished_at: seconds(at), reason, message })
     }
 }
 

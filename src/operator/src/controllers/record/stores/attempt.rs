@@ -4,13 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::ResourceExt;
 use marketrelay_api::backup::{Failure, PurgeReport};
 
-use crate::controllers::{
-    backup::{Stage, stage},
-    connection::backup::{PODS_LAG, last_state, why},
-};
+use crate::controllers::connection::backup::{Outcome, outcome};
 
 /// How far an attempt is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,20 +29,12 @@ impl Attempt {
 
     /// Of the Job `name`.
     pub fn of(name: &str, jobs: &[Job], pods: &[Arc<Pod>], now: Timestamp) -> Self {
-        let Some(job) = jobs.iter().find(|job| job.name_any() == name) else { return Self::Missing };
-        let Stage::Ended(end) = stage(job) else { return Self::Runs };
-        let state = last_state(pods, &job.uid().unwrap_or_default());
-        let report = state.and_then(|state| serde_json::from_str(state.message.as_deref()?).ok());
-        if let Some(report) = report {
-            return Self::Reported(report, end.at);
+        match outcome(name, jobs, pods, now) {
+            Outcome::Missing => Self::Missing,
+            Outcome::Runs => Self::Runs,
+            Outcome::Ended { report: Some(report), at, .. } => Self::Reported(report, at),
+            Outcome::Ended { report: None, unreported, at } => Self::Failed(unreported, at),
         }
-        if now.duration_since(end.at) < PODS_LAG {
-            return Self::Runs;
-        }
-        let lost = || ("ReportLost".to_owned(), format!("Job {name} has left no report"));
-        let told = why(name, &end, state).map(|(reason, message)| (reason.to_string(), message));
-        let (reason, message) = told.unwrap_or_else(lost);
-        Self::Failed(Failure { reason, message }, end.at)
     }
 }
 
