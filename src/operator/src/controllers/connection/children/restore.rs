@@ -2,15 +2,15 @@
 
 use k8s_openapi::{
     api::{
-        batch::v1::{Job, JobSpec},
+        batch::v1::Job,
         core::v1::{
             ConfigMap, ConfigMapVolumeSource, Container, KeyToPath, PersistentVolumeClaimVolumeSource,
-            PodSpec, PodTemplateSpec, Volume,
+            PodSpec, Volume,
         },
     },
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use kube::{Resource, ResourceExt, api::ObjectMeta};
+use kube::{Resource, ResourceExt};
 use marketrelay_api::{
     backup::{Choice, RestoreConfig, Site, SiteStore, paths},
     labels,
@@ -20,7 +20,7 @@ use marketrelay_api::{
 
 use super::{
     Plan,
-    backup::{data, identities, job_container, job_pod, s3, unless_disrupted},
+    backup::{data, identities, job_container, job_pod, job_spec, s3},
     pod::{MODE, read_only, secret_volume},
     strings,
 };
@@ -28,8 +28,6 @@ use crate::{controllers::connection::backup::Wanted, names::DIGEST_KEY};
 
 /// The value of [`labels::TASK`], and the program's subcommand.
 const TASK: (&str, &str) = ("restore", "restore-volume");
-/// How long a finished Job and its pod stay.
-const KEPT_SECONDS: i32 = 6 * 3_600;
 /// The ConfigMap's entry, and the file.
 const ENTRY: &str = "job.yaml";
 
@@ -52,20 +50,10 @@ pub fn job(plan: &Plan<'_>, settings: &BackupSettings, wanted: &Wanted, attempt:
     let own = strings(&[(labels::TASK, TASK.0)]);
     let mut metadata = plan.owned(attempt.name.to_owned(), labels::BACKUP);
     metadata.labels.get_or_insert_default().extend(own);
-    let labels = metadata.labels.clone();
+    let labels = metadata.labels.clone().unwrap_or_default();
     Job {
         metadata,
-        spec: Some(JobSpec {
-            active_deadline_seconds: Some(settings.deadline_seconds.into()),
-            backoff_limit: Some(0),
-            pod_failure_policy: Some(unless_disrupted()),
-            ttl_seconds_after_finished: Some(KEPT_SECONDS),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels, ..ObjectMeta::default() }),
-                spec: Some(pod(plan, settings, wanted, attempt.name)),
-            },
-            ..JobSpec::default()
-        }),
+        spec: Some(job_spec(settings, labels, pod(plan, settings, wanted, attempt.name))),
         status: None,
     }
 }

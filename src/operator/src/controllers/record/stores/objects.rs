@@ -1,8 +1,8 @@
 //! What purges stores, in the operator's namespace. Pure.
 
 use k8s_openapi::api::{
-    batch::v1::{Job, JobSpec},
-    core::v1::{KeyToPath, PodTemplateSpec, SecretVolumeSource, Volume},
+    batch::v1::Job,
+    core::v1::{KeyToPath, SecretVolumeSource, Volume},
     networking::v1::{NetworkPolicy, NetworkPolicySpec},
 };
 use kube::{ResourceExt, api::ObjectMeta};
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     controllers::connection::children::{
-        backup::{job_container, restricted, unless_disrupted},
+        backup::{job_container, job_spec, restricted},
         network_policy::{dns, https, matching},
         pod::{MODE, read_only, secret_volume},
     },
@@ -32,8 +32,6 @@ use crate::{
 const TASK: &str = "purge";
 /// The Job's configuration, as it is mounted.
 const CONFIG: &str = "job.yaml";
-/// How long a finished Job and its pod stay.
-const KEPT_SECONDS: i32 = 6 * 3_600;
 /// Between the buckets that a Job works with.
 const BETWEEN: &str = " ";
 
@@ -77,17 +75,7 @@ pub fn job(
             annotations: Some([(labels::STORE.to_owned(), buckets.join(BETWEEN))].into()),
             ..ObjectMeta::default()
         },
-        spec: Some(JobSpec {
-            active_deadline_seconds: Some(settings.deadline_seconds.into()),
-            backoff_limit: Some(0),
-            pod_failure_policy: Some(unless_disrupted()),
-            ttl_seconds_after_finished: Some(KEPT_SECONDS),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(pod),
-            },
-            ..JobSpec::default()
-        }),
+        spec: Some(job_spec(settings, labels, pod)),
         status: None,
     }
 }

@@ -1,23 +1,15 @@
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::{
-    batch::v1::{
-        CronJob, CronJobSpec, JobSpec, JobTemplateSpec, PodFailurePolicy,
-        PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
-    },
-    core::v1::PodTemplateSpec,
-};
+use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, JobSpec, JobTemplateSpec};
 use kube::api::ObjectMeta;
 use marketrelay_api::{labels, operator_config::BackupSettings};
 
-use super::{Plan, Which, pod};
+use super::{Plan, Which, job_spec, pod};
 use crate::controllers::{
     backup::{Task, schedule::expand},
     connection::{backup::Store, children::strings},
 };
 
-/// How long a finished Job and its pod stay: what they report is read within seconds, or when the operator is back.
-const KEPT_SECONDS: i32 = 6 * 3_600;
 /// Pruning and looking after escrowed keys is due once a day, at a time of the connection's own.
 const DAILY: &str = "H H * * *";
 const DAY_SECONDS: i64 = 86_400;
@@ -82,29 +74,7 @@ fn job(
         }),
         spec: Some(JobSpec {
             suspend: Some(true),
-            active_deadline_seconds: Some(settings.deadline_seconds.into()),
-            backoff_limit: Some(0),
-            pod_failure_policy: Some(unless_disrupted()),
-            ttl_seconds_after_finished: Some(KEPT_SECONDS),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
-                spec: Some(pod::spec(plan, settings, store, which)),
-            },
-            ..JobSpec::default()
+            ..job_spec(settings, labels, pod::spec(plan, settings, store, which))
         }),
-    }
-}
-
-/// A pod that had to leave its node is replaced; another failure is the Job's.
-pub fn unless_disrupted() -> PodFailurePolicy {
-    PodFailurePolicy {
-        rules: vec![PodFailurePolicyRule {
-            action: "Ignore".to_owned(),
-            on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
-                type_: "DisruptionTarget".to_owned(),
-                status: "True".to_owned(),
-            }]),
-            ..PodFailurePolicyRule::default()
-        }],
     }
 }

@@ -2,6 +2,7 @@
 
 mod config_map;
 mod cron_job;
+mod job_spec;
 mod network_policy;
 mod pod;
 mod service_account;
@@ -26,7 +27,7 @@ use crate::{
 };
 
 pub use config_map::s3;
-pub use cron_job::unless_disrupted;
+pub use job_spec::job_spec;
 pub use pod::{CONTAINER, data, identities, job_container, job_pod, restricted};
 
 /// Which CronJob of a connection.
