@@ -74,6 +74,11 @@ impl Escrow {
         self.recipients.is_empty()
     }
 
+    /// Whether somebody can open what is escrowed.
+    pub fn is_on(&self) -> bool {
+        !self.is_off()
+    }
+
     fn check(&self) -> Result<(), OperatorConfigError> {
         let is_recipient = |text: &String| text.parse::<age::x25519::Recipient>().is_ok();
         check(

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
-use marketrelay_api::{MarketplaceConnection, backup::Site, labels, relay::Retention};
+use marketrelay_api::{MarketplaceConnection, backup::Site, relay::Retention};
 use marketrelay_keyring::{BackupKey, KeyringError, Recipient};
 
 use super::{
@@ -22,7 +21,6 @@ use crate::{
         connection::{Context, asked, has_begun, in_force::InForce},
         holds::has_ended,
     },
-    names::Names,
     secrets::Judged,
 };
 
@@ -67,7 +65,9 @@ pub fn seen(context: &Context, keyring: &Metadata, held: &Held) -> Seen {
     let facts = held.keyring.as_ref().ok();
     let holds = connection.as_ref().map(|connection| asked(connection, &context.stores, &context.config));
     let unreached = context.clock.unreached();
-    let identities = known_identities(context, keyring);
+    let identities = of
+        .as_ref()
+        .and_then(|of| identities::known(context, of.namespace.as_deref().unwrap_or_default(), &of.name));
     Seen {
         holds: holds.unwrap_or_default(),
         ended: connection.as_deref().map(|connection| ended(connection, unreached)).unwrap_or_default(),
@@ -105,13 +105,7 @@ pub fn retention(connection: &MarketplaceConnection) -> Option<Retention> {
     Some((&InForce::from(recorded).terms).into())
 }
 
-/// The identities of its backups, as far as they are known.
-fn known_identities(context: &Context, keyring: &Metadata) -> Option<identities::facts::Held> {
-    let connection = keyring.labels().get(labels::CONNECTION)?;
-    context.identities.last(&keyring.namespace().unwrap_or_default(), &Names(connection).backup_identities())
-}
-
-/// What they open. While an account is being closed, they may go before the keyring.
+/// What its identities open. While an account is being closed, they may go before the keyring.
 fn recipients(
     context: &Context,
     identities: Option<&identities::facts::Held>,

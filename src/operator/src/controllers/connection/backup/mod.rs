@@ -25,7 +25,7 @@ use crate::{
     controllers::keyring::{escrow, facts::KeyringFacts},
 };
 pub use ended::{Outcome, outcome};
-pub use wanted::{Credentials, Store, Wanted, wanted};
+pub use wanted::{Credentials, Store, Wanted, bucket, wanted};
 
 #[cfg(test)]
 pub use {recorded::recorded, wanted::tests::sample};
@@ -80,8 +80,7 @@ pub async fn look(
     }
     let deadline = context.config.backup.as_ref().map_or(0, |settings| settings.deadline_seconds);
     let deadline = SignedDuration::from_secs(deadline.into());
-    let has_recipients =
-        context.config.backup.as_ref().is_some_and(|settings| !settings.escrow.recipients.is_empty());
+    let has_recipients = context.config.backup.as_ref().is_some_and(|settings| settings.escrow.is_on());
     if !has_recipients {
         escrowed::withdraw(&mut backups, now);
     }

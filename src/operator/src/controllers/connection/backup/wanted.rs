@@ -92,10 +92,15 @@ impl Location {
 
     /// What the number of Jobs at the same time is counted by.
     pub fn key(&self) -> String {
-        match &self.endpoint {
-            Some(endpoint) => format!("{endpoint}{}", self.bucket),
-            None => format!("https://s3.{}.amazonaws.com/{}", self.region, self.bucket),
-        }
+        bucket(self.endpoint.as_ref(), &self.region, &self.bucket)
+    }
+}
+
+/// Where a bucket is; without an endpoint it is AWS's.
+pub fn bucket(endpoint: Option<&Url>, region: &str, name: &str) -> String {
+    match endpoint {
+        Some(endpoint) => format!("{endpoint}{name}"),
+        None => format!("https://s3.{region}.amazonaws.com/{name}"),
     }
 }
 

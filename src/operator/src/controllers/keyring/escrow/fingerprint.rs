@@ -12,7 +12,7 @@ use crate::{
         connection::{Context, past_erasures},
         keyring::{facts::KeyringFacts, identities},
     },
-    names::{DIGEST_KEY, Names},
+    names::DIGEST_KEY,
 };
 
 /// The entries of a Secret.
@@ -63,13 +63,4 @@ pub fn whole(
 pub fn have_same_keys(one: &str, other: &str) -> bool {
     let keys = |fingerprint: &str| fingerprint.split_once('.').map(|(_, keys)| keys.to_owned());
     keys(one).is_some_and(|one| Some(one) == keys(other))
-}
-
-/// What is known of the identities of a connection's backups.
-pub fn known_identities(
-    context: &Context,
-    connection: &MarketplaceConnection,
-) -> Option<identities::facts::Held> {
-    let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
-    context.identities.last(&namespace, &Names(&name).backup_identities())
 }

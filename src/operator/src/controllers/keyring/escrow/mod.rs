@@ -19,7 +19,7 @@ use crate::{
     secrets::is_key,
 };
 pub use fingerprint::{entries, fingerprint, of_keyring};
-use fingerprint::{have_same_keys, known_identities, whole};
+use fingerprint::{have_same_keys, whole};
 
 /// Whether a Secret is the escrowed keys of a connection, by its labels and its name.
 pub fn is_escrow(secret: &impl ResourceExt) -> bool {
@@ -29,8 +29,7 @@ pub fn is_escrow(secret: &impl ResourceExt) -> bool {
 
 /// Whether the keys of a connection are to be escrowed: somebody can open them, and there is a store far away.
 pub fn is_wanted(context: &Context, connection: &MarketplaceConnection) -> bool {
-    let has_recipients =
-        context.config.backup.as_ref().is_some_and(|backup| !backup.escrow.recipients.is_empty());
+    let has_recipients = context.config.backup.as_ref().is_some_and(|backup| backup.escrow.is_on());
     let has_store = connection.spec.backup.as_ref().is_some_and(|backup| backup.off_site.is_some());
     has_recipients && has_store && connection.metadata.deletion_timestamp.is_none()
 }
@@ -57,7 +56,8 @@ pub fn state(
 
 /// What the keys would be escrowed as now; `None`: not everything is there that belongs to them.
 pub fn newest(context: &Context, facts: &KeyringFacts, connection: &MarketplaceConnection) -> Option<String> {
-    whole(context, known_identities(context, connection).as_ref(), facts, connection)
+    let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
+    whole(context, identities::known(context, &namespace, &name).as_ref(), facts, connection)
 }
 
 /// Has the Secret be as the keys are; without a need for it there is none.

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use marketrelay_keyring::{ConnectionId, KeyringError};
 
 use super::{Metadata, facts::connection, keyrings::retention, kind::Kind, report};
-use crate::{controllers::connection::Context, secrets::Judged};
+use crate::{controllers::connection::Context, names::Names, secrets::Judged};
 use decide::{Seen, Step};
 pub use ensure::{look, make};
 use facts::{Held, Reach};
@@ -73,4 +73,9 @@ fn wanted(context: &Context, secret: &Metadata, id: Option<&ConnectionId>) -> Se
         unreached: context.clock.unreached(),
         agreed: context.clock.agrees(),
     }
+}
+
+/// What is known of a connection's identities.
+pub fn known(context: &Context, namespace: &str, connection: &str) -> Option<Held> {
+    context.identities.last(namespace, &Names(connection).backup_identities())
 }

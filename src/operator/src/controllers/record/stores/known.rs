@@ -5,7 +5,7 @@ use marketrelay_api::{
     record::RecordStore,
 };
 
-use crate::compare::hash;
+use crate::{compare::hash, controllers::connection::backup};
 
 /// So many are purged at a closure: a Job reports of each within 4 KiB.
 const MOST: usize = 8;
@@ -33,10 +33,7 @@ pub fn of(site: Site, store: &S3Store) -> RecordStore {
 
 /// Where a store's bucket is: what the number of Jobs at the same time is counted by.
 pub fn bucket(store: &RecordStore) -> String {
-    match &store.endpoint {
-        Some(endpoint) => format!("{endpoint}{}", store.bucket),
-        None => format!("https://s3.{}.amazonaws.com/{}", store.region, store.bucket),
-    }
+    backup::bucket(store.endpoint.as_ref(), &store.region, &store.bucket)
 }
 
 /// What makes it the same store: AWS's names of buckets are unique without a region.

@@ -64,7 +64,7 @@ fn is_awaited(
     connection: Option<&MarketplaceConnection>,
     config: &OperatorConfig,
 ) -> bool {
-    let has_recipients = config.backup.as_ref().is_some_and(|backup| !backup.escrow.recipients.is_empty());
+    let has_recipients = config.backup.as_ref().is_some_and(|backup| backup.escrow.is_on());
     let is_told = connection.and_then(|connection| {
         let status = connection.status.as_ref()?;
         let known = status.backups.as_ref()?.off_site.as_ref()?;

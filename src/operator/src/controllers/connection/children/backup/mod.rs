@@ -41,7 +41,7 @@ pub fn cron_jobs() -> impl Iterator<Item = Which> {
 
 /// Whether keys are escrowed at this site: where the loss of the cluster doesn't reach, for who can open them.
 pub fn is_escrowed(settings: &BackupSettings, site: Site) -> bool {
-    site == Site::OffSite && !settings.escrow.recipients.is_empty()
+    site == Site::OffSite && settings.escrow.is_on()
 }
 
 /// The children that exist.
