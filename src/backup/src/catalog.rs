@@ -81,6 +81,11 @@ impl Catalog {
         Ok(Self { inventory, manifests, damaged, archives, damaged_archives, is_key_known, upload_bytes })
     }
 
+    /// Whether there is this good archive of that hold.
+    pub fn has_archive(&self, hold: &str, id: &str) -> bool {
+        self.archives.keys().any(|known| known.hold.to_string() == hold && known.id.as_str() == id)
+    }
+
     /// The archives of a hold: those that are good, and what is wrong with the others.
     pub fn of_hold(&self, hold: &HoldId) -> (Manifests, Vec<(BackupId, String)>) {
         let good = self.archives.iter().filter(|(archive, _)| archive.hold == *hold);

@@ -81,11 +81,7 @@ async fn escrow(root: &Path, patience: Duration, report: &mut JobReport) -> Resu
 /// Removes whatever was escrowed: how much is left of it, and why.
 pub async fn withdraw(store: &Store) -> Result<(u64, Option<EscrowError>), StoreError> {
     let folder = store.folder(ESCROW);
-    let all = Stored::list(&folder).await?;
-    if all.count() == 0 {
-        return Ok((0, None));
-    }
-    let problem = all.remove(&folder).await;
+    let problem = Stored::list(&folder).await?.remove(&folder).await;
     let left = Stored::list(&folder).await?.count();
     tracing::info!(left, "escrowed keys are withdrawn");
     let problem = (left > 0).then(|| problem.unwrap_or_else(still_listed));

@@ -126,6 +126,11 @@ fn is_escrowed(prefix: &str, key: &str) -> bool {
 }
 
 impl Escrowed {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.versions.is_empty() && self.uploads.is_empty()
+    }
+
     /// All versions together.
     pub fn bytes(&self) -> u64 {
         self.versions.iter().map(|version| version.bytes).sum()

@@ -1,6 +1,6 @@
 //! The Jobs: a backup, and pruning alone. Each prunes, lists what is there, and says so.
 
-use std::{collections::BTreeSet, future::Future, path::Path, time::Duration};
+use std::{future::Future, path::Path, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
 use jiff::{SignedDuration, Timestamp};
@@ -128,23 +128,25 @@ impl<'a> Job<'a> {
         let of_backup = written.as_ref().ok().and_then(Option::as_deref);
         let public_key = self.config.public_key.as_deref().or(of_backup);
         let listed = self.until_stopped(self.list(pruned, public_key)).await;
-        if let Ok((listing, archives)) = &listed {
+        if let Ok((listing, catalog)) = &listed {
             report.listing = Some(listing.clone());
-            report
-                .archives
-                .retain(|archive| archives.contains(&(archive.hold.clone(), archive.backup.clone())));
+            report.archives.retain(|archive| catalog.has_archive(&archive.hold, &archive.backup));
         }
         written?;
         prune_again?;
-        if listed?.0.overdue > 0
+        let (listing, catalog) = listed?;
+        if listing.overdue > 0
             && let Some((backup, source)) = not_removed
         {
             return Err(JobError::Overdue { backup, source });
         }
-        if self.config.escrow { Ok(()) } else { self.until_stopped(self.withdraw(report)).await }
+        if self.config.escrow || catalog.inventory.escrow.is_empty() {
+            return Ok(());
+        }
+        self.until_stopped(self.withdraw(report)).await
     }
 
-    /// Keys are escrowed here no longer, or never were.
+    /// Keys are escrowed here no longer.
     async fn withdraw(&self, report: &mut JobReport) -> Result<(), JobError> {
         let (left, problem) = escrow::withdraw(&self.store).await?;
         if let Some(listing) = &mut report.listing {
@@ -165,20 +167,14 @@ impl<'a> Job<'a> {
         Ok((pruned.backups, pruned.failures.into_iter().next()))
     }
 
-    /// The last look, and the good archives that it has found: hold and archive.
-    async fn list(
-        &self,
-        pruned: u64,
-        public_key: Option<&str>,
-    ) -> Result<(Listing, BTreeSet<(String, String)>), JobError> {
+    /// The last look, and what it has found.
+    async fn list(&self, pruned: u64, public_key: Option<&str>) -> Result<(Listing, Catalog), JobError> {
         let catalog = Catalog::load(&self.store, &self.config.connection_id, public_key).await?;
         let listing = catalog.listing(self.retention(), &self.holds, pruned, Timestamp::now());
         for name in &catalog.inventory.foreign {
             tracing::warn!(name, "not a backup's object; it is left alone");
         }
-        let archives =
-            catalog.archives.keys().map(|archive| (archive.hold.to_string(), archive.id.to_string()));
-        Ok((listing, archives.collect()))
+        Ok((listing, catalog))
     }
 
     /// A backup and the archives of holds; gives the key that the backup was signed with.
