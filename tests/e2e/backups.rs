@@ -17,7 +17,7 @@ use crate::{
     tenant::{Tenant, with_tenant},
 };
 
-pub const BUCKET: &str = "relays";
+const BUCKET: &str = "relays";
 /// A schedule's minute, a Job's turn, a pod's start, on a busy machine.
 const RUN: Duration = Duration::from_mins(4);
 /// backupRetention, a keyEpoch, the next run.
@@ -94,31 +94,25 @@ pub fn ids(tenant: &Tenant, site: Site) -> Vec<String> {
     ids
 }
 
-/// The command line of backups, as somebody outside the cluster runs it.
-async fn outside(tenant: &Tenant, site: Site, words: &[&str]) -> Result<String, String> {
-    let status = tenant.get("bol").await?.status.unwrap_or_default();
-    let id = status.connection_id.ok_or("no id")?;
+/// The command line of backups at the store of a site, as somebody outside the cluster runs it.
+pub fn program(site: Site, words: &[&str]) -> Result<String, String> {
     let s3 = s3(site);
     let program = paths::target().join("x86_64-unknown-linux-gnu/debug/marketrelay-backup");
     let (key, secret) =
         (format!("AWS_ACCESS_KEY_ID={}", s3.access_key), format!("AWS_SECRET_ACCESS_KEY={}", s3.secret_key));
-    let prefix = format!("{}/{id}", tenant.name);
     let (program, authority) = (program.display().to_string(), s3.authority.display().to_string());
-    let store = [
-        "--endpoint",
-        &s3.endpoint,
-        "--region",
-        s3.region,
-        "--bucket",
-        BUCKET,
-        "--prefix",
-        &prefix,
-        "--path-style",
-        "--ca",
-        &authority,
-    ];
-    let all = [&["env", &key, &secret, &program, words[0]], &store[..], &words[1..]].concat();
+    let store = ["--endpoint", &s3.endpoint, "--region", s3.region, "--bucket", BUCKET];
+    let trusted = ["--path-style", "--ca", &authority];
+    let all = [&["env", &key, &secret, &program, words[0]], &store[..], &trusted, &words[1..]].concat();
     run(&all).map_err(|error| error.to_string())
+}
+
+/// The same, for the backups of the connection.
+async fn outside(tenant: &Tenant, site: Site, words: &[&str]) -> Result<String, String> {
+    let status = tenant.get("bol").await?.status.unwrap_or_default();
+    let id = status.connection_id.ok_or("no id")?;
+    let prefix = format!("{}/{id}", tenant.name);
+    program(site, &[&[words[0], "--prefix", &prefix], &words[1..]].concat())
 }
 
 /// The identity that opens a backup, in a file.

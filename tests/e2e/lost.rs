@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use marketrelay_api::{backup::Site, connection::RestoreCause, labels};
 use serde_json::{Value, json};
-use xtask::{paths, run::run};
+use xtask::paths;
 
 use crate::{
-    backups::{BUCKET, store, told},
-    cluster::{SYSTEM, kube, s3, wait_for},
+    backups::{program, store, told},
+    cluster::{SYSTEM, kube, wait_for},
     erasure, restores,
     tenant::Tenant,
 };
@@ -31,6 +31,13 @@ fn connection(tenant: &Tenant) -> Value {
     let mut connection = restores::with_backups(tenant, &[Site::OffSite]);
     connection["spec"]["backup"]["suspend"] = json!(false);
     connection
+}
+
+/// What must be the same in the new cluster.
+async fn facts(tenant: &Tenant) -> String {
+    let status = tenant.get("bol").await.expect("a connection").status.expect("a status");
+    let audit = status.audit.expect("a head");
+    json!({"id": status.connection_id, "publicKey": audit.public_key, "chain": audit.chain}).to_string()
 }
 
 /// The keys as they are after `since` have reached the store.
@@ -77,10 +84,7 @@ async fn before_it_what_opens_the_backups_is_escrowed_and_so_is_who_was_erased_a
     erasure::ask(&tenant);
     assert_eq!(erasure::reason(&tenant, "Erased").await.erased, Some(2));
     escrowed(&tenant, since).await;
-    let status = tenant.get("bol").await.expect("a connection").status.expect("a status");
-    let audit = status.audit.expect("a head");
-    let facts = json!({"id": status.connection_id, "publicKey": audit.public_key, "chain": audit.chain});
-    fs::write(kept("facts.json"), facts.to_string()).expect("written");
+    fs::write(kept("facts.json"), facts(&tenant).await).expect("written");
 }
 
 #[tokio::test]
@@ -89,19 +93,12 @@ async fn keys_come_back_from_the_off_site_store_with_the_identity_before_there_i
     tenant.furnish();
     tenant.credentials("bol", "secret");
     store(&tenant, Site::OffSite, None);
-    let s3 = s3(Site::OffSite);
-    let program = paths::target().join("x86_64-unknown-linux-gnu/debug/marketrelay-backup");
-    let paths = [program, s3.authority.clone(), kept("identity"), kept("recovered")];
-    let [program, authority, identity, to] = paths.map(|path| path.display().to_string());
-    let credentials =
-        [format!("AWS_ACCESS_KEY_ID={}", s3.access_key), format!("AWS_SECRET_ACCESS_KEY={}", s3.secret_key)];
-    let words = ["recover", "--endpoint", &s3.endpoint, "--region", s3.region, "--bucket", BUCKET];
-    let place = ["--prefix", NAME, "--path-style", "--ca", &authority, "--identity", &identity];
-    let env = ["env", &credentials[0], &credentials[1], &program];
-    let checked =
-        run(&[&env[..], &words, &place, &["--check"]].concat()).expect("a drill with escrowed keys");
+    let [identity, to] = ["identity", "recovered"].map(|name| kept(name).display().to_string());
+    let recover = ["recover", "--prefix", NAME, "--identity", &identity];
+    let checked = program(Site::OffSite, &[&recover[..], &["--check"]].concat());
+    let checked = checked.expect("a drill with escrowed keys");
     assert!(checked.contains("bol"), "{checked}");
-    let recovered = run(&[&env[..], &words, &place, &["--to", &to]].concat()).expect("recovered");
+    let recovered = program(Site::OffSite, &[&recover[..], &["--to", &to]].concat()).expect("recovered");
     assert!(recovered.contains("lost") && !recovered.contains("AGE-SECRET"), "{recovered}");
     kube().get(&["create", "--filename", &format!("{to}/keys")]).expect("keys");
 }
@@ -121,10 +118,7 @@ async fn after_it_the_connection_is_restored_and_who_was_erased_stays_so() {
     assert_eq!((backup.site, backup.erased), (Site::OffSite, 2), "{backup:?}");
     assert!(backup.orders >= 3, "{backup:?}");
     tenant.ready("bol").await;
-    let status = tenant.get("bol").await.expect("a connection").status.expect("a status");
-    let audit = status.audit.expect("a head");
-    let facts = json!({"id": status.connection_id, "publicKey": audit.public_key, "chain": audit.chain});
-    assert_eq!(facts.to_string(), fs::read_to_string(kept("facts.json")).expect("facts"));
+    assert_eq!(facts(&tenant).await, fs::read_to_string(kept("facts.json")).expect("facts"));
     tenant.condition("bol", "AuditIntact", "True", None).await;
 
     let known = tenant.sandbox.orders(&tenant.account("bol")).await;

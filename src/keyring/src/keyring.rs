@@ -197,32 +197,6 @@ impl Keyring {
         epochs.chain(self.holds.keys().map(ToString::to_string)).collect()
     }
 
-    /// The names of the keys that must not seal anything yet.
-    pub fn pending(&self) -> &BTreeSet<String> {
-        &self.pending
-    }
-
-    /// Keys that aren't among `known` must not seal anything before [`Keyring::confirm`].
-    pub fn hold_back(&mut self, known: &BTreeSet<String>) {
-        self.pending.extend(self.key_names().difference(known).cloned());
-    }
-
-    /// All keys may seal; whether there was one that was not to.
-    pub fn confirm(&mut self) -> bool {
-        !std::mem::take(&mut self.pending).is_empty()
-    }
-
-    fn is_pending(&self, key: &impl fmt::Display) -> bool {
-        !self.pending.is_empty() && self.pending.contains(&key.to_string())
-    }
-
-    fn forget_pending_of_no_key(&mut self) {
-        if !self.pending.is_empty() {
-            let names = self.key_names();
-            self.pending.retain(|name| names.contains(name));
-        }
-    }
-
     /// Whose keys these are.
     pub fn connection_id(&self) -> &ConnectionId {
         &self.id
@@ -460,40 +434,6 @@ mod tests {
         assert_eq!(read.holds().collect::<Vec<_>>(), [(&hold.moved(DestroyAt::from_second(90)), id)]);
         assert!(!read.has_due(at(89)) && read.has_due(at(90)));
         assert_eq!((read.drop_due(at(89)), read.drop_due(at(90)), read.holds().count()), (0, 1, 0));
-    }
-
-    #[test]
-    fn a_key_that_waits_for_its_escrow_seals_nothing_until_it_is_confirmed() {
-        let mut keyring = keyring(DAY, 0, 10 * DAY);
-        let known = keyring.key_names();
-        keyring
-            .extend(Grid::new(&id(), SignedDuration::from_secs(DAY)), at(0), at(20 * DAY))
-            .expect("random bytes");
-        let (tax, court) = (
-            HoldKey::new("tax", DestroyAt::from_second(50)).expect("a name"),
-            HoldKey::new("court", DestroyAt::from_second(60)).expect("a name"),
-        );
-        keyring.add_hold(tax.clone()).expect("random bytes");
-        keyring.add_hold(court.clone()).expect("random bytes");
-        keyring.hold_back(&known);
-        keyring.move_hold(&tax, DestroyAt::from_second(70));
-        keyring.remove_hold(&court);
-        let entries = keyring.entries();
-        let mut read = Keyring::from_entries(entries.iter().map(|(k, v)| (k.as_str(), v.as_slice())))
-            .expect("own entries");
-        assert_eq!(read.pending(), keyring.pending());
-        let last_known: DestroyAt = known.last().expect("keys").parse().expect("a name");
-        assert!(!read.reaches(at(20 * DAY)), "an order waits at the marketplace for it");
-        assert_eq!(
-            read.name_for(at(20 * DAY), at(0)),
-            Some(last_known),
-            "what is stored dies earlier instead"
-        );
-        assert_eq!(read.holds().count(), 0);
-        assert_eq!(read.drop_due(at(70)), 1, "it dies at its second all the same");
-        assert!(!read.pending().contains(&tax.moved(DestroyAt::from_second(70)).to_string()));
-        assert!(read.confirm() && !read.confirm() && !read.entries().contains_key("pending"));
-        assert!(read.name_for(at(20 * DAY), at(0)).expect("a key") > last_known);
     }
 
     fn with_recipients(epoch: i64, horizon: i64) -> Keyring {

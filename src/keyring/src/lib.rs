@@ -17,6 +17,7 @@ mod envelope;
 mod epoch;
 mod hold;
 mod keyring;
+mod pending;
 mod pii;
 
 pub use archive::archive_identity;
