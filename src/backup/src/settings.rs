@@ -8,6 +8,7 @@ use std::{
 use age::Decryptor;
 use marketrelay_api::backup::{
     DrillConfig, JobConfig, LiveHold, PurgeConfig, RestoreConfig, S3Store,
+    fingerprint::halves,
     paths::{CONFIG, ESCROW, ESCROW_FINGERPRINT, ESCROWED, STORES},
 };
 use marketrelay_audit::from_hex;
@@ -17,9 +18,6 @@ use snafu::{OptionExt, ResultExt, Snafu, ensure};
 use zeroize::Zeroizing;
 
 use crate::{archives::Holds, store::Credentials};
-
-/// Of escrowed keys: the operator's are 64 hex digits.
-const LONGEST_FINGERPRINT: usize = 128;
 
 /// What is mounted can't be used.
 #[derive(Debug, Snafu)]
@@ -137,9 +135,8 @@ pub fn sealed(root: &Path) -> Result<Sealed, SettingsError> {
     let mut entries = entries(root, ESCROW).map_err(unread)?;
     let missing = |entry| EscrowSnafu { problem: format!("it has no entry {entry:?}") };
     let fingerprint = text(&entries, ESCROW_FINGERPRINT).with_context(|| missing(ESCROW_FINGERPRINT))?;
-    let is_hex = !fingerprint.is_empty() && fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let problem = || format!("entry {ESCROW_FINGERPRINT:?} isn't hex");
-    ensure!(is_hex && fingerprint.len() <= LONGEST_FINGERPRINT, EscrowSnafu { problem: problem() });
+    let problem = || format!("entry {ESCROW_FINGERPRINT:?} isn't two hashes with a dot between them");
+    ensure!(halves(&fingerprint).is_some(), EscrowSnafu { problem: problem() });
     let document = entries.remove(ESCROWED).with_context(|| missing(ESCROWED))?;
     if let Err(error) = Decryptor::new(&document[..]) {
         return EscrowSnafu { problem: format!("entry {ESCROWED:?} isn't encrypted with age: {error}") }

@@ -16,8 +16,14 @@ use crate::{
     world::{DAY, Ended, World, eventually},
 };
 
-const FIRST: &str = "aa11";
-const SECOND: &str = "bb22";
+const FIRST: &str = concat!(
+    "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1",
+    ".c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3"
+);
+const SECOND: &str = concat!(
+    "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2",
+    ".c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3c3"
+);
 
 /// A document with this chain, so that one differs from another.
 fn sealed(chain: &str) -> Vec<u8> {

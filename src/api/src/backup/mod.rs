@@ -2,6 +2,7 @@
 //! a Job reports when it ends.
 
 mod drill;
+pub mod fingerprint;
 mod job;
 pub mod paths;
 mod purge;

@@ -18,7 +18,7 @@ pub const IDENTITIES: &str = "/etc/marketrelay/identities";
 pub const ESCROW: &str = "/etc/marketrelay/escrow";
 /// The encrypted document, in the Secret, and in the store below `escrow/`.
 pub const ESCROWED: &str = "keyring.age";
-/// What the document is known by, in the Secret: hex, not secret.
+/// What the document is known by, in the Secret: a [fingerprint](super::fingerprint).
 pub const ESCROW_FINGERPRINT: &str = "fingerprint";
 /// The database that a restored one took the place of, until the restored one is at work: beside it on the volume.
 pub const REPLACED: &str = "replaced.db";

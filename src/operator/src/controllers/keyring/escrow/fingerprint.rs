@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
-use marketrelay_api::MarketplaceConnection;
+use marketrelay_api::{MarketplaceConnection, backup::fingerprint as api};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -56,11 +56,11 @@ pub fn whole(
     let keys = hash(serde_json::to_string(&keys).ok()?.as_bytes());
     let erasures = past_erasures(&context.stores, connection, context.clock.now());
     let all = hash(serde_json::to_string(&(&keys, erasures, &facts.database)).ok()?.as_bytes());
-    Some(format!("{all}.{keys}"))
+    Some(api::fingerprint(&all, &keys))
 }
 
 /// Whether two are of the same keys.
 pub fn have_same_keys(one: &str, other: &str) -> bool {
-    let keys = |fingerprint: &str| fingerprint.split_once('.').map(|(_, keys)| keys.to_owned());
+    let keys = |fingerprint| api::halves(fingerprint).map(|(_, keys)| keys);
     keys(one).is_some_and(|one| Some(one) == keys(other))
 }
