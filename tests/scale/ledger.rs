@@ -132,6 +132,19 @@ impl Ledger {
         self.jobs.values().filter(|known| known.stage != Stage::Ended).count()
     }
 
+    /// The longest time that a tenant waited for its turn at a site, or waits now.
+    pub fn longest_wait(&self, now: Instant) -> Duration {
+        let waits = self.turns.values().map(|turns| turns.longest.max(now - turns.since));
+        waits.max().unwrap_or_default()
+    }
+
+    /// How long it takes until all tenants had a turn at a store, as long as Jobs really hold their places.
+    pub fn round(&self, tenants: usize) -> Duration {
+        let held: Vec<_> = self.stores.values().flat_map(|store| &store.held).collect();
+        let mean = held.iter().map(|held| held.as_secs_f64()).sum::<f64>() / held.len() as f64;
+        Duration::from_secs_f64(mean * tenants as f64 / self.most as f64 / self.used())
+    }
+
     /// Of all places, the share that was taken while Jobs waited for one.
     pub fn used(&self) -> f64 {
         let sum = |of: fn(&Store) -> f64| self.stores.values().map(of).sum::<f64>();
@@ -159,7 +172,8 @@ impl Ledger {
                 store.released.push(now);
             }
             Stage::Ended => {
-                if let Some(Known { stage: Stage::Runs(since), .. }) = self.jobs.get(uid).filter(|_| has_run) {
+                if let Some(Known { stage: Stage::Runs(since), .. }) = self.jobs.get(uid).filter(|_| has_run)
+                {
                     store.held.push(now - *since);
                 }
             }

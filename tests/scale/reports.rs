@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client, ResourceExt, api::ListParams};
+use kube::ResourceExt;
 use marketrelay_api::{
     MarketplaceConnection,
     backup::{JobReport, Site},
@@ -32,7 +32,8 @@ impl Reports {
     /// A pod came or changed.
     pub fn saw(&mut self, pod: &Pod) {
         let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-        let Some(ended) = statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()).next() else {
+        let Some(ended) = statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()).next()
+        else {
             return;
         };
         let label = |name: &str| pod.labels().get(name).expect(name).clone();
@@ -51,9 +52,7 @@ impl Reports {
     }
 
     /// The first difference between what a connection tells and what its own Jobs reported.
-    pub async fn difference(&self, client: &Client) -> Option<String> {
-        let all = Api::<MarketplaceConnection>::all(client.clone());
-        let connections = all.list(&ListParams::default()).await.expect("connections").items;
+    pub fn difference(&self, connections: &[MarketplaceConnection]) -> Option<String> {
         connections.iter().find_map(|connection| self.differs(connection))
     }
 
@@ -64,7 +63,8 @@ impl Reports {
             let told = backups.and_then(|backups| backups.site(site)).map(Told::of);
             let place = (namespace.clone(), site.to_string());
             let expected = self.all.get(&place).map(|reports| Told::expected(reports.values().collect()));
-            (told != expected).then(|| format!("{place:?} tells {told:?} where its Jobs reported {expected:?}"))
+            (told != expected)
+                .then(|| format!("{place:?} tells {told:?} where its Jobs reported {expected:?}"))
         })
     }
 }

@@ -15,13 +15,15 @@ pub struct Simulation {
     pub stages: String,
 }
 
-/// As a cluster of many tenants has them: the defaults are for a few objects a second.
-const CONTROLLER_MANAGER: [&str; 11] = [
+/// Of its controllers those that Jobs and relays hang on; as fast as a cluster of many tenants has them.
+const CONTROLLER_MANAGER: [&str; 12] = [
     "--kubeconfig=kubeconfig",
     "--service-account-private-key-file=pki/service-accounts.key",
     "--root-ca-file=pki/ca.crt",
     "--leader-elect=false",
     "--allocate-node-cidrs=false",
+    "--controllers=cronjob-controller,job-controller,garbage-collector-controller,ttl-after-finished-controller,\
+     statefulset-controller,namespace-controller",
     // Two of these may run on one machine.
     "--secure-port=0",
     "--kube-api-qps=1000",
