@@ -23,7 +23,7 @@ const CONTROLLER_MANAGER: [&str; 12] = [
     "--leader-elect=false",
     "--allocate-node-cidrs=false",
     "--controllers=cronjob-controller,job-controller,garbage-collector-controller,ttl-after-finished-controller,\
-     statefulset-controller,namespace-controller",
+     statefulset-controller,namespace-controller,node-lifecycle-controller",
     // Two of these may run on one machine.
     "--secure-port=0",
     "--kube-api-qps=1000",
