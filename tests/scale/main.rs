@@ -70,12 +70,14 @@ async fn scenario(plane: &Plane, seen: &Seen) {
     let namespaces = tenants::namespaces(TENANTS);
     tenants::make(&plane.client, &namespaces).await;
     step("all tenants are made");
-    until(plane, "every tenant has Jobs at both sites", || {
-        seen.ledger.borrow().turns.len() == TENANTS * SITES
-    })
-    .await;
+    until(plane, "every connection has CronJobs", async || tenants::built(&plane.client).await == TENANTS)
+        .await;
+    step("every connection has CronJobs");
+    tenants::suspend(&plane.client, &namespaces, false).await;
+    let all = async || seen.ledger.borrow().turns.len() == TENANTS * SITES;
+    until(plane, "every tenant has Jobs at both sites", all).await;
     step("every tenant has Jobs at both sites");
-    until(plane, "every tenant had a turn at both sites", || {
+    until(plane, "every tenant had a turn at both sites", async || {
         let ledger = seen.ledger.borrow();
         let is_done = ledger.turns.values().all(|turns| turns.ended > 0);
         if is_done || ledger.stores.values().any(|store| store.held.len() < MOST) {
@@ -92,8 +94,8 @@ async fn scenario(plane: &Plane, seen: &Seen) {
     })
     .await;
     step("every tenant had a turn at both sites");
-    tenants::suspend(&plane.client, &namespaces).await;
-    until(plane, "no Job waits or is at work", || seen.ledger.borrow().unended() == 0).await;
+    tenants::suspend(&plane.client, &namespaces, true).await;
+    until(plane, "no Job waits or is at work", async || seen.ledger.borrow().unended() == 0).await;
     step("no Job waits or is at work any more");
     told(plane, seen).await;
     step("every connection tells what its own Jobs reported");
@@ -124,9 +126,9 @@ async fn list(client: &Client) -> Vec<MarketplaceConnection> {
     all.list(&ListParams::default()).await.expect("connections").items
 }
 
-async fn until(plane: &Plane, what: &str, is_true: impl Fn() -> bool) {
+async fn until(plane: &Plane, what: &str, is_true: impl AsyncFn() -> bool) {
     let began = Instant::now();
-    while !is_true() {
+    while !is_true().await {
         plane.servers.check().expect("servers that run");
         assert!(began.elapsed() < HANGS, "{what}: not within {HANGS:?}");
         tokio::time::sleep(Duration::from_millis(500)).await;

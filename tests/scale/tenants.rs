@@ -1,12 +1,15 @@
 //! Tenants: a namespace each, with the Secrets that its connection refers to, and the connection.
 
 use futures::{StreamExt, stream};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::{
+    batch::v1::CronJob,
+    core::v1::{Namespace, Secret},
+};
 use kube::{
     Api, Client, Resource,
-    api::{Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
-use marketrelay_api::MarketplaceConnection;
+use marketrelay_api::{MarketplaceConnection, backup::Site, labels};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -22,7 +25,7 @@ pub fn namespaces(count: usize) -> Vec<String> {
     (FIRST..FIRST + count).map(|number| format!("tenant-{number}")).collect()
 }
 
-/// Makes the tenants, with backups every minute at both sites.
+/// Makes the tenants, with backups every minute at both sites once they aren't suspended any more.
 pub async fn make(client: &Client, namespaces: &[String]) {
     for_each(namespaces, async |namespace| furnish(client, namespace).await).await;
     for_each(namespaces, async |namespace| {
@@ -31,14 +34,21 @@ pub async fn make(client: &Client, namespaces: &[String]) {
     .await;
 }
 
-/// No backups are taken from now on.
-pub async fn suspend(client: &Client, namespaces: &[String]) {
+/// Whether backups are taken from now on.
+pub async fn suspend(client: &Client, namespaces: &[String], suspend: bool) {
     for_each(namespaces, async |namespace| {
         let api = Api::<MarketplaceConnection>::namespaced(client.clone(), namespace);
-        let patch = Patch::Merge(json!({"spec": {"backup": {"suspend": true}}}));
-        api.patch(CONNECTION, &PatchParams::default(), &patch).await.expect("suspended");
+        let patch = Patch::Merge(json!({"spec": {"backup": {"suspend": suspend}}}));
+        api.patch(CONNECTION, &PatchParams::default(), &patch).await.expect("a change");
     })
     .await;
+}
+
+/// Of how many connections there are CronJobs that take backups at both sites.
+pub async fn built(client: &Client) -> usize {
+    let api = Api::<CronJob>::all(client.clone());
+    let runs = ListParams::default().labels(&format!("{}=run", labels::TASK));
+    api.list_metadata(&runs).await.expect("CronJobs").items.len() / Site::ALL.len()
 }
 
 async fn for_each(namespaces: &[String], deed: impl AsyncFn(&str)) {
@@ -75,6 +85,6 @@ fn connection() -> Value {
         "bol": {}, "credentialsSecretRef": {"name": "bol-credentials"}, "storage": {"storageClassName": "disks"},
         "destination": {"webhook": {
             "url": "https://erp.acme.example/orders", "signingSecretRef": {"name": "erp-signing"}}},
-        "backup": {"schedule": "* * * * *", "onSite": s3("onsite-s3"), "offSite": s3("offsite-s3")},
+        "backup": {"suspend": true, "schedule": "* * * * *", "onSite": s3("onsite-s3"), "offSite": s3("offsite-s3")},
     }})
 }
