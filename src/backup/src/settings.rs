@@ -7,7 +7,7 @@ use std::{
 
 use age::Decryptor;
 use marketrelay_api::backup::{
-    DrillConfig, JobConfig, LiveHold, PurgeConfig, RestoreConfig, S3Store,
+    DrillConfig, Expiry, Goes, JobConfig, LiveHold, PurgeConfig, RestoreConfig, S3Store,
     fingerprint::halves,
     paths::{CONFIG, ESCROW, ESCROW_FINGERPRINT, ESCROWED, STORES},
 };
@@ -39,18 +39,23 @@ pub enum SettingsError {
 pub fn config(root: &Path) -> Result<JobConfig, SettingsError> {
     let config: JobConfig = read(root)?;
     check(&config.store, &config.connection_id)?;
-    let positive = config.backup_retention_seconds > 0 && config.interval_seconds > 0;
-    ensure!(positive, ValueSnafu { problem: "durations must be positive" });
+    check_expiry(&config.expiry())?;
     Ok(config)
 }
 
+fn check_expiry(expiry: &Expiry) -> Result<(), SettingsError> {
+    let positive = expiry.backup_retention_seconds > 0 && expiry.interval_seconds > 0;
+    ensure!(positive, ValueSnafu { problem: "durations must be positive" });
+    Ok(())
+}
+
 /// The holds of a Job's configuration, by their ids.
-pub fn holds(config: &JobConfig) -> Result<Holds, SettingsError> {
+pub fn holds(holds: &[LiveHold]) -> Result<Holds, SettingsError> {
     let hold = |hold: &LiveHold| {
         let problem = "holds: an id isn't 64 lowercase hex digits";
         Ok((hold.id.parse().map_err(|_| SettingsError::Value { problem })?, hold.until))
     };
-    config.holds.iter().map(hold).collect()
+    holds.iter().map(hold).collect()
 }
 
 /// The configuration file of a Job that restores.
@@ -78,6 +83,9 @@ pub fn purge(root: &Path) -> Result<PurgeConfig, SettingsError> {
     let config: PurgeConfig = read(root)?;
     for one in &config.stores {
         check(&one.store, &config.connection_id)?;
+    }
+    if let Goes::Expired(expiry) = &config.goes {
+        check_expiry(expiry)?;
     }
     Ok(config)
 }

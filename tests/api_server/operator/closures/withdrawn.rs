@@ -4,7 +4,7 @@ use k8s_openapi::api::{batch::v1::Job, networking::v1::NetworkPolicy};
 use kube::api::{Patch, PatchParams};
 use marketrelay_api::{
     ConnectionRecord, ConnectionRecordStatus, MarketplaceConnection,
-    backup::PurgeConfig,
+    backup::{Goes, PurgeConfig},
     record::{RecordPhase, RecordStore},
 };
 use serde_json::json;
@@ -29,7 +29,7 @@ async fn begun(space: &Space, id: &str, attempt: usize) -> (Job, PurgeConfig) {
     let copies = copies(space, id).await.expect("copies");
     let config: PurgeConfig =
         serde_yaml::from_str(&entry(&copies, "withdraw.yaml")).expect("a configuration");
-    assert!(config.escrow_only, "backups stay");
+    assert_eq!(config.goes, Goes::Escrow, "backups stay");
     (job, config)
 }
 
@@ -104,7 +104,7 @@ async fn a_store_that_was_left_is_rid_of_escrowed_keys_and_only_of_them_until_it
         move_to(&space, "elsewhere").await;
         wait_for(&space, "why it waits", async || {
             let conditions = connection(&space, "bol").await.status?.conditions;
-            conditions.iter().any(|one| one.message.contains("is withdrawing")).then_some(())
+            conditions.iter().any(|one| one.message.contains("a Job is removing")).then_some(())
         })
         .await;
         let stores = status(&space, &id).await.stores;
