@@ -7,11 +7,12 @@ use std::{
 
 use age::Decryptor;
 use marketrelay_api::backup::{
-    DrillConfig, Expiry, Goes, JobConfig, LiveHold, PurgeConfig, RestoreConfig, S3Store,
+    DrillConfig, Expiry, Goes, JobConfig, LiveHold, PastErasures, PurgeConfig, RestoreConfig, S3Store,
     fingerprint::halves,
-    paths::{CONFIG, ESCROW, ESCROW_FINGERPRINT, ESCROWED, STORES},
+    paths::{CONFIG, ERASURES, ESCROW, ESCROW_FINGERPRINT, ESCROWED, STORES},
 };
 use marketrelay_audit::from_hex;
+use marketrelay_escrow::erasures::{ErasuresError, unpack};
 use marketrelay_pod::mounts::{self, Entries, at, text};
 use serde::de::DeserializeOwned;
 use snafu::{OptionExt, ResultExt, Snafu, ensure};
@@ -29,6 +30,8 @@ pub enum SettingsError {
     Config { source: serde_path_to_error::Error<serde_yaml::Error> },
     #[snafu(display("{CONFIG} can't be used: {problem}"))]
     Value { problem: &'static str },
+    #[snafu(display("{ERASURES} can't be used: {source}"))]
+    Erasures { source: ErasuresError },
     #[snafu(display("the Secret with the store's credentials has no entry {entry:?}"))]
     Credentials { entry: String },
     #[snafu(display("the Secret with the keys that are escrowed can't be used: {problem}"))]
@@ -60,7 +63,7 @@ pub fn holds(holds: &[LiveHold]) -> Result<Holds, SettingsError> {
 
 /// The configuration file of a Job that restores.
 pub fn restore(root: &Path) -> Result<RestoreConfig, SettingsError> {
-    let config: RestoreConfig = read(root)?;
+    let config = RestoreConfig { erasures: erasures(root)?, ..read(root)? };
     ensure!(!config.sites.is_empty(), ValueSnafu { problem: "there is no site" });
     for site in &config.sites {
         check(&site.store, &config.connection_id)?;
@@ -71,7 +74,7 @@ pub fn restore(root: &Path) -> Result<RestoreConfig, SettingsError> {
 
 /// The configuration file of a Job that drills.
 pub fn drill(root: &Path) -> Result<DrillConfig, SettingsError> {
-    let config: DrillConfig = read(root)?;
+    let config = DrillConfig { erasures: erasures(root)?, ..read(root)? };
     check(&config.site.store, &config.connection_id)?;
     check_key(&config.public_key)?;
     ensure!(config.oldest_seconds > 0, ValueSnafu { problem: "oldestSeconds must be positive" });
@@ -88,6 +91,13 @@ pub fn purge(root: &Path) -> Result<PurgeConfig, SettingsError> {
         check_expiry(expiry)?;
     }
     Ok(config)
+}
+
+/// What was erased.
+fn erasures(root: &Path) -> Result<PastErasures, SettingsError> {
+    let path = at(root, ERASURES);
+    let packed = fs::read(&path).context(ReadSnafu { path })?;
+    unpack(&packed).context(ErasuresSnafu)
 }
 
 fn read<T: DeserializeOwned>(root: &Path) -> Result<T, SettingsError> {

@@ -17,7 +17,7 @@ use snafu::ResultExt;
 
 use super::{
     BEHIND, LOOK, PurgeSnafu, RecordError, StatusSnafu, phase, report, status,
-    stores::{self, Facts, Purge},
+    stores::{self, Attempt, Facts, Purge},
     write,
 };
 use crate::controllers::{backup::Task, connection::Context};
@@ -59,10 +59,21 @@ pub async fn clear(context: &Context, record: &ConnectionRecord) -> Result<Actio
         return Ok(Action::requeue(BEHIND));
     };
     report::left(context, record, &written).await;
-    for (purge, facts) in going.iter().filter(|(_, facts)| !facts.attempt.has_ended()) {
-        stores::advance(context, &written, purge, facts).await.context(PurgeSnafu)?;
-    }
+    advance(context, &written, &going).await.context(PurgeSnafu)?;
     Ok(Action::requeue(pause(&going)))
+}
+
+/// One Job after the other.
+async fn advance(context: &Context, record: &ConnectionRecord, going: &[(Purge, Facts)]) -> kube::Result<()> {
+    if going.iter().any(|(_, facts)| facts.attempt != Attempt::Missing) {
+        return Ok(());
+    }
+    for (purge, facts) in going {
+        if stores::advance(context, record, purge, facts).await? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// `None`: something may still be written there.

@@ -27,45 +27,46 @@ use crate::{
     secrets::wipe,
 };
 
-/// Makes the Job of the attempt that is due. What it needs comes first, so that a Job that is there has it.
+/// Makes the Job of the attempt that is due, and says whether it did. What it needs comes first, so that a Job that is there has it.
 pub async fn advance(
     context: &Context,
     record: &ConnectionRecord,
     purge: &Purge,
     facts: &Facts,
-) -> kube::Result<()> {
-    let (Some(status), Some(settings)) = (&record.status, &context.config.backup) else { return Ok(()) };
+) -> kube::Result<bool> {
+    let (Some(status), Some(settings)) = (&record.status, &context.config.backup) else { return Ok(false) };
     if due(purge, facts).is_none_or(|due| context.clock.now() < due) {
-        return Ok(());
+        return Ok(false);
     }
     let goes = match (purge.what, &facts.expiry) {
         (What::Everything, _) => Goes::Everything,
         (What::Escrow, _) => Goes::Escrow,
         (What::Expired, Some(Ok(expiry))) => Goes::Expired(expiry.clone()),
-        (What::Expired, _) => return Ok(()),
+        (What::Expired, _) => return Ok(false),
     };
     let ids = tried(purge, facts);
     let stores: Vec<_> = status.stores.iter().filter(|store| ids.contains(&store.id.as_str())).collect();
     let _one_at_a_time = context.closures.purges.lock().await;
     if purge.what != What::Everything && !are_still_left(context, record, purge.what, &ids).await? {
-        return Ok(());
+        return Ok(false);
     }
     if !has_room(context, settings, &stores).await? {
-        return Ok(());
+        return Ok(false);
     }
     let config = objects::config(record, goes, &stores, &context.config);
     if !is_configured(context, record, purge.what, config).await? {
-        return Ok(());
+        return Ok(false);
     }
     let policies = Api::<NetworkPolicy>::namespaced(context.client.clone(), &context.namespace);
     let policy = objects::network_policy(record, purge.what, &stores);
     is_new(policies.create(&PostParams::default(), &policy).await)?;
     let job = objects::job(record, purge, &stores, &context.config, settings);
     let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace);
-    if is_new(jobs.create(&PostParams::default(), &job).await)? {
+    let is_made = is_new(jobs.create(&PostParams::default(), &job).await)?;
+    if is_made {
         tracing::info!(name = job.name_any(), what = ?purge.what, "stores are to be purged");
     }
-    Ok(())
+    Ok(is_made)
 }
 
 /// A connection that uses a store again asks for the same lock: it waits for the Job, or there is none.

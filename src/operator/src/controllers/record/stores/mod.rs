@@ -15,6 +15,7 @@ mod secret;
 mod withdraw;
 
 pub use advance::{advance, are_remembered, delete_policy, forget};
+pub use attempt::Attempt;
 pub use decide::{begun, noted, waiting};
 pub use expired::remaining;
 pub use facts::{Facts, look};
