@@ -13,7 +13,7 @@ use marketrelay_api::{
 };
 
 use super::{closure, found::Object, phase, stores};
-use crate::{audit::Record, controllers::connection::Context};
+use crate::{audit::Record, controllers::connection::Context, events};
 
 fn audit(record: &ConnectionRecord, action: &'static str, detail: Option<&str>, error: Option<&str>) {
     Record {
@@ -182,7 +182,5 @@ async fn publish(context: &Context, record: &ConnectionRecord, type_: EventType,
         action: "Close".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &record.object_ref(&())).await {
-        tracing::warn!(%error, "an event can't be written");
-    }
+    events::publish(&context.recorder, &event, &record.object_ref(&())).await;
 }
