@@ -9,7 +9,7 @@ use crate::{cluster, progress::step, run::Result, stage, test::harness};
 
 const CLUSTER: &str = "e2e";
 /// Tests that run side by side; each has relays of its own.
-const SIDE_BY_SIDE: &str = "4";
+const SIDE_BY_SIDE: &str = "6";
 /// What the names of tests that disturb others begin with.
 const ALONE: &str = "alone::";
 /// What the names of those begin with between which the cluster is lost.
