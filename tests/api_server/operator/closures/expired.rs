@@ -14,7 +14,7 @@ use marketrelay_api::{
 use serde_json::{Value, json};
 
 use super::{
-    Operator, confirm_record, proof, reaches, record, says,
+    Operator, confirm_record, connected, proof, reaches, record, says,
     stores::{backed_up, copies, ends, entry, purged},
 };
 use crate::{
@@ -113,6 +113,8 @@ async fn a_retained_connections_stores_are_pruned_daily_until_a_listing_is_empty
     with_namespace(|space| async move {
         furnish_stores(&space).await;
         let _operator = Operator::start(&space, CONFIG).await;
+        // What is deleted isn't looked at any more.
+        connected(&space, "other").await;
         policy(&space, "2100-01-31T00:00:00Z".parse().expect("a time")).await;
         change::<RetentionPolicy>(&space, "standard", "{spec: {backupRetention: 20d}}").await;
         let id = backed_up(&space).await;
