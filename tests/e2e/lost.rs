@@ -117,6 +117,12 @@ async fn before_it_a_drill_opens_escrowed_keys_and_those_of_a_deleted_connection
         })
         .await;
         assert_eq!(escrowed_files(&tenant), Vec::<PathBuf>::new());
+        wait_for("its backups are listed, and pruned again tomorrow", SOON, async || {
+            let store = closure::record(&id)?["status"]["stores"][0].clone();
+            let (left, next) = (store["backups"]["left"].as_i64(), &store["backups"]["nextAt"]);
+            if left > Some(0) && next.is_string() { Ok(()) } else { Err(store.to_string()) }
+        })
+        .await;
         assert!(!files(&tenant, Site::OffSite).is_empty(), "its backups stay until their time");
     })
     .await;

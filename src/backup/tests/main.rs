@@ -5,6 +5,7 @@ mod authority;
 mod by_hand;
 mod drilling;
 mod escrowing;
+mod expiring;
 mod proxy;
 mod pruning;
 mod purging;

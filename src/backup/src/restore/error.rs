@@ -35,6 +35,10 @@ pub enum RestoreError {
     NotFound { asked: String, there: String },
     #[snafu(display("{problem}"))]
     Damaged { problem: String },
+    #[snafu(display(
+        "it was taken before {since}, and not all that was erased until then is known here: it would bring that back"
+    ))]
+    ErasuresMissing { since: Timestamp },
     #[snafu(display("the identity {name}, which opens it, isn't among those that are mounted"))]
     IdentityMissing { name: String },
     #[snafu(display("{source}"))]
@@ -86,6 +90,7 @@ impl RestoreError {
             Self::Store { source, .. } => source.reason(),
             Self::NoBackup => Reason::NoBackup,
             Self::NotFound { .. } => Reason::BackupNotFound,
+            Self::ErasuresMissing { .. } => Reason::TooManyErasures,
             Self::Damaged { .. } => Reason::BackupDamaged,
             Self::Import { source } => of_import(source),
             Self::Unusable { reason, .. } | Self::Archives { reason, .. } => *reason,

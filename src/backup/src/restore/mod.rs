@@ -205,7 +205,7 @@ impl<'a> Job<'a> {
             mounted: &self.mounted,
             path: self.volume.restored(),
             journal,
-            requests: &self.config.erasures,
+            erasures: &self.config.erasures,
             retention: &self.config.retention,
             snapshots: highest(listed),
             stop: self.stop,
