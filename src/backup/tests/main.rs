@@ -15,6 +15,7 @@ mod relay;
 mod restore_job;
 mod restoring;
 mod restoring_archives;
+mod restoring_full;
 mod restoring_keys;
 mod restoring_replaced;
 mod restoring_volume;

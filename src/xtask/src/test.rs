@@ -25,7 +25,12 @@ pub fn run() -> Result<()> {
     let mut counts = Counts::default();
     checks(&mut counts);
     step("tests of all crates");
-    let (passed, failed) = cargo_test()?;
+    let (passed, failed) = cargo_test(&["--no-fail-fast"])?;
+    counts.passed += passed;
+    counts.failed += failed;
+    step("many tenants on simulated nodes");
+    // What it has measured is shown.
+    let (passed, failed) = cargo_test(&["--test", "scale", "--", "--nocapture"])?;
     counts.passed += passed;
     counts.failed += failed;
     step("tests on a whole cluster");
@@ -70,9 +75,9 @@ fn cargo(words: &[&str]) -> Result<()> {
     result
 }
 
-fn cargo_test() -> Result<(u64, u64)> {
+fn cargo_test(words: &[&str]) -> Result<(u64, u64)> {
     let mut command = Command::new(env!("CARGO"));
-    harness(command.args(["test", "--workspace", "--no-fail-fast"]), "")
+    harness(command.args(["test", "--workspace"]).args(words), "")
 }
 
 /// Runs test harnesses, shows what they print as it comes, each line after a label, and counts what they report. A crate that

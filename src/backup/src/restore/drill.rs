@@ -42,7 +42,8 @@ pub async fn execute(root: &Path, patience: Duration, stop: &CancellationToken) 
         Err(error) => {
             let reason = error.reason();
             tracing::error!(%reason, %error, "the drill failed");
-            JobReport { failure: Some(reason.failure(&error.to_string())), ..JobReport::default() }
+            let told = error.or_full(RestoreError::ScratchFull).to_string();
+            JobReport { failure: Some(reason.failure(&told)), ..JobReport::default() }
         }
     }
 }

@@ -50,7 +50,8 @@ pub async fn execute(root: &Path, patience: Duration, stop: &CancellationToken) 
         Err(error) => {
             let reason = error.reason();
             tracing::error!(%reason, %error, "nothing was restored");
-            RestoreReport { restored: None, failure: Some(reason.failure(&error.to_string())) }
+            let told = error.or_full(RestoreError::VolumeFull).to_string();
+            RestoreReport { restored: None, failure: Some(reason.failure(&told)) }
         }
     }
 }

@@ -44,6 +44,7 @@ const KUBE: Module = Module {
 };
 const HELM: Module = tool("helm", "helm.sh/helm/v3/cmd/helm");
 const VERSITYGW: Module = tool("versitygw", "github.com/versity/versitygw/cmd/versitygw");
+const KWOK: Module = tool("kwok", "sigs.k8s.io/kwok/cmd/kwok");
 const TOOLS: [Module; 4] = [
     HELM,
     tool("coredns", "github.com/coredns/coredns"),
@@ -67,6 +68,11 @@ pub fn all() -> Result<PathBuf> {
 /// The folder of links to what a control plane needs.
 pub fn control_plane() -> Result<PathBuf> {
     link(&[(build(&KUBE)?, KUBERNETES.to_vec())])
+}
+
+/// The folder of links to what a control plane with simulated nodes needs.
+pub fn simulation() -> Result<PathBuf> {
+    link(&[(build(&KUBE)?, KUBERNETES.to_vec()), (build(&KWOK)?, vec![KWOK.folder])])
 }
 
 /// The folder of links as the last build left it; builds nothing.

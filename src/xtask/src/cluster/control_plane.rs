@@ -1,4 +1,5 @@
-//! etcd and kube-apiserver: inside a node's network namespace, or alone on loopback for tests that need no node.
+//! etcd and kube-apiserver: inside a node's network namespace, or on loopback for tests that need no node, or only
+//! simulated ones.
 
 use std::{
     net::{TcpListener, TcpStream},
@@ -15,6 +16,7 @@ use super::{
     binaries,
     pki::{Authority, kubeconfig},
     processes::Processes,
+    simulated::{self, Simulation},
 };
 use crate::run::{Result, command, run, wait_for, write};
 
@@ -159,7 +161,15 @@ const JANITOR: &str = r#"cat; for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$0" &&
 impl ControlPlane {
     /// Starts one on free loopback ports.
     pub fn start() -> Result<Self> {
-        let bin = binaries::control_plane()?;
+        Self::start_with(binaries::control_plane()?, None)
+    }
+
+    /// The same with Kubernetes' controllers, a scheduler, and nodes whose pods only seem to run.
+    pub fn with_simulated_nodes(simulation: Simulation) -> Result<Self> {
+        Self::start_with(binaries::simulation()?, Some(simulation))
+    }
+
+    fn start_with(bin: PathBuf, simulation: Option<Simulation>) -> Result<Self> {
         let made = run(&["mktemp", "-d", "-t", "marketrelay-control-plane.XXXXXX"])?;
         let dir = PathBuf::from(made.trim());
         let mut janitor = Command::new("setsid");
@@ -174,7 +184,7 @@ impl ControlPlane {
             janitor,
             keeper: None,
         };
-        plane.keeper = Some(keep(&plane, &dir)?);
+        plane.keeper = Some(keep(&plane, &dir, simulation)?);
         Ok(plane)
     }
 
@@ -190,6 +200,12 @@ impl ControlPlane {
         kubectl
     }
 
+    /// Fails with the last lines of its log if one of the servers has ended.
+    pub fn check(&self) -> Result<()> {
+        let all = self.processes.all();
+        self.processes.check(&all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>())
+    }
+
     /// What kubectl remembers of this server; another one may get its address later.
     pub fn kubectl_cache(&self) -> PathBuf {
         self.kubeconfig.with_file_name("kubectl")
@@ -197,12 +213,14 @@ impl ControlPlane {
 }
 
 /// The kernel ends the servers with the thread that started them, which must not be the one of a single test.
-fn keep(plane: &ControlPlane, dir: &Path) -> Result<Sender<()>> {
+fn keep(plane: &ControlPlane, dir: &Path, simulation: Option<Simulation>) -> Result<Sender<()>> {
     let (keeper, until) = channel();
     let (started, result) = channel();
     let (processes, bin, dir) = (plane.processes.clone(), plane.bin.clone(), dir.to_path_buf());
     thread::spawn(move || {
-        if started.send(start_alone(&dir, &bin, &processes)).is_ok() {
+        let all = start_alone(&dir, &bin, &processes)
+            .and_then(|()| simulation.map_or(Ok(()), |one| simulated::start(&dir, &bin, &processes, &one)));
+        if started.send(all).is_ok() {
             // An error: the sender is gone.
             until.recv().unwrap_or_default();
         }

@@ -14,6 +14,7 @@ mod packages;
 mod pki;
 mod processes;
 mod s3;
+mod simulated;
 mod smoke;
 mod storage;
 
@@ -35,6 +36,7 @@ pub use pki::{Authority, Identity};
 use processes::Processes;
 pub use processes::marked;
 pub use s3::S3;
+pub use simulated::Simulation;
 pub use smoke::smoke;
 use snafu::{OptionExt, ResultExt, ensure_whatever};
 

@@ -4,8 +4,9 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
+use marketrelay_api::backup::Site;
 
-use super::job::{BackupJob, Stage};
+use super::job::{BackupJob, Stage, Task};
 
 /// A Job, and what else is known of it.
 #[derive(Clone, Debug)]
@@ -28,21 +29,42 @@ pub enum Step<'a> {
 }
 
 /// At most `most` Jobs work with a store at the same time, and one for each connection, since its relay gives one snapshot
-/// at a time. Of those that wait, one of the namespace comes first that has the fewest at work there, then the oldest.
+/// at a time. Of those that wait, one of the namespace comes first that has the fewest at work there, then the one whose last
+/// turn is the longest ago, then the oldest: what was deleted because it had waited for too long is made anew after what
+/// had its turn, and would never get one by its age.
 pub fn next(jobs: &[Seen], most: usize, now: Timestamp) -> Vec<Step<'_>> {
     let is_late = |seen: &&Seen| seen.next.is_some_and(|next| next <= now);
     let (late, mut waiting): (Vec<&Seen>, Vec<&Seen>) =
         jobs.iter().filter(|seen| waits(seen) && seen.next.is_some()).partition(is_late);
-    let mut steps: Vec<_> = late.into_iter().map(|seen| Step::Drop(&seen.job)).collect();
     let mut work = Work::default();
     jobs.iter().filter(|seen| runs(seen)).for_each(|seen| work.begins(&seen.job));
-    waiting.sort_by_key(|seen| (seen.job.created, &seen.job.namespace, &seen.job.name));
+    let last = last_turns(jobs);
+    waiting.sort_by_key(|Seen { job, .. }| (last.get(&turn(job)), job.created, &job.namespace, &job.name));
+    let mut steps = Vec::new();
     while let Some(place) = work.first(&waiting, most) {
         let seen = waiting.remove(place);
         work.begins(&seen.job);
         steps.push(Step::Release(&seen.job));
     }
+    steps.extend(late.into_iter().map(|seen| Step::Drop(&seen.job)));
     steps
+}
+
+/// Whose turn a Job is.
+fn turn(job: &BackupJob) -> (&str, &str, Site, Task) {
+    (&job.namespace, &job.connection, job.site, job.task)
+}
+
+/// When the last one of each ended, as far as it is still there: that is hours.
+fn last_turns(jobs: &[Seen]) -> HashMap<(&str, &str, Site, Task), Timestamp> {
+    let mut last = HashMap::new();
+    for job in jobs.iter().map(|seen| &seen.job) {
+        if let Stage::Ended(end) = &job.stage {
+            let at = last.entry(turn(job)).or_insert(end.at);
+            *at = end.at.max(*at);
+        }
+    }
+    last
 }
 
 /// When the next of those that wait will have waited for too long.
@@ -89,11 +111,10 @@ impl<'a> Work<'a> {
 
 #[cfg(test)]
 mod tests {
-    use marketrelay_api::backup::Site;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::controllers::backup::{Task, job::End};
+    use crate::controllers::backup::job::End;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).expect("in range")
@@ -136,6 +157,36 @@ mod tests {
         assert_eq!(released(&jobs, 3, 10), ["a-1", "d-4", "e-5", "b-2"]);
     }
 
+    /// Minute by minute, as CronJobs do: who had a turn gets a new Job at once, who was dropped a moment later.
+    #[test]
+    fn where_not_all_get_a_turn_between_two_ticks_nobody_waits_longer_than_a_round() {
+        const ALL: usize = 10;
+        const PLACES: usize = 3;
+        let mut last = [None::<i64>; ALL];
+        for minute in 0..20 {
+            let mut jobs = Vec::new();
+            for (number, last) in last.iter().enumerate() {
+                let (namespace, connection) = (format!("n{number}"), number.to_string());
+                let seen = |created, stage| seen(&namespace, &connection, "s", created, stage);
+                let has_ended = last.map(|last| last * 60 + 30);
+                let since = if *last == Some(minute - 1) { 0 } else { 5 };
+                jobs.push(seen(minute * 60 + since, Stage::Waits));
+                jobs.extend(
+                    has_ended
+                        .map(|second| seen(second - 20, Stage::Ended(End { at: at(second), failure: None }))),
+                );
+            }
+            let begun = released(&jobs, PLACES, minute * 60 + 10);
+            assert_eq!(begun.len(), PLACES);
+            for name in begun {
+                let number = name.split('-').next().and_then(|number| number.parse::<usize>().ok());
+                last[number.expect("a number")] = Some(minute);
+            }
+            let round = i64::try_from(ALL.div_ceil(PLACES)).expect("few");
+            assert!(last.iter().all(|last| minute - last.unwrap_or(-1) <= round), "{minute}: {last:?}");
+        }
+    }
+
     #[test]
     fn a_relay_is_asked_for_one_snapshot_at_a_time() {
         let mut jobs = vec![
@@ -145,7 +196,7 @@ mod tests {
         ];
         assert_eq!(released(&jobs, 9, 10), ["a-3"], "another namespace's is another one");
         jobs[0].job.stage = Stage::Ended(End { at: at(5), failure: None });
-        assert_eq!(released(&jobs, 9, 10), ["a-2", "a-3"]);
+        assert_eq!(released(&jobs, 9, 10), ["a-3", "a-2"], "who had a turn comes last");
         jobs[2].is_released = true;
         assert_eq!(
             released(&jobs, 1, 10),
