@@ -10,14 +10,13 @@ use age::{Decryptor, x25519::Identity};
 use k8s_openapi::api::core::v1::Secret;
 use marketrelay_api::{backup::Site, connection::SiteBackups};
 use serde_json::{Value, json};
-use xtask::{paths, run::run};
+use xtask::{paths, run::run, stage::BUCKET};
 
 use crate::{
     cluster::{folder, s3, together, wait_for},
     tenant::{Tenant, with_tenant},
 };
 
-const BUCKET: &str = "relays";
 /// A schedule's minute, a Job's turn, a pod's start, on a busy machine.
 const RUN: Duration = Duration::from_mins(4);
 /// backupRetention, a keyEpoch, the next run.

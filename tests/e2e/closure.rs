@@ -16,7 +16,8 @@ use crate::{
 /// Jobs of backups that are under way end, then another one begins.
 const PURGED: Duration = Duration::from_mins(4);
 
-fn record(id: &str) -> Result<Value, String> {
+/// A ConnectionRecord.
+pub fn record(id: &str) -> Result<Value, String> {
     let words = ["get", "connrec", id, "--namespace", SYSTEM, "--output=json"];
     let text = kube().get(&words).map_err(|error| error.to_string())?;
     serde_json::from_str(&text).map_err(|error| error.to_string())

@@ -9,13 +9,14 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use marketrelay_api::{backup::Site, connection::RestoreCause, labels};
 use serde_json::{Value, json};
-use xtask::paths;
+use xtask::{paths, stage::BUCKET};
 
 use crate::{
-    backups::{program, store, told},
-    cluster::{SYSTEM, kube, wait_for},
+    backups::{files, program, store, told},
+    closure,
+    cluster::{SYSTEM, kube, s3, wait_for},
     erasure, restores,
-    tenant::Tenant,
+    tenant::{Tenant, with_tenant},
 };
 
 const NAME: &str = "lost";
@@ -54,19 +55,89 @@ async fn escrowed(tenant: &Tenant, since: Timestamp) {
     .await;
 }
 
+/// The operator escrows keys for the identity, and a CronJob drills with it what is below the tenant's prefix.
+fn configure(tenant: &Tenant) {
+    let identity = fs::read_to_string(kept("identity")).unwrap_or_else(|_| {
+        fs::create_dir_all(kept("")).expect("a folder");
+        let identity = Identity::generate().to_string().expose_secret().to_owned();
+        fs::write(kept("identity"), &identity).expect("written");
+        identity
+    });
+    let recipient = identity.parse::<Identity>().expect("an identity").to_public().to_string();
+    let s3 = s3(Site::OffSite);
+    for (name, entries) in [
+        ("escrow-identity", json!({"identity": identity})),
+        ("off-site-reader", json!({"accessKeyId": s3.access_key, "secretAccessKey": s3.secret_key})),
+    ] {
+        let metadata = json!({"name": name, "namespace": SYSTEM});
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": entries});
+        kube().apply(&secret.to_string()).expect("a Secret");
+    }
+    let store =
+        json!({"endpoint": s3.endpoint, "region": s3.region, "bucket": BUCKET, "prefix": tenant.name});
+    let drill = json!({"enabled": true, "identitySecret": {"name": "escrow-identity"},
+        "credentialsSecret": {"name": "off-site-reader"}});
+    let values =
+        json!({"backup": {"offSite": {"s3": store}, "escrow": {"recipients": [recipient], "drill": drill}}});
+    fs::write(kept("values.json"), values.to_string()).expect("written");
+    let chart = paths::checkout().join("charts/marketrelay").display().to_string();
+    let mut helm = kube().helm(&["upgrade", "marketrelay", &chart, "--namespace", SYSTEM, "--reuse-values"]);
+    helm.arg("--values").arg(kept("values.json")).args(["--wait", "--timeout=180s"]);
+    xtask::run::output(&mut helm).expect("an operator that escrows keys");
+}
+
+#[tokio::test]
+async fn before_it_a_drill_opens_escrowed_keys_and_those_of_a_deleted_connection_leave_the_store() {
+    drop(fs::remove_dir_all(kept("")));
+    with_tenant("escrow", |tenant| async move {
+        configure(&tenant);
+        tenant.seller("bol", 2).await;
+        tenant.apply(&connection(&tenant));
+        tenant.all_arrived("bol").await;
+        tenant.condition("bol", "Escrowed", "True", Some("Escrowed")).await;
+        restores::newer_backup(&tenant, Site::OffSite).await;
+        let system = ["--namespace", SYSTEM];
+        let job = ["create", "job", "--from=cronjob/marketrelay-escrow-drill", "now-1"];
+        kube().get(&[&system[..], &job].concat()).expect("a Job");
+        let ended = ["wait", "--for=condition=Complete", "--timeout=180s", "job/now-1"];
+        kube().get(&[&system[..], &ended].concat()).expect("a drill that succeeds");
+        let table = kube().get(&[&system[..], &["logs", "job/now-1"]].concat()).expect("a table");
+        let row = table.lines().find(|line| line.contains(&tenant.name)).expect("a row");
+        assert!(row.contains("bol") && !table.contains("AGE-SECRET"), "{table}");
+        kube().get(&[&system[..], &["delete", "job", "now-1"]].concat()).expect("deleted");
+
+        let id = closure::id(&tenant, "bol").await;
+        assert!(!escrowed_files(&tenant).is_empty());
+        tenant.kubectl(&["delete", "mconn", "bol"]).expect("deleted");
+        wait_for("the keys are withdrawn from the store", SOON, async || {
+            let status = closure::record(&id)?["status"].clone();
+            let at = &status["stores"][0]["escrowWithdrawnAt"];
+            if at.is_string() { Ok(()) } else { Err(status.to_string()) }
+        })
+        .await;
+        assert_eq!(escrowed_files(&tenant), Vec::<PathBuf>::new());
+        wait_for("its backups are listed, and pruned again tomorrow", SOON, async || {
+            let store = closure::record(&id)?["status"]["stores"][0].clone();
+            let (left, next) = (store["backups"]["left"].as_i64(), &store["backups"]["nextAt"]);
+            if left > Some(0) && next.is_string() { Ok(()) } else { Err(store.to_string()) }
+        })
+        .await;
+        assert!(!files(&tenant, Site::OffSite).is_empty(), "its backups stay until their time");
+    })
+    .await;
+}
+
+/// What the off-site store has of keys, older versions included.
+fn escrowed_files(tenant: &Tenant) -> Vec<PathBuf> {
+    let is_escrow = |path: &PathBuf| path.iter().any(|part| part == "escrow");
+    files(tenant, Site::OffSite).into_iter().filter(is_escrow).collect()
+}
+
 #[tokio::test]
 async fn before_it_what_opens_the_backups_is_escrowed_and_so_is_who_was_erased_after_the_last_one() {
-    drop(fs::remove_dir_all(kept("")));
-    fs::create_dir_all(kept("")).expect("a folder");
-    let identity = Identity::generate();
-    fs::write(kept("identity"), identity.to_string().expose_secret()).expect("written");
-    let chart = paths::checkout().join("charts/marketrelay").display().to_string();
-    let recipients = format!("backup.escrow.recipients={{{}}}", identity.to_public());
-    let mut helm = kube().helm(&["upgrade", "marketrelay", &chart, "--namespace", SYSTEM, "--reuse-values"]);
-    helm.args(["--set", &recipients, "--wait", "--timeout=180s"]);
-    xtask::run::output(&mut helm).expect("an operator that escrows keys");
-
     let tenant = Tenant::named(NAME).await;
+    configure(&tenant);
     tenant.move_in().await;
     tenant.seller("bol", 3).await;
     let mut connection = connection(&tenant);

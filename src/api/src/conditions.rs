@@ -156,6 +156,8 @@ pub enum Reason {
     Restoring,
     /// No backup could become the relay's database yet.
     RestoreFailed,
+    /// More was erased than Jobs that restore have room for.
+    TooManyErasures,
     /// A backup has become the relay's database.
     Restored,
     /// The newest backup is new enough, and the last Job succeeded.

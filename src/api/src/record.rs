@@ -7,8 +7,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rules;
-pub use stores::{PurgedStore, RecordStore, StoreFailure, StoreListing};
+use crate::{Duration, rules};
+pub use stores::{LeftBackups, PurgedStore, RecordStore, StoreFailure, StoreListing};
 
 /// Where a connection is, and once it is closed, the proof of what was destroyed. Made by the operator in its own
 /// namespace, named after the connection's id; it outlives the connection and holds no personal data.
@@ -100,6 +100,12 @@ pub struct ConnectionRecordStatus {
     /// How many Jobs that withdraw escrowed keys from stores that were left have ended.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub withdraw_attempts: i64,
+    /// How long backups are kept, as it was in force last: so long those stay that are in stores that were left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_retention: Option<Duration>,
+    /// How many Jobs that prune stores that were left have ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub prune_attempts: i64,
     /// The closure, from its beginning on, and its proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closure: Option<ClosureProof>,

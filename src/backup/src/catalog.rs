@@ -128,6 +128,12 @@ impl Catalog {
         due.chain(of_holds).collect()
     }
 
+    /// When the next of the backups must be gone.
+    pub fn expires(&self, retention: SignedDuration) -> Option<Timestamp> {
+        let expiry = |(id, stored)| prune::expiry(id, stored, self.manifests.get(id), retention);
+        self.inventory.backups.iter().map(expiry).min()
+    }
+
     /// For the report.
     pub fn listing(&self, retention: SignedDuration, holds: &Holds, pruned: u64, now: Timestamp) -> Listing {
         let taken = || self.manifests.values().map(|manifest| manifest.created_at);

@@ -11,10 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     BackupId, Reason,
-    archives::Holds,
     catalog::Catalog,
     escrow::{self, EscrowError},
-    prune,
+    expired::Rules,
     relay::Relay,
     settings::{self, SettingsError},
     store::{Store, StoreError},
@@ -89,7 +88,7 @@ pub async fn execute(task: Task, root: &Path, patience: Duration, stop: &Cancell
 
 struct Job<'a> {
     config: JobConfig,
-    holds: Holds,
+    rules: Rules,
     store: Store,
     root: &'a Path,
     patience: Duration,
@@ -99,13 +98,9 @@ struct Job<'a> {
 impl<'a> Job<'a> {
     fn new(root: &'a Path, patience: Duration, stop: &'a CancellationToken) -> Result<Self, JobError> {
         let config = settings::config(root)?;
-        let holds = settings::holds(&config)?;
+        let rules = Rules::new(&config.connection_id, &config.expiry())?;
         let store = Store::new(&config.store, &settings::credentials(root, paths::STORE)?, patience)?;
-        Ok(Self { config, holds, store, root, patience, stop })
-    }
-
-    fn retention(&self) -> SignedDuration {
-        SignedDuration::from_secs(self.config.backup_retention_seconds)
+        Ok(Self { config, rules, store, root, patience, stop })
     }
 
     async fn execute(&self, task: Task, report: &mut JobReport) -> Result<(), JobError> {
@@ -126,7 +121,7 @@ impl<'a> Job<'a> {
             }
         }
         let of_backup = written.as_ref().ok().and_then(Option::as_deref);
-        let public_key = self.config.public_key.as_deref().or(of_backup);
+        let public_key = self.rules.public_key().or(of_backup);
         let listed = self.until_stopped(self.list(pruned, public_key)).await;
         if let Ok((listing, catalog)) = &listed {
             report.listing = Some(listing.clone());
@@ -157,20 +152,14 @@ impl<'a> Job<'a> {
 
     /// How many backups it has removed, and the first that it could not.
     async fn prune(&self) -> Result<(u64, Option<(String, StoreError)>), JobError> {
-        let public_key = self.config.public_key.as_deref();
-        let catalog = Catalog::load(&self.store, &self.config.connection_id, public_key).await?;
-        let now = Timestamp::now();
-        let next_run = SignedDuration::from_secs(self.config.interval_seconds);
-        let at = now.checked_add(next_run).unwrap_or(Timestamp::MAX);
-        let goes = catalog.goes(self.retention(), &self.holds, at, now);
-        let pruned = prune::remove(&self.store, goes).await;
+        let pruned = self.rules.prune(&self.store).await?;
         Ok((pruned.backups, pruned.failures.into_iter().next()))
     }
 
     /// The last look, and what it has found.
     async fn list(&self, pruned: u64, public_key: Option<&str>) -> Result<(Listing, Catalog), JobError> {
-        let catalog = Catalog::load(&self.store, &self.config.connection_id, public_key).await?;
-        let listing = catalog.listing(self.retention(), &self.holds, pruned, Timestamp::now());
+        let catalog = self.rules.look(&self.store, public_key).await?;
+        let listing = catalog.listing(self.rules.retention, &self.rules.holds, pruned, Timestamp::now());
         for name in &catalog.inventory.foreign {
             tracing::warn!(name, "not a backup's object; it is left alone");
         }
@@ -245,7 +234,7 @@ impl<'a> Job<'a> {
     async fn lock(&self) -> Result<Option<SignedDuration>, JobError> {
         let lock = self.store.lock().await?;
         let lock = lock.map(|lock| SignedDuration::try_from(lock).unwrap_or(SignedDuration::MAX));
-        let retention = self.retention();
+        let retention = self.rules.retention;
         match lock {
             Some(lock) if lock > retention => LockedSnafu { lock, retention }.fail(),
             lock => Ok(lock),

@@ -40,6 +40,8 @@ pub enum Reason {
     BackupTooOld,
     /// A restored database has personal data that should be gone.
     PersonalDataLeft,
+    /// Not everything is known that was erased since it was taken.
+    TooManyErasures,
     /// The identity that opens it is gone.
     IdentityMissing,
     /// The volume has a database, which isn't to be replaced.

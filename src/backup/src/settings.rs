@@ -7,11 +7,12 @@ use std::{
 
 use age::Decryptor;
 use marketrelay_api::backup::{
-    DrillConfig, JobConfig, LiveHold, PurgeConfig, RestoreConfig, S3Store,
+    DrillConfig, Expiry, Goes, JobConfig, LiveHold, PastErasures, PurgeConfig, RestoreConfig, S3Store,
     fingerprint::halves,
-    paths::{CONFIG, ESCROW, ESCROW_FINGERPRINT, ESCROWED, STORES},
+    paths::{CONFIG, ERASURES, ESCROW, ESCROW_FINGERPRINT, ESCROWED, STORES},
 };
 use marketrelay_audit::from_hex;
+use marketrelay_escrow::erasures::{ErasuresError, unpack};
 use marketrelay_pod::mounts::{self, Entries, at, text};
 use serde::de::DeserializeOwned;
 use snafu::{OptionExt, ResultExt, Snafu, ensure};
@@ -29,6 +30,8 @@ pub enum SettingsError {
     Config { source: serde_path_to_error::Error<serde_yaml::Error> },
     #[snafu(display("{CONFIG} can't be used: {problem}"))]
     Value { problem: &'static str },
+    #[snafu(display("{ERASURES} can't be used: {source}"))]
+    Erasures { source: ErasuresError },
     #[snafu(display("the Secret with the store's credentials has no entry {entry:?}"))]
     Credentials { entry: String },
     #[snafu(display("the Secret with the keys that are escrowed can't be used: {problem}"))]
@@ -39,23 +42,28 @@ pub enum SettingsError {
 pub fn config(root: &Path) -> Result<JobConfig, SettingsError> {
     let config: JobConfig = read(root)?;
     check(&config.store, &config.connection_id)?;
-    let positive = config.backup_retention_seconds > 0 && config.interval_seconds > 0;
-    ensure!(positive, ValueSnafu { problem: "durations must be positive" });
+    check_expiry(&config.expiry())?;
     Ok(config)
 }
 
+fn check_expiry(expiry: &Expiry) -> Result<(), SettingsError> {
+    let positive = expiry.backup_retention_seconds > 0 && expiry.interval_seconds > 0;
+    ensure!(positive, ValueSnafu { problem: "durations must be positive" });
+    Ok(())
+}
+
 /// The holds of a Job's configuration, by their ids.
-pub fn holds(config: &JobConfig) -> Result<Holds, SettingsError> {
+pub fn holds(holds: &[LiveHold]) -> Result<Holds, SettingsError> {
     let hold = |hold: &LiveHold| {
         let problem = "holds: an id isn't 64 lowercase hex digits";
         Ok((hold.id.parse().map_err(|_| SettingsError::Value { problem })?, hold.until))
     };
-    config.holds.iter().map(hold).collect()
+    holds.iter().map(hold).collect()
 }
 
 /// The configuration file of a Job that restores.
 pub fn restore(root: &Path) -> Result<RestoreConfig, SettingsError> {
-    let config: RestoreConfig = read(root)?;
+    let config = RestoreConfig { erasures: erasures(root)?, ..read(root)? };
     ensure!(!config.sites.is_empty(), ValueSnafu { problem: "there is no site" });
     for site in &config.sites {
         check(&site.store, &config.connection_id)?;
@@ -66,7 +74,7 @@ pub fn restore(root: &Path) -> Result<RestoreConfig, SettingsError> {
 
 /// The configuration file of a Job that drills.
 pub fn drill(root: &Path) -> Result<DrillConfig, SettingsError> {
-    let config: DrillConfig = read(root)?;
+    let config = DrillConfig { erasures: erasures(root)?, ..read(root)? };
     check(&config.site.store, &config.connection_id)?;
     check_key(&config.public_key)?;
     ensure!(config.oldest_seconds > 0, ValueSnafu { problem: "oldestSeconds must be positive" });
@@ -79,7 +87,17 @@ pub fn purge(root: &Path) -> Result<PurgeConfig, SettingsError> {
     for one in &config.stores {
         check(&one.store, &config.connection_id)?;
     }
+    if let Goes::Expired(expiry) = &config.goes {
+        check_expiry(expiry)?;
+    }
     Ok(config)
+}
+
+/// What was erased.
+fn erasures(root: &Path) -> Result<PastErasures, SettingsError> {
+    let path = at(root, ERASURES);
+    let packed = fs::read(&path).context(ReadSnafu { path })?;
+    unpack(&packed).context(ErasuresSnafu)
 }
 
 fn read<T: DeserializeOwned>(root: &Path) -> Result<T, SettingsError> {

@@ -51,6 +51,7 @@ impl Tenant {
             oldest_seconds: DAY.as_secs(),
             erasures,
         };
+        self.mount_erasures();
         self.world.mount(CONFIG, serde_yaml::to_string(&config).expect("YAML"));
         self.world.start_job("drill")
     }
@@ -186,7 +187,7 @@ async fn what_was_erased_after_the_backup_is_seen_to_be_gone() {
     let mut tenant = Tenant::start().await;
     tenant.backed_up(&["A1", "A2"]).await;
     let subject = vec![tenant.subject("A1")];
-    tenant.config.erasures = vec![PastErasure { uid: "case-1".to_owned(), subject }];
+    tenant.config.erasures.requests = vec![PastErasure { uid: "case-1".to_owned(), subject }];
     let drilled = tenant.drill().await;
     assert_eq!((drilled.opened, drilled.erased), (1, 1));
 }
@@ -198,7 +199,7 @@ async fn who_orders_again_after_an_erasure_that_the_backup_knows_fails_nothing()
     tenant.erase("case-1", "A1").await;
     tenant.backed_up(&["A2"]).await;
     let subject = vec![tenant.subject("A1"), tenant.subject("A2")];
-    tenant.config.erasures = vec![PastErasure { uid: "case-1".to_owned(), subject }];
+    tenant.config.erasures.requests = vec![PastErasure { uid: "case-1".to_owned(), subject }];
     let drilled = tenant.drill().await;
     assert_eq!((drilled.opened, drilled.erased), (1, 0));
 }

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use jiff::Timestamp;
 use marketrelay_api::backup::{
-    EscrowedKeys,
+    EscrowedKeys, PastErasures,
     paths::{ESCROW, ESCROW_FINGERPRINT, ESCROWED},
 };
 use marketrelay_escrow::{Entries, Escrow, Identity, VERSION};
@@ -37,7 +37,7 @@ fn sealed(chain: &str) -> Vec<u8> {
         keyring: Entries::default(),
         identities: Entries::default(),
         digest_key: Entries::default(),
-        erasures: Vec::new(),
+        erasures: PastErasures::default(),
     };
     escrow.seal(&[Identity::generate().to_public()]).expect("sealed")
 }

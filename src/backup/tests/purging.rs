@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use marketrelay_api::backup::{
-    PurgeConfig, PurgeReport, PurgeStore, S3Store, StorePurge,
+    Goes, PurgeConfig, PurgeReport, PurgeStore, S3Store, StorePurge,
     paths::{CONFIG, STORES},
 };
 use tokio::time::timeout;
@@ -17,15 +17,15 @@ use crate::{
 impl World {
     /// Purges these stores with these secret keys; the report, and the log.
     async fn purge(&self, stores: &[(&str, S3Store, &str)]) -> (PurgeReport, String) {
-        self.purge_of(false, stores).await
+        self.purge_of(Goes::Everything, stores).await
     }
 
-    async fn purge_of(&self, escrow_only: bool, stores: &[(&str, S3Store, &str)]) -> (PurgeReport, String) {
+    pub async fn purge_of(&self, goes: Goes, stores: &[(&str, S3Store, &str)]) -> (PurgeReport, String) {
         let config = PurgeConfig {
             connection_id: CONNECTION.to_owned(),
             namespace: "acme".to_owned(),
             name: "bol".to_owned(),
-            escrow_only,
+            goes,
             stores: stores
                 .iter()
                 .map(|(id, store, _)| PurgeStore { id: (*id).to_owned(), store: store.clone() })
@@ -47,7 +47,7 @@ impl World {
     }
 
     /// The connection's part under another prefix.
-    fn store(&self, prefix: &str) -> S3Store {
+    pub fn store(&self, prefix: &str) -> S3Store {
         S3Store { prefix: format!("{prefix}/{CONNECTION}"), ..self.config.store.clone() }
     }
 }
@@ -56,7 +56,7 @@ fn found(purge: &StorePurge) -> Option<(u64, u64, u64)> {
     purge.listing.as_ref().map(|listing| (purge.deleted, listing.found, listing.foreign))
 }
 
-fn failure(purge: &StorePurge) -> (&str, &str) {
+pub fn failure(purge: &StorePurge) -> (&str, &str) {
     purge.failure.as_ref().map_or(("", ""), |failure| (&failure.reason, &failure.message))
 }
 
@@ -111,14 +111,14 @@ async fn escrowed_keys_alone_go_from_a_store_that_was_left_with_all_their_versio
     world.s3.leave_upload(&keys, Duration::ZERO).await;
     world.s3.put(&world.key("escrow-2/keyring.age"), b"not ours").await;
     let store = [("a", world.store("tenants"), SECRET_KEY)];
-    let (report, log) = world.purge_of(true, &store).await;
+    let (report, log) = world.purge_of(Goes::Escrow, &store).await;
     assert!(report.is_clean(), "{report:?} {log}");
     assert_eq!(found(&report.stores[0]), Some((4, 0, 0)));
     let left = world.s3.objects();
     assert!(world.has(&kept) && left.contains_key(&world.key("escrow-2/keyring.age")), "the rest stays");
     assert!(!left.contains_key(&keys), "{left:?}");
     assert_eq!((world.s3.older_versions(), world.s3.unfinished()), (0, 0));
-    let (again, _) = world.purge_of(true, &store).await;
+    let (again, _) = world.purge_of(Goes::Escrow, &store).await;
     assert_eq!(found(&again.stores[0]), Some((0, 0, 0)));
 }
 

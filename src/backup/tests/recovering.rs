@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::{
     ErasureRequest,
-    backup::{PastErasure, Site},
+    backup::{PastErasure, PastErasures, Site},
     labels,
 };
 use marketrelay_escrow::{Entries, Escrow, Identity, VERSION};
@@ -45,7 +45,7 @@ pub fn escrow(tenant: &Tenant) -> Escrow {
         keyring: entries(keyring),
         identities: entries(tenant.identities.entries()),
         digest_key: entries([("digest-key".to_owned(), tenant.digest.to_vec())].into()),
-        erasures: Vec::new(),
+        erasures: PastErasures::default(),
     }
 }
 
@@ -177,7 +177,10 @@ async fn what_was_erased_becomes_requests_of_all_connections_that_know_it() {
     let tenant = Tenant::start().await;
     let identity = Identity::generate();
     let subject: Vec<_> = (0..150).map(|number| tenant.subject(&format!("A{number}"))).collect();
-    let erasures = vec![PastErasure { uid: UID.to_owned(), subject: subject.clone() }];
+    let erasures = PastErasures {
+        requests: vec![PastErasure { uid: UID.to_owned(), subject: subject.clone() }],
+        since: None,
+    };
     let one = Escrow { erasures, chain: None, ..escrow(&tenant) };
     let id: marketrelay_keyring::ConnectionId =
         "11111111-5d1e-4c57-9a0b-6d2f8e1c7b34".parse().expect("an id");
@@ -226,7 +229,7 @@ async fn the_newest_backup_is_drilled_with_the_escrowed_copy_alone() {
     tenant.back_up(Site::OffSite).await;
     let identity = Identity::generate();
     let subject = vec![tenant.subject("A1")];
-    let erasures = vec![PastErasure { uid: UID.to_owned(), subject }];
+    let erasures = PastErasures { requests: vec![PastErasure { uid: UID.to_owned(), subject }], since: None };
     tenant.put_escrowed(&Escrow { erasures, ..escrow(&tenant) }, &identity).await;
     tenant.lose_volume();
     let other = Identity::generate();
@@ -296,4 +299,26 @@ async fn a_backup_that_another_key_has_signed_or_none_at_all_fails_the_check() {
     tenant.put_escrowed(&escrow(&tenant), &identity).await;
     let (success, said) = tenant.recover(&check).await;
     assert!(!success && said.contains("signature"), "{said}");
+}
+
+#[tokio::test]
+async fn it_is_told_if_not_all_that_was_erased_is_escrowed_and_which_backups_that_forbids() {
+    let tenant = Tenant::start().await;
+    tenant.collect(&["A1"]).await;
+    tenant.back_up(Site::OffSite).await;
+    let identity = Identity::generate();
+    let file = identity_file(&tenant, "escrow.txt", &identity);
+    let to = tenant.world.path("recovered").display().to_string();
+    let escrowed = |since| {
+        let erasures = PastErasures { requests: Vec::new(), since: Some(since) };
+        Escrow { erasures, ..escrow(&tenant) }
+    };
+    tenant.put_escrowed(&escrowed(jiff::Timestamp::now() - crate::world::DAY), &identity).await;
+    let (success, said) = tenant.recover(&["--identity", &file, "--to", &to]).await;
+    assert!(success && said.contains("acme/bol: not all that was erased before"), "{said}");
+    tenant.put_escrowed(&escrowed(jiff::Timestamp::now() + crate::world::DAY), &identity).await;
+    for words in [&["--check"][..], &["--to", &format!("{to}-2")]] {
+        let (success, said) = tenant.recover(&[&["--identity", &file], words].concat()).await;
+        assert!(!success && said.contains("bring"), "{said}");
+    }
 }

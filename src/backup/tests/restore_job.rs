@@ -5,10 +5,11 @@ use std::{fs, path::PathBuf, time::Duration};
 use marketrelay_api::{
     backup::{
         RestoreReport, Restored,
-        paths::{CONFIG, IDENTITIES, STORE_OFF_SITE, STORE_ON_SITE},
+        paths::{CONFIG, ERASURES, IDENTITIES, STORE_OFF_SITE, STORE_ON_SITE},
     },
     relay::paths::{DATABASE_KEY, DIGEST, KEYRING},
 };
+use marketrelay_escrow::erasures::pack;
 use tokio::process::Child;
 
 use crate::{
@@ -37,12 +38,18 @@ impl Tenant {
         self.world.mount(&format!("{path}/secretAccessKey"), SECRET_KEY);
     }
 
+    /// What was erased.
+    pub fn mount_erasures(&self) {
+        self.world.mount(ERASURES, pack(&self.config.erasures).expect("packed"));
+    }
+
     pub fn spawn(&self) -> Restoring {
         self.mount_keys();
         self.world.mount(&format!("{DATABASE_KEY}/database-key"), DATABASE);
         for path in [STORE_ON_SITE, STORE_OFF_SITE] {
             self.mount_credentials(path);
         }
+        self.mount_erasures();
         self.world.mount(CONFIG, serde_yaml::to_string(&self.config).expect("YAML"));
         let Running { process, log, report } = self.world.start_job("restore-volume");
         Restoring { process, log, report }

@@ -70,7 +70,7 @@ async fn a_backup_whose_identity_is_gone_gives_way_and_is_named_if_it_was_chosen
 async fn what_was_erased_after_the_backup_is_erased_again() {
     let (mut tenant, _) = lost().await;
     let subject = vec![tenant.subject("A1")];
-    tenant.config.erasures = vec![PastErasure { uid: "case-1".to_owned(), subject }];
+    tenant.config.erasures.requests = vec![PastErasure { uid: "case-1".to_owned(), subject }];
     let restored = tenant.restore().await;
     assert_eq!((restored.orders, restored.erased), (1, 1));
     assert!(!tenant.has("A1").await && tenant.has("A2").await);
@@ -88,8 +88,20 @@ async fn a_request_that_the_backup_knows_was_done_already() {
     tenant.back_up(Site::OnSite).await;
     tenant.lose_volume();
     let subject = vec![tenant.subject("A1"), tenant.subject("A2")];
-    tenant.config.erasures = vec![PastErasure { uid: "case-1".to_owned(), subject }];
+    tenant.config.erasures.requests = vec![PastErasure { uid: "case-1".to_owned(), subject }];
     let restored = tenant.restore().await;
     assert_eq!((restored.orders, restored.erased), (1, 0));
     assert!(!tenant.has("A1").await && tenant.has("A2").await);
+}
+
+#[tokio::test]
+async fn a_backup_that_would_bring_back_what_nobody_knows_to_be_erased_gives_way_to_a_newer_one_or_fails() {
+    let (mut tenant, _) = lost().await;
+    tenant.config.erasures.since = Some(Timestamp::now());
+    let (reason, message) = tenant.refused().await;
+    assert_eq!(reason, "TooManyErasures");
+    assert!(message.contains("would bring that back"), "{message}");
+    assert!(tenant.names().is_empty());
+    tenant.config.erasures.since = Some(Timestamp::now() - DAY);
+    assert_eq!(tenant.restore().await.orders, 2);
 }

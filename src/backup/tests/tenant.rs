@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::{
     SubjectDigest,
-    backup::{Choice, RestoreConfig, S3Store, Site, SiteStore},
+    backup::{Choice, PastErasures, RestoreConfig, S3Store, Site, SiteStore},
     relay::{HeldSelection, Placed, Retention, paths::DATA},
 };
 use marketrelay_audit::Signer;
@@ -132,7 +132,7 @@ impl Tenant {
                 backup_retention_seconds: Some(30 * DAY.as_secs()),
             },
             replace: false,
-            erasures: Vec::new(),
+            erasures: PastErasures::default(),
         };
         fs::create_dir_all(world.path(DATA)).expect("a folder");
         Self { world, config, keyring, identities, digest: [2; 32] }

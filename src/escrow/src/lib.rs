@@ -3,15 +3,17 @@
 //! Pure: no clock, no file, no network.
 
 mod entries;
+pub mod erasures;
 
 use std::io::{Read, Write};
 
-use marketrelay_api::backup::PastErasure;
+use marketrelay_api::backup::PastErasures;
 use serde::{Deserialize, Serialize};
 use snafu::{ResultExt, Snafu, ensure};
 use zeroize::Zeroizing;
 
 pub use entries::Entries;
+use erasures::ErasuresError;
 
 /// Whoever can open the document: public, `age1…`.
 pub type Recipient = age::x25519::Recipient;
@@ -19,7 +21,7 @@ pub type Recipient = age::x25519::Recipient;
 pub type Identity = age::x25519::Identity;
 
 /// The version of the document that this version writes, and the only one that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything that a connection's backups can't be restored without.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,9 +46,10 @@ pub struct Escrow {
     pub identities: Entries,
     /// The entries of its namespace's digest key.
     pub digest_key: Entries,
-    /// What was erased: an older backup may still have it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub erasures: Vec<PastErasure>,
+    /// What was erased: an older backup may still have it. Compressed, behind the rest: no key goes through a compressor, which
+    /// would keep copies of it.
+    #[serde(skip)]
+    pub erasures: PastErasures,
 }
 
 /// A document can't be made or read.
@@ -64,9 +67,14 @@ pub enum EscrowError {
     // serde's words show what it has read.
     #[snafu(display("what the escrowed keys say isn't understood (line {line}, column {column})"))]
     Document { line: usize, column: usize },
+    #[snafu(display("what was erased, which is escrowed with the keys, can't be used: {source}"))]
+    Erasures { source: ErasuresError },
     #[snafu(display("the escrowed keys are of version {version}, this program reads version {VERSION}"))]
     Version { version: u32 },
 }
+
+/// Between the keys and what was erased: JSON has none of its own as it is written.
+const END: u8 = b'\n';
 
 /// Read before anything else.
 #[derive(Deserialize)]
@@ -79,11 +87,14 @@ impl Escrow {
     pub fn seal(&self, recipients: &[Recipient]) -> Result<Vec<u8>, EscrowError> {
         ensure!(!recipients.is_empty(), NoRecipientSnafu);
         let document = Zeroizing::new(serde_json::to_vec(self).map_err(not_understood)?);
+        let erasures = erasures::pack(&self.erasures).context(ErasuresSnafu)?;
         let recipients = recipients.iter().map(|recipient| recipient as &dyn age::Recipient);
         let encryptor = age::Encryptor::with_recipients(recipients).context(EncryptSnafu)?;
         let mut sealed = Vec::new();
         let mut writer = encryptor.wrap_output(&mut sealed).context(ReadSnafu)?;
-        writer.write_all(&document).context(ReadSnafu)?;
+        for part in [&document[..], &[END], &erasures] {
+            writer.write_all(part).context(ReadSnafu)?;
+        }
         writer.finish().context(ReadSnafu)?;
         Ok(sealed)
     }
@@ -95,9 +106,13 @@ impl Escrow {
         let mut reader = decryptor.decrypt(std::iter::once(identity)).context(DecryptSnafu)?;
         let mut document = Zeroizing::new(Vec::new());
         reader.read_to_end(&mut document).context(ReadSnafu)?;
-        let Versioned { version } = serde_json::from_slice(&document).map_err(not_understood)?;
+        let end = document.iter().position(|byte| *byte == END).unwrap_or(document.len());
+        let (keys, erasures) = document.split_at(end);
+        let Versioned { version } = serde_json::from_slice(keys).map_err(not_understood)?;
         ensure!(version == VERSION, VersionSnafu { version });
-        serde_json::from_slice(&document).map_err(not_understood)
+        let escrow: Self = serde_json::from_slice(keys).map_err(not_understood)?;
+        let erasures = erasures::unpack(erasures.get(1..).unwrap_or_default()).context(ErasuresSnafu)?;
+        Ok(Self { erasures, ..escrow })
     }
 }
 
@@ -123,7 +138,7 @@ mod tests {
             keyring: entries("epoch.20261229T000000Z", &[7; 32]),
             identities: entries("backup.20261229T000000Z", b"AGE-SECRET-KEY-1"),
             digest_key: entries("digest-key", &[9; 32]),
-            erasures: Vec::new(),
+            erasures: PastErasures::default(),
         }
     }
 
@@ -145,8 +160,8 @@ mod tests {
         assert!(Escrow::open(&sealed[..sealed.len() - 1], &identity).is_err());
         *sealed.last_mut().expect("bytes") ^= 1;
         assert!(Escrow::open(&sealed, &identity).is_err());
-        let newer = Escrow { version: 2, ..sample() }.seal(&[identity.to_public()]).expect("sealed");
-        assert!(matches!(Escrow::open(&newer, &identity), Err(EscrowError::Version { version: 2 })));
+        let newer = Escrow { version: 3, ..sample() }.seal(&[identity.to_public()]).expect("sealed");
+        assert!(matches!(Escrow::open(&newer, &identity), Err(EscrowError::Version { version: 3 })));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod conditions;
 pub mod controllers;
 pub mod encryption;
+pub mod events;
 pub mod failures;
 pub mod leader;
 pub mod metrics;

@@ -44,6 +44,16 @@ pub fn withdraw_attempt(connection_id: &str, attempts: i64) -> String {
     format!("{connection_id}-withdraw-{attempts}")
 }
 
+/// The `NetworkPolicy` of the Jobs that prune stores that a connection has left, in the operator's own namespace.
+pub fn expire(connection_id: &str) -> String {
+    format!("{connection_id}-expire")
+}
+
+/// The Job that tries to prune them, after so many others.
+pub fn expire_attempt(connection_id: &str, attempts: i64) -> String {
+    format!("{connection_id}-expire-{attempts}")
+}
+
 /// Whether Secrets of this name are the operator's, of this connection or another.
 pub fn is_reserved(secret: &str) -> bool {
     let of = ["-keyring", "-database-key", "-relay-tls"];

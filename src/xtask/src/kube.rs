@@ -85,8 +85,17 @@ impl Kube {
 
     /// Applies a manifest.
     pub fn apply(&self, manifest: &str) -> Result<()> {
+        self.apply_with(&[], manifest)
+    }
+
+    /// Applies a manifest whose objects have no namespace of their own.
+    pub fn apply_in(&self, namespace: &str, manifest: &str) -> Result<()> {
+        self.apply_with(&["--namespace", namespace], manifest)
+    }
+
+    fn apply_with(&self, words: &[&str], manifest: &str) -> Result<()> {
         let mut kubectl = self.kubectl(&["apply", "--server-side", "--force-conflicts", "--filename=-"]);
-        kubectl.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        kubectl.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = kubectl.spawn().whatever_context("can't run kubectl")?;
         let mut input = child.stdin.take().whatever_context("kubectl has no input")?;
         input.write_all(manifest.as_bytes()).whatever_context("can't write to kubectl")?;

@@ -1,6 +1,7 @@
 //! What the demo and the e2e tests play on: a cluster with our images, the simulators, the operator.
 
 use marketrelay_api::backup::Site;
+use serde_json::{Value, json};
 use snafu::ResultExt;
 
 use crate::{
@@ -16,6 +17,8 @@ use crate::{
 pub const SYSTEM: &str = "marketrelay-system";
 /// Where the simulators are.
 pub const SANDBOX: &str = "marketrelay-sandbox";
+/// In a local cluster's stores, the bucket of connections that name none.
+pub const BUCKET: &str = "relays";
 /// Before the names of images that were built here.
 const PREFIX: &str = "marketrelay.dev";
 
@@ -32,11 +35,19 @@ pub fn local(cluster: &str) -> Result<(Kube, Images)> {
 /// Simulators and operator. `cluster`: the local one, whose S3 servers are trusted then.
 pub fn up(kube: &Kube, images: &Images, cluster: Option<&str>) -> Result<()> {
     let mut authorities = sandbox(kube, images)?;
+    let mut stores = json!({});
     if let Some(cluster) = cluster {
         // Both servers have the same.
         authorities += &crate::run::read(&cluster::s3(cluster, Site::OnSite)?.authority)?;
+        stores = json!({"onSite": store(cluster, Site::OnSite)?, "offSite": store(cluster, Site::OffSite)?});
     }
-    install(kube, images, &authorities)
+    install(kube, images, &json!({"egress": {"extraCaCertificates": authorities}, "backup": stores}))
+}
+
+/// What connections needn't say of a site's store.
+fn store(cluster: &str, site: Site) -> Result<Value> {
+    let s3 = cluster::s3(cluster, site)?;
+    Ok(json!({"s3": {"endpoint": s3.endpoint, "bucket": BUCKET, "region": s3.region}}))
 }
 
 /// The simulators, with a certificate of their own; gives the authority that signed it.
@@ -61,7 +72,7 @@ fn certificate(kube: &Kube) -> Result<String> {
     let authority = Authority::new()?;
     let host = format!("sandbox.{SANDBOX}.svc");
     let identity = authority.issue("marketrelay sandbox", None, &[host])?;
-    let secret = serde_json::json!({
+    let secret = json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
         "metadata": {"name": "sandbox-tls", "namespace": SANDBOX},
         "stringData": {"tls.crt": identity.certificate, "tls.key": identity.key, "ca.crt": authority.pem()},
@@ -70,25 +81,25 @@ fn certificate(kube: &Kube) -> Result<String> {
     Ok(authority.pem().to_owned())
 }
 
-fn install(kube: &Kube, images: &Images, authorities: &str) -> Result<()> {
+fn install(kube: &Kube, images: &Images, own: &Value) -> Result<()> {
     step("helm: the operator and its CustomResourceDefinitions");
     let checkout = paths::checkout();
-    let file = paths::target().join(format!("sandbox-authorities-{}.pem", std::process::id()));
-    crate::run::write(&file, authorities)?;
+    let file = paths::target().join(format!("values-{}.json", std::process::id()));
+    crate::run::write(&file, own.to_string())?;
     let chart = checkout.join("charts/marketrelay").display().to_string();
     let samples = checkout.join("manifests/samples");
     let values = ["values-demo.yaml", "values-ebay-notices.yaml"];
     let values = values.map(|name| format!("--values={}", samples.join(name).display()));
     kube.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {SYSTEM}}}\n"))?;
     kube.apply(&crate::run::read(&samples.join("ebay-application.yaml"))?)?;
-    let authorities = format!("egress.extraCaCertificates={}", file.display());
+    let own = format!("--values={}", file.display());
     let Images { prefix, tag } = images;
     let operator = format!("image.repository={prefix}/operator,image.tag={tag}");
     let relay = format!("relay.image.repository={prefix}/relay,relay.image.tag={tag}");
     let backup = format!("backup.image.repository={prefix}/backup,backup.image.tag={tag}");
     let notices = format!("ebayNotices.image.repository={prefix}/notices,ebayNotices.image.tag={tag}");
     let mut helm = kube.helm(&["upgrade", "--install", "marketrelay", &chart, "--namespace", SYSTEM]);
-    helm.args(values).args(["--set-file", &authorities]);
+    helm.args(values).arg(own);
     helm.args([
         "--set",
         &operator,
@@ -102,6 +113,6 @@ fn install(kube: &Kube, images: &Images, authorities: &str) -> Result<()> {
         "--timeout=180s",
     ]);
     let installed = output(&mut helm);
-    std::fs::remove_file(&file).whatever_context("can't remove the copy of the sandbox's authority")?;
+    std::fs::remove_file(&file).whatever_context("can't remove the values of the installation")?;
     installed.map(drop)
 }

@@ -77,18 +77,18 @@ fn cargo(words: &[&str]) -> Result<()> {
 
 fn cargo_test(words: &[&str]) -> Result<(u64, u64)> {
     let mut command = Command::new(env!("CARGO"));
-    harness(command.args(["test", "--workspace"]).args(words))
+    harness(command.args(["test", "--workspace"]).args(words), "")
 }
 
-/// Runs test harnesses, shows what they print as it comes, and counts what they report. A crate that doesn't compile is
-/// a failure, not a zero.
-pub(crate) fn harness(cargo: &mut Command) -> Result<(u64, u64)> {
+/// Runs test harnesses, shows what they print as it comes, each line after a label, and counts what they report. A crate that
+/// doesn't compile is a failure, not a zero.
+pub(crate) fn harness(cargo: &mut Command, label: &str) -> Result<(u64, u64)> {
     cargo.current_dir(paths::checkout()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let mut child = cargo.spawn().whatever_context("can't run cargo test")?;
     let mut text = String::new();
     for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
         let line = line.whatever_context("can't read what cargo test prints")?;
-        println!("{line}");
+        println!("{label}{line}");
         text.push_str(&line);
         text.push('\n');
     }

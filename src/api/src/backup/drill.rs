@@ -1,7 +1,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{PastErasure, SiteStore};
+use super::{PastErasures, SiteStore};
 use crate::relay::Retention;
 
 /// The configuration file of a Job that drills: it restores the newest backup of a site into a database of its own, and
@@ -27,9 +27,9 @@ pub struct DrillConfig {
     pub retention: Retention,
     /// A newest backup that is older than this, in seconds, fails the drill.
     pub oldest_seconds: i64,
-    /// What was erased, so that it is seen to be gone.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub erasures: Vec<PastErasure>,
+    /// What was erased, so that it is seen to be gone; in [a file of its own](super::paths::ERASURES).
+    #[serde(skip)]
+    pub erasures: PastErasures,
 }
 
 /// A drill that succeeded.

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::Expiry;
+
 /// Where backups are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -67,6 +69,19 @@ pub struct JobConfig {
     /// The holds whose keys there are. Archives of others go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<LiveHold>,
+}
+
+impl JobConfig {
+    /// When the time of its backups has come.
+    #[must_use]
+    pub fn expiry(&self) -> Expiry {
+        Expiry {
+            public_key: self.public_key.clone(),
+            backup_retention_seconds: self.backup_retention_seconds,
+            interval_seconds: self.interval_seconds,
+            holds: self.holds.clone(),
+        }
+    }
 }
 
 /// A hold whose key there is.

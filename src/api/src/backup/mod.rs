@@ -11,9 +11,11 @@ mod restore;
 
 pub use drill::{DrillConfig, Drilled};
 pub use job::{JobConfig, LiveHold, S3Store, Site};
-pub use purge::{PurgeConfig, PurgeListing, PurgeReport, PurgeStore, StorePurge};
+pub use purge::{BackupsLeft, Expiry, Goes, PurgeConfig, PurgeListing, PurgeReport, PurgeStore, StorePurge};
 pub use report::{Archived, EscrowedKeys, Failure, JobReport, Listing, MOST_ARCHIVES, Written};
-pub use restore::{AuditHead, Choice, PastErasure, RestoreConfig, RestoreReport, Restored, SiteStore};
+pub use restore::{
+    AuditHead, Choice, PastErasure, PastErasures, RestoreConfig, RestoreReport, Restored, SiteStore,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -4,6 +4,8 @@
 pub const CONFIG: &str = "/etc/marketrelay/job/job.yaml";
 /// The folder that it is in: the ConfigMap's entry of the site.
 pub const CONFIG_FOLDER: &str = "/etc/marketrelay/job";
+/// What was erased, compressed, for a Job that restores or drills.
+pub const ERASURES: &str = "/etc/marketrelay/job/erasures.json.zst";
 /// The store's credentials, as in the tenant's Secret: `accessKeyId`, `secretAccessKey`, `sessionToken` if there is one.
 pub const STORE: &str = "/etc/marketrelay/store";
 /// As [`STORE`], of the near site, for a Job that may need both.

@@ -1,10 +1,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, S3Store};
+use super::{Failure, LiveHold, S3Store};
 
-/// The configuration file of a Job that deletes everything of a closed connection in its stores, or what is escrowed in those
-/// that a connection has left. An unknown field is refused.
+/// The configuration file of a Job that deletes everything of a closed connection in its stores, or in those that a connection
+/// has left what is escrowed there or backups whose time has come. An unknown field is refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PurgeConfig {
@@ -14,11 +14,38 @@ pub struct PurgeConfig {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Only the escrowed keys go, and backups stay.
-    #[serde(default)]
-    pub escrow_only: bool,
+    /// What goes.
+    pub goes: Goes,
     /// Every store that it has used and that isn't purged yet.
     pub stores: Vec<PurgeStore>,
+}
+
+/// What goes from a store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Goes {
+    /// All that there is of a closed connection.
+    Everything,
+    /// The escrowed keys alone.
+    Escrow,
+    /// Backups whose time has come, and archives of holds that have ended.
+    Expired(Expiry),
+}
+
+/// When the time of backups and archives has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Expiry {
+    /// The relay's public key, Ed25519, hex, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+    /// No backup may be older than this, in seconds.
+    pub backup_retention_seconds: i64,
+    /// The longest time until the next Job, in seconds: what expires before it goes now.
+    pub interval_seconds: i64,
+    /// The holds whose keys there are. Archives of others go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<LiveHold>,
 }
 
 /// A store that is purged.
@@ -45,7 +72,7 @@ pub struct PurgeReport {
 }
 
 impl PurgeReport {
-    /// Whether nothing is left anywhere.
+    /// Whether nothing is left anywhere that should be gone.
     pub fn is_clean(&self) -> bool {
         self.failure.is_none() && self.stores.iter().all(|store| store.failure.is_none())
     }
@@ -57,12 +84,12 @@ impl PurgeReport {
 pub struct StorePurge {
     /// As in [`PurgeStore`].
     pub id: String,
-    /// Versions, delete markers and unfinished uploads that were deleted.
+    /// Versions, delete markers and unfinished uploads that were deleted; of expired ones the backups and archives.
     pub deleted: u64,
     /// The look after that; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listing: Option<PurgeListing>,
-    /// Why something is left, or may be; absent: nothing is.
+    /// Why something is left that should be gone, or may be; absent: nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
@@ -77,4 +104,28 @@ pub struct PurgeListing {
     pub found: u64,
     /// Objects that are named otherwise; they are left alone.
     pub foreign: u64,
+    /// What they are, where those stay whose time hasn't come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<BackupsLeft>,
+}
+
+/// Backups whose time hasn't come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupsLeft {
+    /// Complete ones.
+    pub count: u64,
+    /// Complete archives of holds.
+    pub archives: u64,
+    /// When the newest was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Timestamp>,
+    /// When the oldest was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
+    /// When the next of them must be gone, complete or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// What should be gone and is still there: 0 unless something is wrong.
+    pub overdue: u64,
 }

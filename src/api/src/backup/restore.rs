@@ -28,9 +28,9 @@ pub struct RestoreConfig {
     pub retention: Retention,
     /// A database that is there gives way, and is kept as [`paths::REPLACED`](super::paths::REPLACED). Otherwise it stays, and the Job fails.
     pub replace: bool,
-    /// What was erased, so that it is erased again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub erasures: Vec<PastErasure>,
+    /// What was erased, so that it is erased again; in [a file of its own](super::paths::ERASURES).
+    #[serde(skip)]
+    pub erasures: PastErasures,
 }
 
 /// A site's store.
@@ -53,6 +53,17 @@ pub enum Choice {
     Backup(String),
     /// The newest good one that was taken at this time or before it.
     Before(Timestamp),
+}
+
+/// Erasures that a backup may not know of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PastErasures {
+    /// By the requests' uids.
+    pub requests: Vec<PastErasure>,
+    /// There were more until then than there is room for: a backup that was taken before would bring back what they erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
 }
 
 /// An erasure that was completed.

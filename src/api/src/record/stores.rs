@@ -38,6 +38,42 @@ pub struct RecordStore {
     /// Why what may be escrowed there could not be withdrawn, the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escrow_failure: Option<StoreFailure>,
+    /// What the last listing found of the connection's backups; only of a store that was left. It is pruned daily until there
+    /// are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<LeftBackups>,
+    /// Why it could not be pruned, the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune_failure: Option<StoreFailure>,
+}
+
+/// What is left of a connection's backups in a store that it doesn't use any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftBackups {
+    /// When it was listed: all versions, delete markers and unfinished uploads.
+    pub at: Time,
+    /// How many of them there were of backups and archives of holds. 0 and no nextAt: nothing is left, and nothing more runs.
+    pub left: i64,
+    /// Complete backups.
+    pub count: i64,
+    /// Complete archives of holds; they stay as long as their hold.
+    pub archives: i64,
+    /// When the newest backup was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<Time>,
+    /// When the oldest one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Time>,
+    /// What should be gone and is still there: 0 unless something is wrong.
+    pub overdue: i64,
+    /// Objects that are named otherwise than what marketrelay writes, and are left alone.
+    pub foreign: i64,
+    /// Backups and archives that were pruned since the store was left.
+    pub pruned: i64,
+    /// When it is pruned next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Time>,
 }
 
 impl RecordStore {

@@ -8,11 +8,12 @@ use std::{
 
 use marketrelay_api::{
     backup::{
-        Choice, JobConfig, JobReport, RestoreConfig, RestoreReport, S3Store, Site, SiteStore,
-        paths::{CONFIG, IDENTITIES, ROLE, STORE, STORE_ON_SITE, TERMINATION},
+        Choice, JobConfig, JobReport, PastErasures, RestoreConfig, RestoreReport, S3Store, Site, SiteStore,
+        paths::{CONFIG, ERASURES, IDENTITIES, ROLE, STORE, STORE_ON_SITE, TERMINATION},
     },
     relay::paths::DATA,
 };
+use marketrelay_escrow::erasures::pack;
 use tokio::process::{Child, Command};
 
 use crate::{
@@ -145,8 +146,9 @@ pub async fn restore(shop: &Shop, store: &S3Store, root: &Path) -> Measured {
         public_key: shop.public_key(),
         retention: retention(),
         replace: false,
-        erasures: Vec::new(),
+        erasures: PastErasures::default(),
     };
+    mount(root, ERASURES, pack(&config.erasures).expect("packed"));
     mount(root, CONFIG, serde_yaml::to_string(&config).expect("YAML"));
     mount_credentials(root, STORE_ON_SITE);
     shop.mount_keys(root);

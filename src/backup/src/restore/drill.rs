@@ -42,7 +42,8 @@ pub async fn execute(root: &Path, patience: Duration, stop: &CancellationToken) 
         Err(error) => {
             let reason = error.reason();
             tracing::error!(%reason, %error, "the drill failed");
-            JobReport { failure: Some(reason.failure(&error.to_string())), ..JobReport::default() }
+            let told = error.or_full(RestoreError::ScratchFull).to_string();
+            JobReport { failure: Some(reason.failure(&told)), ..JobReport::default() }
         }
     }
 }
@@ -154,7 +155,7 @@ impl<'a> Drill<'a> {
             mounted: &self.mounted,
             path: self.volume.restored(),
             journal: &[],
-            requests: &self.config.erasures,
+            erasures: &self.config.erasures,
             retention: &self.config.retention,
             snapshots: highest(slice::from_ref(listed)),
             stop: self.stop,
@@ -164,7 +165,7 @@ impl<'a> Drill<'a> {
     /// The import leaves nothing that should be gone; the database itself has to say so too. `now`: before the import.
     async fn check(&self, now: Timestamp) -> Result<(), RestoreError> {
         let path = self.volume.restored();
-        let (mounted, erasures) = (self.mounted.clone(), self.config.erasures.clone());
+        let (mounted, erasures) = (self.mounted.clone(), self.config.erasures.requests.clone());
         let asked = path.clone();
         let left = spawn_blocking(move || left(&asked, mounted.database(), mounted.id(), &erasures, now));
         let left = left.await.context(BrokenSnafu)?;

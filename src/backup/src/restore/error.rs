@@ -35,6 +35,10 @@ pub enum RestoreError {
     NotFound { asked: String, there: String },
     #[snafu(display("{problem}"))]
     Damaged { problem: String },
+    #[snafu(display(
+        "it was taken before {since}, and not all that was erased until then is known here: it would bring that back"
+    ))]
+    ErasuresMissing { since: Timestamp },
     #[snafu(display("the identity {name}, which opens it, isn't among those that are mounted"))]
     IdentityMissing { name: String },
     #[snafu(display("{source}"))]
@@ -52,6 +56,16 @@ pub enum RestoreError {
     Database { path: PathBuf, source: database::StoreError },
     #[snafu(display("{}: {source}", path.display()))]
     Volume { path: PathBuf, source: io::Error },
+    #[snafu(display(
+        "the volume has no room for the restored database beside what is on it until that gives way: raise \
+         spec.storage.size"
+    ))]
+    VolumeFull,
+    #[snafu(display(
+        "there is no room for the drill's database in its scratch volume, an emptyDir on the node's disk that may take \
+         as much as spec.storage.size: raise that, or make room on the node"
+    ))]
+    ScratchFull,
     #[snafu(display("the import has broken off: {source}"))]
     Broken { source: tokio::task::JoinError },
     #[snafu(display("the newest backup, {backup}, was taken {age:#} ago, which is more than {oldest:#}"))]
@@ -76,12 +90,14 @@ impl RestoreError {
             Self::Store { source, .. } => source.reason(),
             Self::NoBackup => Reason::NoBackup,
             Self::NotFound { .. } => Reason::BackupNotFound,
+            Self::ErasuresMissing { .. } => Reason::TooManyErasures,
             Self::Damaged { .. } => Reason::BackupDamaged,
             Self::Import { source } => of_import(source),
             Self::Unusable { reason, .. } | Self::Archives { reason, .. } => *reason,
             Self::InUse { .. } => Reason::VolumeInUse,
             Self::Database { source, .. } => of_database(source),
             Self::Volume { source, .. } => of_file(source),
+            Self::VolumeFull | Self::ScratchFull => Reason::StorageFull,
             Self::TooOld { .. } => Reason::BackupTooOld,
             Self::ErasedLeft { .. } | Self::OverdueLeft { .. } => Reason::PersonalDataLeft,
             Self::Interrupted => Reason::Interrupted,
@@ -99,6 +115,11 @@ impl RestoreError {
                 | Reason::VolumeInUse
                 | Reason::Interrupted
         )
+    }
+
+    /// What fills up in the place of `self`, if it is that.
+    pub(super) fn or_full(self, full: Self) -> Self {
+        if self.reason() == Reason::StorageFull { full } else { self }
     }
 
     /// As one of several that can't be used.

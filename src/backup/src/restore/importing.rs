@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use marketrelay_api::{
-    backup::{PastErasure, Site},
+    backup::{PastErasures, Site},
     relay::Retention,
 };
 use marketrelay_relay::{
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Candidate, Mounted, RestoreError,
     download::{Download, Fault},
-    error::{BrokenSnafu, DamagedSnafu, IdentityMissingSnafu, StoreSnafu},
+    error::{BrokenSnafu, DamagedSnafu, ErasuresMissingSnafu, IdentityMissingSnafu, StoreSnafu},
     until_stopped,
 };
 use crate::{BackupId, size::size, store::Store};
@@ -38,7 +38,7 @@ pub(super) struct Importing<'a> {
     /// The new database.
     pub path: PathBuf,
     pub journal: &'a [Erased],
-    pub requests: &'a [PastErasure],
+    pub erasures: &'a PastErasures,
     pub retention: &'a Retention,
     /// The highest number of a snapshot that there is.
     pub snapshots: u64,
@@ -49,6 +49,9 @@ impl Importing<'_> {
     /// Makes the database of it.
     pub(super) async fn run(self) -> Result<Imported, RestoreError> {
         let Candidate { site, id, manifest, .. } = self.candidate;
+        if let Some(since) = self.erasures.since {
+            ensure!(manifest.created_at >= since, ErasuresMissingSnafu { since });
+        }
         tracing::info!(backup = %id, %site, bytes = size(manifest.data.bytes), "is read");
         let name = manifest.identity.as_str();
         let identity = self.mounted.identity(name).context(IdentityMissingSnafu { name })?.clone();
@@ -58,7 +61,7 @@ impl Importing<'_> {
         let download = async { download.await.context(StoreSnafu { site: *site }) };
         let (download, fault) = until_stopped(self.stop, download).await?;
         let (mounted, stop, path) = (self.mounted.clone(), self.stop.clone(), self.path.clone());
-        let (journal, requests) = (self.journal.to_vec(), self.requests.to_vec());
+        let (journal, requests) = (self.journal.to_vec(), self.erasures.requests.clone());
         let (limits, snapshots) = (limits(self.retention), self.snapshots);
         let done = spawn_blocking(move || {
             let since = Since { journal: &journal, requests: &requests, limits, snapshots };

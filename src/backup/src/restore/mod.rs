@@ -50,7 +50,8 @@ pub async fn execute(root: &Path, patience: Duration, stop: &CancellationToken) 
         Err(error) => {
             let reason = error.reason();
             tracing::error!(%reason, %error, "nothing was restored");
-            RestoreReport { restored: None, failure: Some(reason.failure(&error.to_string())) }
+            let told = error.or_full(RestoreError::VolumeFull).to_string();
+            RestoreReport { restored: None, failure: Some(reason.failure(&told)) }
         }
     }
 }
@@ -204,7 +205,7 @@ impl<'a> Job<'a> {
             mounted: &self.mounted,
             path: self.volume.restored(),
             journal,
-            requests: &self.config.erasures,
+            erasures: &self.config.erasures,
             retention: &self.config.retention,
             snapshots: highest(listed),
             stop: self.stop,

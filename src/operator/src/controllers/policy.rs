@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     conditions::{Status, Verdict, condition, find},
+    events,
     stores::users,
 };
 
@@ -68,9 +69,7 @@ pub async fn reconcile(policy: Arc<RetentionPolicy>, context: Arc<Context>) -> k
 /// An event for each new reason of Ready.
 async fn tell(context: &Context, policy: &RetentionPolicy, after: &RetentionPolicyStatus) {
     let Some(event) = event(policy.status.as_ref(), after) else { return };
-    if let Err(error) = context.recorder.publish(&event, &policy.object_ref(&())).await {
-        tracing::warn!(%error, "an event can't be written");
-    }
+    events::publish(&context.recorder, &event, &policy.object_ref(&())).await;
 }
 
 /// That a new policy is in effect is no news.

@@ -11,6 +11,7 @@ pub struct Records {
     phases: IntGaugeVec,
     since: GaugeVec,
     stores: IntGaugeVec,
+    left: IntGaugeVec,
 }
 
 impl Records {
@@ -30,10 +31,16 @@ impl Records {
                 "Stores of an account that is being closed.",
                 &["namespace", "connection", "state"],
             )?,
+            left: gauges(
+                "marketrelay_left_stores",
+                "Stores of backups that a connection doesn't use any more, or that is deleted.",
+                &["namespace", "connection", "state"],
+            )?,
         };
         registry.register(Box::new(records.phases.clone()))?;
         registry.register(Box::new(records.since.clone()))?;
         registry.register(Box::new(records.stores.clone()))?;
+        registry.register(Box::new(records.left.clone()))?;
         Ok(records)
     }
 
@@ -42,6 +49,7 @@ impl Records {
         self.phases.reset();
         self.since.reset();
         self.stores.reset();
+        self.left.reset();
         for record in led.first().into_iter().flat_map(|led| led.stores.records.state()) {
             let phase = phase(&record);
             let shown = format!("{phase:?}");
@@ -53,8 +61,10 @@ impl Records {
                 let values = [&record.spec.namespace, &record.spec.connection, &shown];
                 self.since.with_label_values(&values).set(since.0.as_duration().as_secs_f64());
             }
-            if phase == RecordPhase::Closing {
-                self.closing(&record);
+            match phase {
+                RecordPhase::Closing => self.closing(&record),
+                RecordPhase::Closed => {}
+                _ => self.left(&record),
             }
         }
     }
@@ -70,6 +80,21 @@ impl Records {
             };
             let spec = &record.spec;
             self.stores.with_label_values(&[spec.namespace.as_str(), &spec.connection, state]).inc();
+        }
+    }
+
+    fn left(&self, record: &ConnectionRecord) {
+        let stores = record.status.iter().flat_map(|status| &status.stores);
+        for store in stores.filter(|store| store.left_at.is_some()) {
+            let is_failing = store.prune_failure.is_some() || store.escrow_failure.is_some();
+            let is_empty = store.backups.as_ref().is_some_and(|backups| backups.next_at.is_none());
+            let state = match (is_failing, is_empty) {
+                (true, _) => "failing",
+                (false, true) => "empty",
+                (false, false) => "expiring",
+            };
+            let spec = &record.spec;
+            self.left.with_label_values(&[spec.namespace.as_str(), &spec.connection, state]).inc();
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use marketrelay_keyring::{ConnectionId, Digest, DigestKey, SecretKey};
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 use snafu::ensure;
 use zeroize::Zeroizing;
 
@@ -13,6 +13,8 @@ use super::{OtherConnectionSnafu, OtherDigestKeySnafu, Result};
 /// pushed out before the commit is encrypted twice.
 const WRITER_CACHE: u32 = 4096;
 const READER_CACHE: u32 = 512;
+/// While a database is made: room for the indexes by digest, which every order comes into at another place.
+const MAKER_CACHE: u32 = 16 * 1024;
 
 pub(super) fn writer(path: &Path, key: &SecretKey) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
@@ -20,6 +22,20 @@ pub(super) fn writer(path: &Path, key: &SecretKey) -> Result<Connection> {
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA secure_delete = ON;",
+    )?;
+    Ok(connection)
+}
+
+/// Makes a database that nobody uses before it is complete and synced. Whatever fails removes it, so nothing can be undone: it
+/// has no journal, and waits for no disk.
+pub(super) fn maker(path: &Path, key: &SecretKey) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = open(path, key, flags, MAKER_CACHE)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = OFF;
+         PRAGMA synchronous = OFF;
          PRAGMA foreign_keys = ON;
          PRAGMA secure_delete = ON;",
     )?;
@@ -46,6 +62,8 @@ fn open(path: &Path, key: &SecretKey, flags: OpenFlags, cache: u32) -> Result<Co
         "PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 5000;",
     )?;
     connection.execute_batch(&format!("PRAGMA cache_size = -{cache};"))?;
+    // A statement that is kept isn't prepared again for other values.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // The first read shows whether the key is the right one.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(connection)

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use marketrelay_keyring::{DestroyAt, Digest, Keyring, OpenError, Pii, RecordKind, RecordRef, Sealed};
 use marketrelay_marketplace::{Fulfilment, Marketplace, Money, Order, OrderLine, OrderPii, OrderStatus};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, RowIndex};
 use snafu::OptionExt;
 use zeroize::Zeroizing;
 
@@ -78,25 +78,28 @@ pub(super) fn placed_at(row: &Row<'_>) -> Result<Timestamp> {
 }
 
 pub(super) fn lines(connection: &Connection, order: i64) -> Result<Vec<OrderLine>> {
-    let mut statement =
-        connection.prepare_cached("SELECT * FROM order_lines WHERE order_id = ?1 ORDER BY position")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT sku, title, product_id, quantity, quantity_shipped, quantity_cancelled, unit_price_minor,
+                unit_price_currency, total_minor, total_currency, tax_minor, tax_currency
+         FROM order_lines WHERE order_id = ?1 ORDER BY position",
+    )?;
     let rows = statement.query_and_then([order], |row| {
         Ok(OrderLine {
-            product_id: row.get("product_id")?,
-            quantity: row.get("quantity")?,
-            quantity_cancelled: row.get("quantity_cancelled")?,
-            quantity_shipped: row.get("quantity_shipped")?,
-            sku: row.get("sku")?,
-            tax: money(row, "tax_minor", "tax_currency")?,
-            title: row.get("title")?,
-            total: money(row, "total_minor", "total_currency")?,
-            unit_price: money(row, "unit_price_minor", "unit_price_currency")?,
+            sku: row.get(0)?,
+            title: row.get(1)?,
+            product_id: row.get(2)?,
+            quantity: row.get(3)?,
+            quantity_shipped: row.get(4)?,
+            quantity_cancelled: row.get(5)?,
+            unit_price: money(row, 6, 7)?,
+            total: money(row, 8, 9)?,
+            tax: money(row, 10, 11)?,
         })
     })?;
     rows.collect()
 }
 
-pub(super) fn money(row: &Row<'_>, minor: &str, currency: &str) -> Result<Option<Money>> {
+pub(super) fn money(row: &Row<'_>, minor: impl RowIndex, currency: impl RowIndex) -> Result<Option<Money>> {
     let amount: (Option<i64>, Option<String>) = (row.get(minor)?, row.get(currency)?);
     Ok(amount.0.zip(amount.1).map(|(minor, currency)| Money { currency, minor }))
 }

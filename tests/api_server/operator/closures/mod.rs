@@ -1,6 +1,7 @@
 //! An account is closed: keys first, then what they opened, then the proof.
 
 mod breaker;
+mod expired;
 mod in_flight;
 mod killed;
 mod namespaces;

@@ -4,13 +4,15 @@ use k8s_openapi::api::{batch::v1::Job, networking::v1::NetworkPolicy};
 use kube::api::{Patch, PatchParams};
 use marketrelay_api::{
     ConnectionRecord, ConnectionRecordStatus, MarketplaceConnection,
-    backup::PurgeConfig,
+    backup::{Goes, PurgeConfig},
     record::{RecordPhase, RecordStore},
 };
 use serde_json::json;
 
 use super::{
-    Operator, phase, reaches, record, says,
+    Operator,
+    expired::serve,
+    phase, reaches, record, says,
     stores::{backed_up, copies, ends, entry, report},
 };
 use crate::{
@@ -24,12 +26,15 @@ use crate::{
 /// Waits for an attempt, and what it was told.
 async fn begun(space: &Space, id: &str, attempt: usize) -> (Job, PurgeConfig) {
     let name = format!("{id}-withdraw-{attempt}");
-    let job =
-        wait_for(space, &name, async || space.api::<Job>().get_opt(&name).await.expect("an answer")).await;
+    let job = wait_for(space, &name, async || {
+        serve(space, id).await;
+        space.api::<Job>().get_opt(&name).await.expect("an answer")
+    })
+    .await;
     let copies = copies(space, id).await.expect("copies");
     let config: PurgeConfig =
         serde_yaml::from_str(&entry(&copies, "withdraw.yaml")).expect("a configuration");
-    assert!(config.escrow_only, "backups stay");
+    assert_eq!(config.goes, Goes::Escrow, "backups stay");
     (job, config)
 }
 
@@ -41,9 +46,10 @@ async fn status(space: &Space, id: &str) -> ConnectionRecordStatus {
     record(space, id).await.status.unwrap_or_default()
 }
 
-/// Waits until this is so of a store.
+/// Waits until this is so of a store; Jobs that prune it find nothing.
 async fn store(space: &Space, id: &str, bucket: &str, is_so: fn(&RecordStore) -> bool) -> RecordStore {
     wait_for(space, bucket, async || {
+        serve(space, id).await;
         let stores = status(space, id).await.stores;
         stores.into_iter().find(|store| store.bucket == bucket && is_so(store))
     })
@@ -89,8 +95,9 @@ async fn a_store_that_was_left_is_rid_of_escrowed_keys_and_only_of_them_until_it
         ends(&space, &job, &report(&config, "")).await;
         let far = store(&space, &id, "far", |store| store.escrow_withdrawn_at.is_some()).await;
         assert!(far.escrow_failure.is_none() && far.left_at.is_some());
-        wait_for(&space, "nothing to say", async || {
-            status(&space, &id).await.message.is_none().then_some(())
+        wait_for(&space, "nothing to say of keys", async || {
+            let message = status(&space, &id).await.message.unwrap_or_default();
+            (!message.contains("escrowed")).then_some(())
         })
         .await;
         assert!(space.api::<NetworkPolicy>().get_opt(&policy).await.expect("an answer").is_none());
@@ -104,7 +111,7 @@ async fn a_store_that_was_left_is_rid_of_escrowed_keys_and_only_of_them_until_it
         move_to(&space, "elsewhere").await;
         wait_for(&space, "why it waits", async || {
             let conditions = connection(&space, "bol").await.status?.conditions;
-            conditions.iter().any(|one| one.message.contains("is withdrawing")).then_some(())
+            conditions.iter().any(|one| one.message.contains("a Job is removing")).then_some(())
         })
         .await;
         let stores = status(&space, &id).await.stores;

@@ -60,6 +60,10 @@ pub fn next_steps(to: &Path, manifests: &Manifests) -> String {
         "Once it is installed, before the connections are applied:\n  kubectl create -f {to}/{ERASURES}\n"
     );
     let erasures = if manifests.erasures.is_empty() { "" } else { &erasures };
+    let incomplete = manifests.incomplete.iter().map(|(of, since)| {
+        format!("{of}: not all that was erased before {since} was escrowed. Restore no backup that is older (spec.restore).\n")
+    });
+    let incomplete: String = incomplete.collect();
     let end = "Not kubectl apply: it keeps a copy of every key in an annotation.";
-    format!("{keys}{erasures}{end} Delete {to} afterwards: who has it can open every backup.\n")
+    format!("{keys}{erasures}{incomplete}{end} Delete {to} afterwards: who has it can open every backup.\n")
 }

@@ -24,6 +24,8 @@ const KEPT: u16 = 30;
 pub struct Manifests {
     pub keys: BTreeMap<String, Zeroizing<String>>,
     pub erasures: BTreeMap<String, Zeroizing<String>>,
+    /// Connections of which not everything is escrowed that was erased, and until when.
+    pub incomplete: Vec<(String, Timestamp)>,
 }
 
 /// Of connections that agree about their namespaces' digest keys.
@@ -32,7 +34,8 @@ pub fn of(all: &[&Opened], now: Timestamp) -> Result<Manifests, Whatever> {
     for opened in all {
         namespaces.entry(opened.namespace.as_str()).or_default().push(opened);
     }
-    let mut manifests = Manifests::default();
+    let incomplete = all.iter().filter_map(|opened| Some((opened.shown(), opened.erasures.since?)));
+    let mut manifests = Manifests { incomplete: incomplete.collect(), ..Manifests::default() };
     for (namespace, opened) in namespaces {
         let mut secrets: Vec<_> = opened.first().map(|one| digest_key(one)).into_iter().collect();
         secrets.extend(opened.iter().flat_map(|one| [keyring(one, now), identities(one)]));
@@ -93,7 +96,7 @@ fn digest_key(opened: &Opened) -> Secret {
 fn erasures(namespace: &str, opened: &[&Opened]) -> Vec<ErasureRequest> {
     let mut all = BTreeMap::<&str, (BTreeSet<SubjectDigest>, BTreeSet<&str>)>::new();
     for one in opened {
-        for erasure in &one.erasures {
+        for erasure in &one.erasures.requests {
             let (subject, connections) = all.entry(&erasure.uid).or_default();
             subject.extend(&erasure.subject);
             connections.insert(&one.name);

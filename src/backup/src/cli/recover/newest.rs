@@ -38,5 +38,9 @@ fn judge(catalog: &Catalog, opened: &Opened, now: Timestamp) -> Newest {
     let identity = manifest.identity.parse().ok().and_then(|name| opened.identities.identity(name));
     let missing = || format!("the identity {} that opens backup {id} isn't escrowed", manifest.identity);
     let problem = problem.or_else(|| identity.is_none().then(missing));
+    let since = opened.erasures.since.filter(|since| manifest.created_at < *since);
+    let problem = problem.or_else(|| {
+        Some(format!("backup {id} would bring back what was erased before {}, which isn't escrowed", since?))
+    });
     Newest { taken: Some(manifest.created_at), problem }
 }

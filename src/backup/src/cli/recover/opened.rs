@@ -1,5 +1,5 @@
 use jiff::Timestamp;
-use marketrelay_api::backup::PastErasure;
+use marketrelay_api::backup::PastErasures;
 use marketrelay_audit::Signer;
 use marketrelay_escrow::{Entries, Escrow};
 use marketrelay_keyring::{BackupIdentities, ConnectionId, DIGEST_KEY_ENTRY, Keyring, SecretKey};
@@ -23,7 +23,7 @@ pub struct Opened {
     pub keyring: Keyring,
     pub identities: BackupIdentities,
     pub digest: SecretKey,
-    pub erasures: Vec<PastErasure>,
+    pub erasures: PastErasures,
     /// Of the relay: what it has signed is a backup.
     pub public_key: String,
 }
@@ -40,7 +40,7 @@ impl Opened {
         if !is_label(&escrow.namespace, LONGEST_NAMESPACE) || !is_label(&escrow.name, LONGEST_NAME) {
             return Err("the escrowed keys name a namespace or a connection that can't be".to_owned());
         }
-        if !escrow.erasures.iter().all(|erasure| is_label(&erasure.uid, LONGEST_UID)) {
+        if !escrow.erasures.requests.iter().all(|erasure| is_label(&erasure.uid, LONGEST_UID)) {
             return Err("the escrowed keys name an erasure that can't be".to_owned());
         }
         let keyring = keyring(&escrow.keyring, id, now)?;

@@ -26,7 +26,7 @@ use super::{
     job::{BackupJob, Stage},
     schedule::Schedule,
 };
-use crate::{clock::Clock, metrics::Metrics, names::Names, stores::Stores};
+use crate::{clock::Clock, events, metrics::Metrics, names::Names, stores::Stores};
 
 /// Looked at this often even if nothing rings.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -168,9 +168,7 @@ impl Releaser {
             action: "Release".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &connection.object_ref(&())).await {
-            tracing::warn!(%error, "an event can't be written");
-        }
+        events::publish(&self.recorder, &event, &connection.object_ref(&())).await;
     }
 }
 

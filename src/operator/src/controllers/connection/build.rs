@@ -122,11 +122,13 @@ pub async fn build(
         Err(error) => built.blocked = vec![error.problem()],
     }
     Box::pin(apply_backups(context, &plan, backups, &children, &is_over, &mut built)).await?;
+    let too_many = restore::erasures_problem(&erasures);
     if !is_over() && built.blocked.is_empty() {
         let advanced =
             Box::pin(restore::advance(context, &plan, &connection, &children, &keyring, now)).await;
         built.blocked.extend(advanced.err());
     }
+    built.blocked.extend(too_many);
     Ok((children, built))
 }
 
@@ -157,8 +159,8 @@ async fn apply_backups(
             built.look_again = true;
             return Ok(());
         }
-        Ok(Kept::Withdrawing) => {
-            built.backups_blocked = Some(withdrawing());
+        Ok(Kept::Removing) => {
+            built.backups_blocked = Some(removing());
             return Ok(());
         }
         Err(problem) => {
@@ -174,9 +176,9 @@ async fn apply_backups(
     Ok(())
 }
 
-fn withdrawing() -> Problem {
-    let message = "spec.backup: the connection uses a store again from which a Job is withdrawing what was escrowed there before: \
-                   backups to it begin once that Job has ended";
+fn removing() -> Problem {
+    let message = "spec.backup: the connection uses a store again from which a Job is removing what it had left there: backups to it \
+                   begin once that Job has ended";
     Problem::new(Reason::FirstRun, message.to_owned())
 }
 
@@ -205,7 +207,8 @@ async fn copied(
             credentials: store.credentials.clone(),
         });
     let are_all = plan.backups.iter().flat_map(|wanted| wanted.sites()).all(|(_, store)| store.is_ok());
-    let used = record::Used { sources: sources.collect(), are_all };
+    let retention = plan.terms.backup_retention.clone();
+    let used = record::Used { sources: sources.collect(), are_all, retention };
     match record::keep(context, plan.id, &plan.validated.namespace, used).await {
         Ok(kept) => Ok(Ok(kept)),
         Err(error) if apply::is_passing(&error) => PassingSnafu { message: error.to_string() }.fail(),

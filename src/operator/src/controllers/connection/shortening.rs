@@ -10,7 +10,7 @@ use super::{
     Context,
     in_force::{Change, InForce, Terms},
 };
-use crate::audit::Record;
+use crate::{audit::Record, events};
 
 /// Tells of a change that is recorded.
 pub async fn tell(
@@ -49,9 +49,7 @@ pub async fn tell(
         action: "Reconcile".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &connection.object_ref(&())).await {
-        tracing::warn!(%error, "an event can't be written");
-    }
+    events::publish(&context.recorder, &event, &connection.object_ref(&())).await;
 }
 
 fn detail(from: &str, to: &str, pending: Option<&PendingRetention>) -> String {

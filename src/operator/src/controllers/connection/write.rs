@@ -13,7 +13,7 @@ use marketrelay_api::{
 use serde_json::json;
 
 use super::{Context, status::is_worth_writing};
-use crate::conditions::find;
+use crate::{conditions::find, events};
 
 /// Writes both where needed. Whether the status is as it should be then; else the connection has changed meanwhile, or is
 /// gone, and what was concluded may not hold any more.
@@ -51,10 +51,7 @@ pub async fn write(
     context.metrics.status_written();
     if let Some(event) = event {
         tracing::info!(reason = event.reason, message = event.note, "is told");
-        let published = context.recorder.publish(&event, &connection.object_ref(&())).await;
-        if let Err(error) = published {
-            tracing::warn!(%error, "an event can't be written");
-        }
+        events::publish(&context.recorder, &event, &connection.object_ref(&())).await;
     }
     Ok(true)
 }

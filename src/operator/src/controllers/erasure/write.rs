@@ -8,7 +8,7 @@ use kube::{
 use marketrelay_api::{ConditionType, ErasureRequest, ErasureRequestStatus, Reason, labels};
 use serde_json::json;
 
-use crate::{audit::Record, conditions::find, controllers::connection::Context};
+use crate::{audit::Record, conditions::find, controllers::connection::Context, events};
 
 /// Writes both where needed.
 pub(super) async fn write(
@@ -49,10 +49,8 @@ pub(super) async fn write(
         };
         record.write();
     }
-    if let Some(event) = event(before, after)
-        && let Err(error) = context.recorder.publish(&event, &request.object_ref(&())).await
-    {
-        tracing::warn!(%error, "an event can't be written");
+    if let Some(event) = event(before, after) {
+        events::publish(&context.recorder, &event, &request.object_ref(&())).await;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use super::{
     decide::Step,
     facts::{Held, connection},
 };
-use crate::{audit::Record, controllers::connection::Context};
+use crate::{audit::Record, controllers::connection::Context, events};
 
 /// A key that was destroyed this much after its time was destroyed late; a new leader takes over sooner.
 pub const LATE: SignedDuration = SignedDuration::from_mins(1);
@@ -193,9 +193,7 @@ async fn warn(context: &Context, secret: &Metadata, reason: &str, action: &str, 
         action: action.to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &object).await {
-        tracing::warn!(%error, "an event can't be written");
-    }
+    events::publish(&context.recorder, &event, &object).await;
 }
 
 fn reference(keyring: &Metadata) -> ObjectReference {

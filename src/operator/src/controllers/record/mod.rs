@@ -5,12 +5,12 @@ mod confirm;
 mod decide;
 mod ensure;
 mod found;
+mod left;
 mod proof;
 mod purge;
 mod report;
 mod status;
 mod stores;
-mod withdraw;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -80,7 +80,7 @@ pub async fn reconcile(record: Arc<ConnectionRecord>, context: Arc<Context>) -> 
     }
     match step {
         None if phase(&record) == RecordPhase::Closed => tidy(&record, &context).await,
-        None => withdraw::withdraw(&context, &record).await,
+        None => left::clear(&context, &record).await,
         Some(Step::Mark(phase)) => mark(&record, &context, phase).await,
         Some(Step::Begin(cause)) => begin(&record, &context, cause).await,
         Some(Step::Investigate) => investigate(&record, &context).await,
@@ -190,7 +190,7 @@ async fn investigate(record: &ConnectionRecord, context: &Context) -> Result<Act
     if phase(record) != RecordPhase::Retained {
         return mark(record, context, RecordPhase::Retained).await;
     }
-    withdraw::withdraw(context, record).await
+    left::clear(context, record).await
 }
 
 /// A copy of credentials that was on its way when the closure ended goes, too: each process looks once.

@@ -13,7 +13,7 @@ use marketrelay_api::{
 };
 
 use super::{closure, found::Object, phase, stores};
-use crate::{audit::Record, controllers::connection::Context};
+use crate::{audit::Record, controllers::connection::Context, events};
 
 fn audit(record: &ConnectionRecord, action: &'static str, detail: Option<&str>, error: Option<&str>) {
     Record {
@@ -102,24 +102,44 @@ pub async fn purged(context: &Context, before: &ConnectionRecord, after: &Connec
     }
 }
 
-/// What has become of what is escrowed in the stores that it has left.
-pub async fn withdrawn(context: &Context, before: &ConnectionRecord, after: &ConnectionRecord) {
+/// What has become of what was in the stores that it has left.
+pub async fn left(context: &Context, before: &ConnectionRecord, after: &ConnectionRecord) {
     let stores = |record: &ConnectionRecord| {
         record.status.as_ref().map(|status| status.stores.clone()).unwrap_or_default()
     };
     let was = stores(before);
     for (store, was) in stores(after).iter().zip(&was).filter(|(now, was)| now != was) {
         let named = format!("{} {}", store.site, stores::address(store));
-        if store.escrow_withdrawn_at.is_some() {
+        if store.escrow_withdrawn_at.is_some() && was.escrow_withdrawn_at.is_none() {
             audit(after, "EscrowWithdrawn", Some(&named), None);
-        } else if let Some(failure) =
-            store.escrow_failure.as_ref().filter(|_| store.escrow_failure != was.escrow_failure)
-        {
-            let failure = format!("{}: {}", failure.reason, failure.message);
-            audit(after, "EscrowWithdrawn", Some(&named), Some(&failure));
-            let note = format!("{named}: {failure}").chars().take(1_000).collect();
-            publish(context, after, EventType::Warning, "EscrowNotWithdrawn", note).await;
         }
+        let failures = [
+            ("EscrowWithdrawn", "EscrowNotWithdrawn", &store.escrow_failure, &was.escrow_failure),
+            ("LeftStorePruned", "LeftStoreNotPruned", &store.prune_failure, &was.prune_failure),
+        ];
+        for (action, event, failure, _) in failures.into_iter().filter(|(.., now, was)| now != was) {
+            let Some(failure) = failure else { continue };
+            let failure = format!("{}: {}", failure.reason, failure.message);
+            audit(after, action, Some(&named), Some(&failure));
+            let note = format!("{named}: {failure}").chars().take(1_000).collect();
+            publish(context, after, EventType::Warning, event, note).await;
+        }
+        pruned(after, &named, store, was);
+    }
+}
+
+/// Each time that something went, and once nothing is left.
+fn pruned(record: &ConnectionRecord, named: &str, store: &RecordStore, was: &RecordStore) {
+    let Some(now) = &store.backups else { return };
+    let (gone, was_done) = match &was.backups {
+        Some(was) => (now.pruned > was.pruned, was.next_at.is_none()),
+        None => (now.pruned > 0, false),
+    };
+    if gone {
+        audit(record, "LeftStorePruned", Some(named), None);
+    }
+    if now.next_at.is_none() && !was_done {
+        audit(record, "LeftStoreEmpty", Some(named), None);
     }
 }
 
@@ -162,7 +182,5 @@ async fn publish(context: &Context, record: &ConnectionRecord, type_: EventType,
         action: "Close".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &record.object_ref(&())).await {
-        tracing::warn!(%error, "an event can't be written");
-    }
+    events::publish(&context.recorder, &event, &record.object_ref(&())).await;
 }

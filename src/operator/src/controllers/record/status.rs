@@ -6,7 +6,7 @@ use marketrelay_api::{
     ConnectionRecord, ConnectionRecordStatus,
     backup::Site,
     hold::HoldStatus,
-    record::{ClosureCause, ClosureProof, Listing, PurgedStore, RecordPhase, RecordStore},
+    record::{ClosureCause, ClosureProof, Listing, PurgedStore, RecordPhase},
 };
 
 use super::{
@@ -26,19 +26,17 @@ pub fn marked(before: &ConnectionRecordStatus, phase: RecordPhase, now: Timestam
     ConnectionRecordStatus { phase, since: Some(seconds(now)), message, ..before.clone() }
 }
 
-/// In the phase that it has. `waits`: what is still to be withdrawn from stores that were left.
-pub fn withdrawing(
-    before: &ConnectionRecordStatus,
-    stores: Vec<RecordStore>,
-    waits: Option<String>,
-) -> ConnectionRecordStatus {
-    let message = match (before.phase, waits) {
-        (RecordPhase::Retained, None) => Some(RETAINED.to_owned()),
-        (RecordPhase::Retained, Some(waits)) => Some(format!("{RETAINED}; {waits}")),
-        (RecordPhase::Active, waits) => waits,
+/// In the phase that it has. `waits`: what is still to be removed from stores that were left.
+pub fn waiting(before: ConnectionRecordStatus, waits: Vec<String>) -> ConnectionRecordStatus {
+    let retained = (before.phase == RecordPhase::Retained).then(|| RETAINED.to_owned());
+    let message = match before.phase {
+        RecordPhase::Active | RecordPhase::Retained => {
+            let parts: Vec<_> = retained.into_iter().chain(waits).collect();
+            (!parts.is_empty()).then(|| parts.join("; "))
+        }
         _ => before.message.clone(),
     };
-    ConnectionRecordStatus { message, stores, ..before.clone() }
+    ConnectionRecordStatus { message, ..before }
 }
 
 /// The closure waits for a confirmation on the record. The connection says the same.

@@ -19,9 +19,6 @@ use crate::store::{
     snapshot::tables::{TABLES, Table},
 };
 
-/// Rows per transaction.
-const BATCH: u64 = 1_000;
-
 /// Fills every table; the file is removed if it fails.
 pub(super) fn fill<R: Read>(
     connection: &Connection,
@@ -31,25 +28,22 @@ pub(super) fn fill<R: Read>(
     now: Timestamp,
 ) -> Result<()> {
     let sealing = Sealing { connection, keys, marketplace: &manifest.marketplace, now };
-    let (mut into, mut rows) = (None, 0_u64);
-    connection.execute_batch("BEGIN")?;
+    let mut into = None;
+    // What doesn't fit the cache is written before its end.
+    let transaction = connection.unchecked_transaction()?;
     while let Some(item) = reader.next().context(DataSnafu)? {
         match item {
             Item::Table { name, columns } => into = Some(Filling::new(name, columns)?),
             Item::Row(values) => {
                 let into: &Filling = into.as_ref().context(UnknownSnafu { what: "a row of no table" })?;
                 into.row(&values, &sealing)?;
-                rows += 1;
-                if rows.is_multiple_of(BATCH) {
-                    connection.execute_batch("COMMIT; BEGIN")?;
-                }
             }
             Item::TableEnd => {}
         }
     }
     open::check(connection, keys.keyring.connection_id())?;
     open::claim_digest_key(connection, open::digest_check(keys.digest))?;
-    connection.execute_batch("COMMIT")?;
+    transaction.commit()?;
     Ok(())
 }
 

@@ -151,12 +151,14 @@ pub fn import<R: Read>(
     let manifest = trusted(backup.manifest, keys.keyring)?;
     ensure!(manifest.hold.is_none(), NoBackupSnafu);
     let unfinished = Unfinished::begin(path)?;
-    let mut connection = open::writer(unfinished.path(), keys.database)?;
+    let mut connection = open::maker(unfinished.path(), keys.database)?;
     schema::migrate_to(&mut connection, usize::try_from(manifest.schema).unwrap_or(usize::MAX))?;
     fill(&connection, &manifest, backup, keys, now)?;
     schema::migrate(&mut connection)?;
     let imported = settle::settle(&connection, manifest, keys, since, now, stop)?;
-    close(connection)?;
+    connection.close().map_err(|(_, error)| error)?;
+    // From here on it has a relay's journal.
+    close(open::writer(unfinished.path(), keys.database)?)?;
     unfinished.finish()?;
     Ok(imported)
 }

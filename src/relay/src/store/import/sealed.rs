@@ -34,7 +34,7 @@ pub(super) struct Record {
     /// Its key under the volume key; empty once the key that it lived as long as is dead.
     pub(super) wrap: Vec<u8>,
     pub(super) generation: i64,
-    /// Of its order's number, or something that no other row has, until that is computed.
+    /// Of its order's number; until that is computed the row's id, so that the index of them grows at its end.
     pub(super) number: [u8; 32],
     pub(super) people: Vec<Digest>,
 }
@@ -42,7 +42,9 @@ pub(super) struct Record {
 impl Record {
     fn new(table: Table, row: &Row<'_>, keyring: &Keyring) -> Result<Self> {
         let generation = i64::from(keyring.volume_generation());
-        let (id, number) = (row.integer("id")?, rand::random());
+        let id = row.integer("id")?;
+        let mut number = [0; 32];
+        number[24..].copy_from_slice(&id.to_be_bytes());
         Ok(Self { table, id, wrap: Vec::new(), generation, number, people: Vec::new() })
     }
 

@@ -15,7 +15,7 @@ use crate::{
     store::{Prepared, erase, journal, outbox, read_order, reduce, revision},
 };
 
-/// Orders per transaction.
+/// Orders that are read at once.
 const BATCH: usize = 500;
 /// As the records of what follows from a restore name it.
 pub(super) const RESTORED: &str = "Restored";
@@ -29,12 +29,12 @@ pub(super) fn settle(
     now: Timestamp,
     stop: &CancellationToken,
 ) -> Result<Imported> {
+    let transaction = connection.unchecked_transaction()?;
     let restored = Deed::new(Action::Restored, Actor::Operator, manifest.backup.as_str());
     audit::append(connection, &restored, now)?;
     let tally = Tally::begin(connection)?;
     let anonymised = orders(connection, keys, stop)?;
     tally.record(connection, RESTORED, now)?;
-    let transaction = connection.unchecked_transaction()?;
     give_up_erased(connection, now)?;
     end_holds(connection, keys.keyring, now)?;
     connection.execute(
@@ -57,7 +57,6 @@ fn orders(connection: &Connection, keys: Keys<'_>, stop: &CancellationToken) -> 
     let (mut after, mut reduced) = (i64::MIN, 0);
     loop {
         ensure!(!stop.is_cancelled(), StoppedSnafu);
-        let transaction = connection.unchecked_transaction()?;
         let mut statement = connection.prepare_cached(
             "SELECT id, length(pii_key) = 0 FROM orders WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;
@@ -71,7 +70,6 @@ fn orders(connection: &Connection, keys: Keys<'_>, stop: &CancellationToken) -> 
                 write_digests(connection, *id, keys)?;
             }
         }
-        transaction.commit()?;
         match rows.last() {
             Some((last, _)) => after = *last,
             None => return Ok(reduced),
@@ -93,7 +91,9 @@ fn write_digests(connection: &Connection, id: i64, keys: Keys<'_>) -> Result<()>
             prepared.buyer_digest.as_ref().map(Digest::as_bytes),
             prepared.content_digest.as_bytes()
         ])?;
-    erase::write_people(connection, id, &prepared.other_buyer_digests)?;
+    if !prepared.other_buyer_digests.is_empty() {
+        erase::write_people(connection, id, &prepared.other_buyer_digests)?;
+    }
     Ok(())
 }
 

@@ -28,7 +28,7 @@ use kube::{
     runtime::reflector::ObjectRef,
 };
 use marketrelay_api::{
-    Duration, MarketplaceConnection, OperatorConfig, backup::PastErasure, connection::Backups, labels,
+    Duration, MarketplaceConnection, OperatorConfig, backup::PastErasures, connection::Backups, labels,
 };
 
 pub use config_map::KNOWN_DATABASE;
@@ -127,7 +127,7 @@ pub struct Plan<'a> {
     /// Whose signature counts, hex; `None`: the relay hasn't told yet.
     pub public_key: Option<&'a str>,
     /// What was erased from the connection by the requests that there are.
-    pub erasures: &'a [PastErasure],
+    pub erasures: &'a PastErasures,
     /// The audit log of the database that the relay must find; `None`: it begins one if there is none.
     pub known_chain: Option<&'a str>,
     /// The relay is to leave its volume alone.
@@ -292,7 +292,7 @@ mod tests {
             told: None,
             holds: &holds,
             public_key: backups.map(|_| "00ff"),
-            erasures: &[],
+            erasures: &PastErasures::default(),
             known_chain: backups.map(|_| "5c1f0000-1111-4222-8333-444455556666"),
             at_rest: false,
             config: &config,

@@ -12,7 +12,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, ResourceExt};
 use marketrelay_api::{
-    backup::{Choice, RestoreConfig, Site, SiteStore, paths},
+    backup::{Choice, PastErasures, RestoreConfig, Site, SiteStore, paths},
     labels,
     operator_config::BackupSettings,
     relay,
@@ -20,7 +20,7 @@ use marketrelay_api::{
 
 use super::{
     Plan,
-    backup::{data, identities, job_container, job_pod, job_spec, s3},
+    backup::{data, erasures, file_name, identities, job_container, job_pod, job_spec, s3},
     pod::{MODE, read_only, secret_volume},
     strings,
 };
@@ -71,7 +71,7 @@ pub fn config_map(plan: &Plan<'_>, wanted: &Wanted, attempt: Attempt<'_>, job: &
         chain: attempt.chain.map(str::to_owned),
         retention: plan.terms.into(),
         replace: attempt.replace,
-        erasures: plan.erasures.to_vec(),
+        erasures: PastErasures::default(),
     };
     let mut metadata = plan.unowned(attempt.name.to_owned(), labels::BACKUP);
     metadata.owner_references = Some(vec![OwnerReference {
@@ -84,7 +84,12 @@ pub fn config_map(plan: &Plan<'_>, wanted: &Wanted, attempt: Attempt<'_>, job: &
     }]);
     // A structure of texts and numbers always has a YAML form.
     let text = serde_yaml::to_string(&config).unwrap_or_default();
-    ConfigMap { metadata, data: Some([(ENTRY.to_owned(), text)].into()), ..ConfigMap::default() }
+    ConfigMap {
+        metadata,
+        data: Some([(ENTRY.to_owned(), text)].into()),
+        binary_data: Some(erasures(plan.erasures)),
+        ..ConfigMap::default()
+    }
 }
 
 /// Restricted like every pod. It has the keys, the identities and the stores' credentials, and nobody reaches it.
@@ -117,10 +122,11 @@ fn store(site: Site) -> (&'static str, &'static str) {
 
 fn volumes(plan: &Plan<'_>, wanted: &Wanted, config: &str) -> Vec<Volume> {
     let names = plan.names();
+    let item = |entry: String| KeyToPath { key: entry.clone(), path: entry, mode: None };
     let config = ConfigMapVolumeSource {
         name: config.to_owned(),
         default_mode: Some(MODE),
-        items: Some(vec![KeyToPath { key: ENTRY.to_owned(), path: ENTRY.to_owned(), mode: None }]),
+        items: Some([ENTRY.to_owned(), file_name(paths::ERASURES)].map(item).into()),
         ..ConfigMapVolumeSource::default()
     };
     let claim = PersistentVolumeClaimVolumeSource { claim_name: names.volume(), read_only: None };

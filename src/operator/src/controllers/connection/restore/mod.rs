@@ -36,7 +36,7 @@ use attempt::Attempt;
 use decide::{Facts, choice, due};
 
 pub use decide::under_way;
-pub use erasures::of as past_erasures;
+pub use erasures::{of as past_erasures, problem as erasures_problem};
 pub use known::chain as known_chain;
 pub use report::{tell, verdict};
 

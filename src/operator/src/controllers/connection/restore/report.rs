@@ -15,6 +15,7 @@ use super::{Context, decide::due, under_way};
 use crate::{
     audit::Record,
     conditions::{Status, Verdict, seconds},
+    events,
 };
 
 /// What it means for Ready; `None`: nothing is under way.
@@ -79,9 +80,7 @@ pub async fn tell(context: &Context, connection: &MarketplaceConnection, backup:
         action: "Restore".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &connection.object_ref(&())).await {
-        tracing::warn!(%error, "an event can't be written");
-    }
+    events::publish(&context.recorder, &event, &connection.object_ref(&())).await;
 }
 
 fn note(backup: &RestoredBackup) -> String {

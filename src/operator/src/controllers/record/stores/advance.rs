@@ -5,7 +5,9 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, PostParams},
 };
-use marketrelay_api::{ConnectionRecord, labels, operator_config::BackupSettings, record::RecordStore};
+use marketrelay_api::{
+    ConnectionRecord, backup::Goes, labels, operator_config::BackupSettings, record::RecordStore,
+};
 
 use super::{
     Facts,
@@ -25,55 +27,71 @@ use crate::{
     secrets::wipe,
 };
 
-/// Makes the Job of the attempt that is due. What it needs comes first, so that a Job that is there has it.
+/// Makes the Job of the attempt that is due, and says whether it did. What it needs comes first, so that a Job that is there has it.
 pub async fn advance(
     context: &Context,
     record: &ConnectionRecord,
     purge: &Purge,
     facts: &Facts,
-) -> kube::Result<()> {
-    let (Some(status), Some(settings)) = (&record.status, &context.config.backup) else { return Ok(()) };
+) -> kube::Result<bool> {
+    let (Some(status), Some(settings)) = (&record.status, &context.config.backup) else { return Ok(false) };
     if due(purge, facts).is_none_or(|due| context.clock.now() < due) {
-        return Ok(());
+        return Ok(false);
     }
+    let goes = match (purge.what, &facts.expiry) {
+        (What::Everything, _) => Goes::Everything,
+        (What::Escrow, _) => Goes::Escrow,
+        (What::Expired, Some(Ok(expiry))) => Goes::Expired(expiry.clone()),
+        (What::Expired, _) => return Ok(false),
+    };
     let ids = tried(purge, facts);
     let stores: Vec<_> = status.stores.iter().filter(|store| ids.contains(&store.id.as_str())).collect();
     let _one_at_a_time = context.closures.purges.lock().await;
-    if purge.what == What::Escrow && !are_still_left(context, record, &ids).await? {
-        return Ok(());
+    if purge.what != What::Everything && !are_still_left(context, record, purge.what, &ids).await? {
+        return Ok(false);
     }
-    if !has_room(context, settings, &stores).await?
-        || !is_configured(context, record, purge.what, &stores).await?
-    {
-        return Ok(());
+    if !has_room(context, settings, &stores).await? {
+        return Ok(false);
+    }
+    let config = objects::config(record, goes, &stores, &context.config);
+    if !is_configured(context, record, purge.what, config).await? {
+        return Ok(false);
     }
     let policies = Api::<NetworkPolicy>::namespaced(context.client.clone(), &context.namespace);
     let policy = objects::network_policy(record, purge.what, &stores);
     is_new(policies.create(&PostParams::default(), &policy).await)?;
     let job = objects::job(record, purge, &stores, &context.config, settings);
     let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace);
-    if is_new(jobs.create(&PostParams::default(), &job).await)? {
+    let is_made = is_new(jobs.create(&PostParams::default(), &job).await)?;
+    if is_made {
         tracing::info!(name = job.name_any(), what = ?purge.what, "stores are to be purged");
     }
-    Ok(())
+    Ok(is_made)
 }
 
 /// A connection that uses a store again asks for the same lock: it waits for the Job, or there is none.
-async fn are_still_left(context: &Context, record: &ConnectionRecord, ids: &[&str]) -> kube::Result<bool> {
+async fn are_still_left(
+    context: &Context,
+    record: &ConnectionRecord,
+    what: What,
+    ids: &[&str],
+) -> kube::Result<bool> {
     let records = Api::<ConnectionRecord>::namespaced(context.client.clone(), &context.namespace);
     // The operator may list them; it needs no other right for this.
     let only = ListParams::default().fields(&format!("metadata.name={}", record.name_any()));
     let found = records.list(&only).await?.items;
-    Ok(found.iter().any(|record| are_left(record, ids)))
+    Ok(found.iter().any(|record| are_left(record, what, ids)))
 }
 
-/// Whether a Job withdraws what is escrowed of this connection.
-pub async fn is_withdrawing(context: &Context, id: &str) -> kube::Result<bool> {
+/// Whether a Job removes something of this connection from a store that it has left.
+pub async fn is_removing(context: &Context, id: &str) -> kube::Result<bool> {
     let only = ListParams::default().labels(&selector(id));
     let jobs = Api::<Job>::namespaced(context.client.clone(), &context.namespace).list(&only).await?.items;
-    let prefix = format!("{}-", What::Escrow.policy(id));
-    let is_at_work =
-        |job: &Job| job.name_any().starts_with(&prefix) && !matches!(stage(job), Stage::Ended(_));
+    let prefixes = What::LEFT.map(|what| format!("{}-", what.policy(id)));
+    let is_at_work = |job: &Job| {
+        let name = job.name_any();
+        prefixes.iter().any(|prefix| name.starts_with(prefix)) && !matches!(stage(job), Stage::Ended(_))
+    };
     Ok(jobs.iter().any(is_at_work))
 }
 
@@ -97,12 +115,11 @@ async fn is_configured(
     context: &Context,
     record: &ConnectionRecord,
     what: What,
-    stores: &[&RecordStore],
+    config: String,
 ) -> kube::Result<bool> {
     let api = Api::<Secret>::namespaced(context.client.clone(), &context.namespace);
     let name = names::stores(&record.name_any());
     let Some(mut copies) = api.get_opt(&name).await? else { return Ok(false) };
-    let config = objects::config(record, what, stores, &context.config);
     let written = if secret::configure(&mut copies, what, config) {
         api.replace(&name, &PostParams::default(), &copies).await.map(Some)
     } else {
@@ -144,12 +161,8 @@ pub async fn are_remembered(context: &Context, record: &ConnectionRecord) -> kub
     Ok(secrets.get_metadata_opt(&names::stores(&record.name_any())).await?.is_some())
 }
 
-/// An attempt to withdraw escrowed keys has ended: the next one may need another way out.
-pub async fn close(context: &Context, record: &ConnectionRecord) -> kube::Result<()> {
-    delete_policy(context, record, What::Escrow).await
-}
-
-async fn delete_policy(context: &Context, record: &ConnectionRecord, what: What) -> kube::Result<()> {
+/// Deletes what lets the Jobs out: an attempt has ended, and the next one may need another way.
+pub async fn delete_policy(context: &Context, record: &ConnectionRecord, what: What) -> kube::Result<()> {
     let policies = Api::<NetworkPolicy>::namespaced(context.client.clone(), &context.namespace);
     let name = what.policy(&record.name_any());
     is_gone(policies.delete(&name, &DeleteParams::default()).await)

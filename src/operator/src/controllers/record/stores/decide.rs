@@ -9,7 +9,12 @@ use marketrelay_api::{
     record::{PurgedStore, RecordStore, StoreFailure, StoreListing},
 };
 
-use super::{Facts, attempt::Attempt, known::address, purge::Purge};
+use super::{
+    Facts,
+    attempt::Attempt,
+    known::address,
+    purge::{Purge, What},
+};
 use crate::conditions::seconds;
 
 /// After the first failure; then twice as long after each.
@@ -18,6 +23,7 @@ const LATEST: SignedDuration = SignedDuration::from_hours(1);
 /// Why no Job tries it.
 const NO_CREDENTIALS: &str = "CredentialsMissing";
 const NO_IMAGE: &str = "BackupsNotConfigured";
+const NO_KEYRING: &str = "KeyringLost";
 
 /// The stores that a closure has to purge.
 pub fn begun(before: &ConnectionRecordStatus) -> Vec<PurgedStore> {
@@ -48,7 +54,7 @@ pub fn noted(before: &Purge, facts: &Facts, now: Timestamp) -> Purge {
         purge.attempts += 1;
     }
     for store in purge.stores.iter_mut().filter(|store| !store.is_done()) {
-        tried_once(store, facts);
+        tried_once(store, before.what, facts);
         if store.is_done() {
             continue;
         }
@@ -68,14 +74,14 @@ pub fn noted(before: &Purge, facts: &Facts, now: Timestamp) -> Purge {
 }
 
 /// What the attempt that has ended says of a store.
-fn tried_once(store: &mut PurgedStore, facts: &Facts) {
+fn tried_once(store: &mut PurgedStore, what: What, facts: &Facts) {
     match &facts.attempt {
         Attempt::Missing | Attempt::Runs => {}
         Attempt::Failed(failure, at) => store.last_failure = Some(failed(failure, *at)),
         Attempt::Reported(report, at) => {
             let told = report.stores.iter().find(|told| told.id == store.id);
             match (told, &report.failure) {
-                (Some(told), _) => reported(store, told, *at),
+                (Some(told), _) => reported(store, what, told, *at),
                 (None, Some(failure)) => store.last_failure = Some(failed(failure, *at)),
                 (None, None) => {}
             }
@@ -83,7 +89,7 @@ fn tried_once(store: &mut PurgedStore, facts: &Facts) {
     }
 }
 
-fn reported(store: &mut PurgedStore, told: &StorePurge, at: Timestamp) {
+fn reported(store: &mut PurgedStore, what: What, told: &StorePurge, at: Timestamp) {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     store.deleted = store.deleted.saturating_add(count(told.deleted));
     if let Some(listing) = &told.listing {
@@ -97,7 +103,7 @@ fn reported(store: &mut PurgedStore, told: &StorePurge, at: Timestamp) {
     let is_clean = told.listing.as_ref().is_some_and(|listing| listing.found == 0);
     if is_clean && told.failure.is_none() {
         store.purged_at = store.listing.as_ref().map(|listing| listing.at.clone());
-    } else if told.failure.is_none() {
+    } else if told.failure.is_none() && (what != What::Expired || told.listing.is_none()) {
         let unknown = Failure { reason: "ReportLost".to_owned(), message: "it was not listed".to_owned() };
         store.last_failure = Some(failed(&unknown, at));
     }
@@ -113,7 +119,7 @@ fn is_known(store: &PurgedStore, reason: &str) -> bool {
 
 /// Whether an attempt has failed so, rather than that there was none.
 fn is_attempts(failure: &StoreFailure) -> bool {
-    ![NO_CREDENTIALS, NO_IMAGE].contains(&failure.reason.as_str())
+    ![NO_CREDENTIALS, NO_IMAGE, NO_KEYRING].contains(&failure.reason.as_str())
 }
 
 /// Why no Job can try it.
@@ -122,6 +128,9 @@ fn obstacle(store: &PurgedStore, facts: &Facts) -> Option<(&'static str, String)
     if !facts.is_possible {
         let message = "the operator's configuration has no backup.image: set it (the chart does)".to_owned();
         return Some((NO_IMAGE, message));
+    }
+    if let Some(Err(problem)) = &facts.expiry {
+        return Some((NO_KEYRING, problem.message.clone()));
     }
     (!facts.credentials.contains(id)).then(|| {
         let message = format!(
@@ -187,10 +196,7 @@ pub fn waiting(purge: &Purge, facts: Option<&Facts>) -> Option<String> {
 mod tests {
     use marketrelay_api::backup::{PurgeListing, PurgeReport};
 
-    use super::{
-        super::{known::tests::sample, purge::What},
-        *,
-    };
+    use super::{super::known::tests::sample, *};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).expect("in range")
@@ -204,7 +210,8 @@ mod tests {
 
     fn facts(attempt: Attempt) -> Facts {
         let credentials = purge().stores.into_iter().map(|store| store.id).collect();
-        Facts { credentials, attempt, is_possible: true, abandons: false, home: "home".to_owned() }
+        let home = "home".to_owned();
+        Facts { credentials, attempt, is_possible: true, abandons: false, expiry: None, home }
     }
 
     /// How many were deleted and found in each store; or why not.
@@ -212,7 +219,12 @@ mod tests {
         let of = |(known, told): (PurgedStore, Result<(u64, u64), &str>)| StorePurge {
             id: known.id,
             deleted: told.map_or(1, |(deleted, _)| deleted),
-            listing: told.ok().map(|(_, found)| PurgeListing { at: at(second - 1), found, foreign: 0 }),
+            listing: told.ok().map(|(_, found)| PurgeListing {
+                at: at(second - 1),
+                found,
+                foreign: 0,
+                backups: None,
+            }),
             failure: told.err().map(|reason| Failure { reason: reason.to_owned(), message: "m".to_owned() }),
         };
         let stores = purge().stores.into_iter().zip(stores).map(of).collect();

@@ -7,14 +7,20 @@ use k8s_openapi::api::{
     core::v1::{Pod, Secret},
 };
 use kube::{Api, ResourceExt, api::ListParams};
-use marketrelay_api::{ConnectionRecord, labels};
+use marketrelay_api::{ConnectionRecord, ConnectionRecordSpec, backup::Expiry, labels};
 
 use super::{
     attempt::Attempt,
+    expired,
     purge::{Purge, What},
     secret,
 };
-use crate::{controllers::connection::Context, names, secrets::wipe};
+use crate::{
+    controllers::{connection::Context, keyring::facts::judge},
+    names::{self, Names},
+    problem::Problem,
+    secrets::wipe,
+};
 
 /// What is known.
 #[derive(Clone, Debug)]
@@ -27,6 +33,8 @@ pub struct Facts {
     pub is_possible: bool,
     /// The record's `spec.closure.abandonStores` is.
     pub abandons: bool,
+    /// When the time of backups has come, or why that isn't known; only where those go that have expired.
+    pub expiry: Option<Result<Expiry, Problem>>,
     /// The operator's namespace.
     pub home: String,
 }
@@ -54,14 +62,33 @@ pub async fn look(
     let jobs = Api::<Job>::namespaced(client.clone(), home).list(&only).await?.items;
     let pods = Api::<Pod>::namespaced(client.clone(), home).list(&only).await?.items;
     let pods: Vec<_> = pods.into_iter().map(Arc::new).collect();
+    let expiry = match purge.what {
+        What::Everything | What::Escrow => None,
+        What::Expired => Some(expiry(context, record).await?),
+    };
     Ok(Some(Facts {
         credentials: credentials.unwrap_or_default(),
         attempt: Attempt::of(&name, &jobs, &pods, context.clock.now()),
         is_possible: context.config.backup.is_some(),
         abandons: purge.what == What::Everything
             && record.spec.closure.as_ref().is_some_and(|closure| closure.abandon_stores),
+        expiry,
         home: home.clone(),
     }))
+}
+
+/// Archives of holds stay as long as their keys, which the keyring tells; a damaged one doesn't.
+async fn expiry(context: &Context, record: &ConnectionRecord) -> kube::Result<Result<Expiry, Problem>> {
+    let ConnectionRecordSpec { namespace, connection, .. } = &record.spec;
+    let (secrets, name) = (&context.stores.secrets, Names(connection).keyring());
+    let held = context.keyrings.get(&context.client, secrets, namespace, &name, judge).await?;
+    let keyring = match held.map(|held| held.keyring).transpose() {
+        Ok(keyring) => keyring.filter(|keyring| keyring.id.as_str() == record.name_any()),
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let retention = record.status.as_ref().and_then(|status| status.backup_retention.as_ref());
+    let deadline = context.config.backup.as_ref().map_or(0, |backup| backup.deadline_seconds);
+    Ok(Ok(expired::expiry(retention, deadline, keyring.as_ref())))
 }
 
 /// The Jobs of a connection that purge, and their pods.

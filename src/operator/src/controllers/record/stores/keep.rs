@@ -13,7 +13,7 @@ use marketrelay_api::{ConnectionRecord, ConnectionRecordStatus, record::RecordSt
 
 use super::{
     super::{report, write::write},
-    advance::is_withdrawing,
+    advance::is_removing,
     known::known,
     secret,
     withdraw::leave,
@@ -43,6 +43,8 @@ pub struct Used {
     pub sources: Vec<Source>,
     /// There are no others: what isn't among them was left.
     pub are_all: bool,
+    /// How long backups are kept; `None`: there are none.
+    pub retention: Option<marketrelay_api::Duration>,
 }
 
 /// What was copied lately, by connection.
@@ -76,13 +78,13 @@ pub enum Kept {
     Whole,
     /// Not yet: what it is made from has changed meanwhile, or isn't shown yet.
     Later,
-    /// Not until a Job has ended that withdraws what was escrowed in a store before.
-    Withdrawing,
+    /// Not until a Job has ended that removes what was left in a store before.
+    Removing,
 }
 
 /// Sees to it. The record comes first: of a store that it names no missing copy goes unnoticed.
 pub async fn keep(context: &Context, id: &str, namespace: &str, used: Used) -> kube::Result<Kept> {
-    let Used { sources, are_all } = used;
+    let Used { sources, are_all, retention } = used;
     let Some(record) = context.stores.records.get(&ObjectRef::new(id).within(&context.namespace)) else {
         return Ok(if sources.is_empty() { Kept::Whole } else { Kept::Later });
     };
@@ -97,14 +99,20 @@ pub async fn keep(context: &Context, id: &str, namespace: &str, used: Used) -> k
     if are_all {
         stores = leave(&stores, &used, context.clock.now());
     }
-    if stores == before.stores && (sources.is_empty() || context.copies.are_of(id, &versions)) {
+    let after = ConnectionRecordStatus {
+        stores,
+        backup_retention: retention.or_else(|| before.backup_retention.clone()),
+        ..before.clone()
+    };
+    if after == before && (sources.is_empty() || context.copies.are_of(id, &versions)) {
         return Ok(Kept::Whole);
     }
     if has_begun(id, context) {
         return Ok(Kept::Later);
     }
-    if stores != before.stores {
-        let written = match noted(context, &record, &used, &stores).await? {
+    let stores = after.stores.clone();
+    if after != before {
+        let written = match noted(context, &record, &used, after).await? {
             Ok(written) => written,
             Err(kept) => return Ok(kept),
         };
@@ -122,18 +130,19 @@ pub async fn keep(context: &Context, id: &str, namespace: &str, used: Used) -> k
     Ok(kept)
 }
 
-/// The record names them, or why not yet. A store that was left is used again once no Job withdraws what is escrowed there.
+/// The record names them, or why not yet. A store that was left is used again once no Job removes anything there.
 async fn noted(
     context: &Context,
     record: &ConnectionRecord,
     used: &[RecordStore],
-    stores: &[RecordStore],
+    after: ConnectionRecordStatus,
 ) -> kube::Result<Result<ConnectionRecord, Kept>> {
-    let (id, before) = (record.name_any(), record.status.clone().unwrap_or_default());
-    let _no_other_job_is_made = if returns(&before.stores, used) {
+    let id = record.name_any();
+    let before = record.status.iter().flat_map(|status| &status.stores);
+    let _no_other_job_is_made = if returns(before, used) {
         let purges = context.closures.purges.lock().await;
-        if is_withdrawing(context, &id).await? {
-            return Ok(Err(Kept::Withdrawing));
+        if is_removing(context, &id).await? {
+            return Ok(Err(Kept::Removing));
         }
         Some(purges)
     } else {
@@ -142,13 +151,12 @@ async fn noted(
     if has_begun(&id, context) {
         return Ok(Err(Kept::Later));
     }
-    let after = ConnectionRecordStatus { stores: stores.to_vec(), ..before };
     Ok(write(context, record, after).await?.ok_or(Kept::Later))
 }
 
 /// Whether a store is used again that was left.
-fn returns(before: &[RecordStore], used: &[RecordStore]) -> bool {
-    let mut left = before.iter().filter(|store| store.left_at.is_some());
+fn returns<'a>(before: impl Iterator<Item = &'a RecordStore>, used: &[RecordStore]) -> bool {
+    let mut left = before.filter(|store| store.left_at.is_some());
     left.any(|left| used.iter().any(|used| used.id == left.id))
 }
 

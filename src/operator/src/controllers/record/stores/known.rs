@@ -25,6 +25,8 @@ pub fn of(site: Site, store: &S3Store) -> RecordStore {
         left_at: None,
         escrow_withdrawn_at: None,
         escrow_failure: None,
+        backups: None,
+        prune_failure: None,
     };
     let digest = hash(identity(&known).as_bytes());
     known.id.push_str(&digest[..ID]);

@@ -8,7 +8,7 @@ use k8s_openapi::api::{
 use kube::{ResourceExt, api::ObjectMeta};
 use marketrelay_api::{
     ConnectionRecord, OperatorConfig,
-    backup::{PurgeConfig, PurgeStore, paths},
+    backup::{Goes, PurgeConfig, PurgeStore, paths},
     labels,
     operator_config::BackupSettings,
     record::RecordStore,
@@ -38,7 +38,7 @@ const BETWEEN: &str = " ";
 /// The Job's configuration file.
 pub fn config(
     record: &ConnectionRecord,
-    what: What,
+    goes: Goes,
     stores: &[&RecordStore],
     config: &OperatorConfig,
 ) -> String {
@@ -48,7 +48,7 @@ pub fn config(
         connection_id: record.name_any(),
         namespace: record.spec.namespace.clone(),
         name: record.spec.connection.clone(),
-        escrow_only: what == What::Escrow,
+        goes,
         stores: stores.iter().map(store).collect(),
     };
     // A structure of texts always has a YAML form.

@@ -1,10 +1,10 @@
-//! What is to be deleted in stores, and how far that is: everything of a closed connection, or what is escrowed in stores that
-//! one has left. Pure.
+//! What is to be deleted in stores, and how far that is: everything of a closed connection, or in stores that one has left what is
+//! escrowed there and what has expired. Pure.
 
 use jiff::Timestamp;
 use marketrelay_api::record::{ClosureProof, PurgedStore};
 
-use crate::names;
+use crate::{controllers::backup::Task, names};
 
 /// What goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +13,22 @@ pub enum What {
     Everything,
     /// The escrowed keys alone.
     Escrow,
+    /// Backups whose time has come, and archives of holds that have ended.
+    Expired,
 }
 
 impl What {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Everything, Self::Escrow];
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Everything, Self::Escrow, Self::Expired];
+    /// What goes from stores that were left.
+    pub const LEFT: [Self; 2] = [Self::Escrow, Self::Expired];
 
-    /// The entry with a Job's configuration. A Job never reads the other one's.
+    /// The entry with a Job's configuration. A Job never reads another one's.
     pub fn entry(self) -> &'static str {
         match self {
             Self::Everything => "job.yaml",
             Self::Escrow => "withdraw.yaml",
+            Self::Expired => "expire.yaml",
         }
     }
 
@@ -32,6 +37,7 @@ impl What {
         match self {
             Self::Everything => names::purge_attempt(connection_id, attempts),
             Self::Escrow => names::withdraw_attempt(connection_id, attempts),
+            Self::Expired => names::expire_attempt(connection_id, attempts),
         }
     }
 
@@ -40,6 +46,15 @@ impl What {
         match self {
             Self::Everything => names::purge(connection_id),
             Self::Escrow => names::withdraw(connection_id),
+            Self::Expired => names::expire(connection_id),
+        }
+    }
+
+    /// The Jobs of the connection that write it.
+    pub fn writer(self) -> Task {
+        match self {
+            Self::Everything | Self::Expired => Task::Run,
+            Self::Escrow => Task::Escrow,
         }
     }
 
@@ -48,6 +63,7 @@ impl What {
         match self {
             Self::Everything => "its backups are",
             Self::Escrow => "what may be escrowed of its keys is",
+            Self::Expired => "its expired backups are",
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::conditions::seconds;
 const LATEST: SignedDuration = SignedDuration::from_hours(24);
 
 /// Whether what is escrowed there must go.
-pub fn is_left(store: &RecordStore) -> bool {
+fn is_left(store: &RecordStore) -> bool {
     store.site == Site::OffSite && store.left_at.is_some() && store.escrow_withdrawn_at.is_none()
 }
 
@@ -93,8 +93,13 @@ pub fn withdrawn(before: &ConnectionRecordStatus, after: &Purge) -> ConnectionRe
 }
 
 /// Whether these stores are still left, and the connection isn't being closed.
-pub fn are_left(record: &ConnectionRecord, ids: &[&str]) -> bool {
+pub fn are_left(record: &ConnectionRecord, what: What, ids: &[&str]) -> bool {
     let Some(status) = &record.status else { return false };
+    let is_left = |store: &RecordStore| match what {
+        What::Everything => false,
+        What::Escrow => is_left(store),
+        What::Expired => store.left_at.is_some(),
+    };
     let is_left = |id: &&str| status.stores.iter().any(|store| store.id == **id && is_left(store));
     record.metadata.deletion_timestamp.is_none()
         && status.phase < RecordPhase::Closing

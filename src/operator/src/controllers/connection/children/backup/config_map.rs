@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::{ByteString, api::core::v1::ConfigMap};
 use marketrelay_api::{
-    backup::{DrillConfig, JobConfig, S3Store, Site, SiteStore},
+    backup::{DrillConfig, JobConfig, PastErasures, S3Store, Site, SiteStore, paths},
     labels,
     operator_config::BackupSettings,
     relay::paths::ADMIN_PORT,
 };
+use marketrelay_escrow::erasures::pack;
 
 use super::{Plan, Which, is_escrowed};
 use crate::{
@@ -55,7 +56,23 @@ pub fn build(
     // Comparing sees only what is wanted, and so not that an entry has to go.
     let entries = files.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
     metadata.annotations = Some(strings(&[(labels::ENTRIES, &entries)]));
-    ConfigMap { metadata, data: Some(files), ..ConfigMap::default() }
+    ConfigMap {
+        metadata,
+        data: Some(files),
+        binary_data: Some(erasures(plan.erasures)),
+        ..ConfigMap::default()
+    }
+}
+
+/// The file with what was erased.
+pub fn erasures(erasures: &PastErasures) -> BTreeMap<String, ByteString> {
+    // Texts in memory can always be compressed; an empty file would be refused.
+    [(file_name(paths::ERASURES), ByteString(pack(erasures).unwrap_or_default()))].into()
+}
+
+/// Of a path.
+pub fn file_name(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 /// Everything of the connection in a store is under this.
@@ -95,7 +112,7 @@ fn drill(plan: &Plan<'_>, settings: &BackupSettings, site: Site, store: &Store) 
         chain: plan.known_chain.map(str::to_owned),
         retention: plan.terms.into(),
         oldest_seconds: store.interval.as_secs() * 2 + i64::from(settings.deadline_seconds),
-        erasures: plan.erasures.to_vec(),
+        erasures: PastErasures::default(),
     };
     // A structure of texts and numbers always has a YAML form.
     Some(serde_yaml::to_string(&config).unwrap_or_default())

@@ -26,7 +26,7 @@ use crate::{
     stores::Stores,
 };
 
-pub use config_map::s3;
+pub use config_map::{erasures, file_name, s3};
 pub use job_spec::job_spec;
 pub use pod::{CONTAINER, data, identities, job_container, job_pod, restricted};
 

@@ -6,7 +6,10 @@ use k8s_openapi::{
 };
 use marketrelay_api::{OperatorConfig, backup::paths, operator_config::BackupSettings, relay};
 
-use super::{Plan, Which, config_map::entry};
+use super::{
+    Plan, Which,
+    config_map::{entry, file_name},
+};
 use crate::{
     controllers::{
         backup::Task,
@@ -100,12 +103,15 @@ pub fn data() -> VolumeMount {
 }
 
 fn volumes(plan: &Plan<'_>, store: &Store, (site, task): Which) -> Vec<Volume> {
-    let file = paths::CONFIG.rsplit('/').next().unwrap_or_default();
-    let item = KeyToPath { key: entry((site, task)), path: file.to_owned(), mode: None };
+    let item = |key: String, path: &str| KeyToPath { key, path: file_name(path), mode: None };
+    let mut items = vec![item(entry((site, task)), paths::CONFIG)];
+    if task == Task::Drill {
+        items.push(item(file_name(paths::ERASURES), paths::ERASURES));
+    }
     let config = ConfigMapVolumeSource {
         name: plan.names().backup(),
         default_mode: Some(MODE),
-        items: Some(vec![item]),
+        items: Some(items),
         ..ConfigMapVolumeSource::default()
     };
     let names = plan.names();

@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: a customer with three connections on a real cluster, from YAML to the customer's system.
 
+mod backups;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -45,6 +47,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     stage::up(&kube, &images, arguments.context.is_none().then_some(CLUSTER))?;
     customer(&kube)?;
+    if arguments.context.is_none() {
+        backups::show(&kube, CLUSTER)?;
+    }
     show(&kube)?;
     farewell(&kube, arguments);
     Ok(())
@@ -104,7 +109,7 @@ fn show(kube: &Kube) -> Result<()> {
     kube.show(&with(&["describe", "mconn", "bol"]))?;
     kube.show(&with(&[
         "get",
-        "statefulsets,pods,persistentvolumeclaims,services,networkpolicies,secrets,configmaps",
+        "statefulsets,cronjobs,pods,persistentvolumeclaims,services,networkpolicies,secrets,configmaps",
         "--selector=marketrelay.dev/connection=bol",
     ]))?;
     kube.show(&with(&["get", "events", "--sort-by=.metadata.creationTimestamp"]))?;
