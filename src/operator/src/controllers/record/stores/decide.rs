@@ -45,13 +45,18 @@ pub fn unpurged(store: &RecordStore) -> PurgedStore {
     }
 }
 
-/// A store that was left, if it was settled.
+/// A store that was left, with whether it is settled.
 pub fn settled(store: &RecordStore, known: &PurgedStore) -> RecordStore {
     // A Job from before that says nothing of what was written since.
     let is_since = |at: &Time| store.left_at.as_ref().is_some_and(|left| at.0 >= left.0);
+    let told = || known.never_used_at.clone().filter(is_since);
+    let never_used_at = store.never_used_at.clone().or_else(told);
+    let is_of_use = |_: &StoreFailure| never_used_at.is_none();
     RecordStore {
-        never_used_at: known.never_used_at.clone().filter(is_since),
-        abandoned_at: known.abandoned_at.clone(),
+        escrow_failure: store.escrow_failure.clone().filter(is_of_use),
+        prune_failure: store.prune_failure.clone().filter(is_of_use),
+        abandoned_at: store.abandoned_at.clone().or_else(|| known.abandoned_at.clone()),
+        never_used_at,
         ..store.clone()
     }
 }
@@ -305,6 +310,34 @@ mod tests {
         let there = noted(&impossible, &facts(Attempt::Missing), at(80));
         assert!(there.stores.iter().all(|store| store.last_failure.is_none()));
         assert_eq!(due(&there, &facts(Attempt::Missing)), Some(at(0)));
+    }
+
+    #[test]
+    fn a_bucket_that_is_not_there_is_done_only_if_nothing_can_have_been_written_into_it() {
+        let unused = [purge().stores[1].id.clone()].into();
+        let missing = report([Err("BucketNotFound"), Err("BucketNotFound")], 10);
+        let done = noted(&purge(), &Facts { unused, ..facts(missing) }, at(11));
+        assert!(is_known(&done.stores[0], "BucketNotFound") && !done.stores[0].is_done());
+        let never = &done.stores[1];
+        assert_eq!((never.never_used_at.clone(), never.last_failure.clone()), (Some(seconds(at(10))), None));
+        assert_eq!(tried(&done, &facts(Attempt::Missing)), [done.stores[0].id.as_str()]);
+        let left = RecordStore { left_at: Some(seconds(at(12))), ..sample("two") };
+        assert!(!settled(&left, never).is_settled(), "that was before it was left");
+        let left = RecordStore {
+            left_at: Some(seconds(at(9))),
+            prune_failure: done.stores[0].last_failure.clone(),
+            ..left
+        };
+        assert!(settled(&left, never).is_settled() && settled(&left, never).prune_failure.is_none());
+    }
+
+    #[test]
+    fn a_store_that_is_named_is_given_up_and_no_other_one() {
+        let abandoned = [purge().stores[0].id.clone()].into();
+        let named = Facts { abandoned, ..facts(report([Err("StoreRefused"), Err("StoreRefused")], 10)) };
+        let done = noted(&purge(), &named, at(11));
+        assert_eq!(done.stores[0].abandoned_at, Some(seconds(at(11))));
+        assert!(is_known(&done.stores[0], "StoreRefused") && !done.stores[1].is_done());
     }
 
     #[test]
