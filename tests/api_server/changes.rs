@@ -1,7 +1,9 @@
 //! What may change about an existing resource, and what may not.
 
+use kube::api::{Patch, PatchParams};
+
 use crate::{
-    samples::{Differences, Kind, create, try_change},
+    samples::{Differences, Kind, create, set_status, try_change, yaml},
     support::with_namespace,
 };
 
@@ -116,6 +118,35 @@ async fn an_erasure_stays_as_it_was_made() {
         ] {
             differences.note(promise, part, try_change(&space, Kind::Erasure, "sample", change).await);
         }
+        differences.none();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_record_gives_up_stores_that_it_knows_and_the_operator_may_forget_them_afterwards() {
+    const UNKNOWN: &str = "spec.abandonStores must name stores by their ids of status.stores";
+    with_namespace(|space| async move {
+        let record = create(&space, Kind::Record, "{}").await;
+        let mut differences = Differences::default();
+        let gives_up = |ids: &str| format!("spec: {{abandonStores: [{ids}]}}");
+        let early = try_change(&space, Kind::Record, "sample", &gives_up("a1")).await;
+        differences.note("one before there are any", Some(UNKNOWN), early);
+        let store =
+            "{id: a1, site: offSite, bucket: far, region: eu-central-1, prefix: relays/id, pathStyle: false}";
+        set_status(&space, Kind::Record, &record, &format!("{{stores: [{store}]}}")).await.expect("a status");
+        for (promise, ids, part) in [
+            ("one that is known", "a1", None),
+            ("another one", "b2", Some(UNKNOWN)),
+            ("a known one beside another one", "a1, b2", Some(UNKNOWN)),
+        ] {
+            differences.note(promise, part, try_change(&space, Kind::Record, "sample", &gives_up(ids)).await);
+        }
+        let patch = Patch::Merge(yaml(&gives_up("a1")));
+        let api = Kind::Record.api(&space);
+        let record = api.patch("sample", &PatchParams::default(), &patch).await.expect("given up");
+        let forgotten = set_status(&space, Kind::Record, &record, "{stores: []}").await;
+        differences.note("a status without the store", None, forgotten);
         differences.none();
     })
     .await;

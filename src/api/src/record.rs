@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Duration, rules};
-pub use stores::{LeftBackups, PurgedStore, RecordStore, StoreFailure, StoreListing};
+pub use stores::{LeftBackups, PurgedStore, RecordStore, StoreFailure, StoreListing, Unused};
 
 /// Where a connection is, and once it is closed, the proof of what was destroyed. Made by the operator in its own
 /// namespace, named after the connection's id; it outlives the connection and holds no personal data.
@@ -25,6 +25,7 @@ pub use stores::{LeftBackups, PurgedStore, RecordStore, StoreFailure, StoreListi
     derive = "PartialEq",
     doc = "Where a connection is, and once it is closed, the proof of what was destroyed. Made by the operator in its own namespace, named after the connection's id; holds no personal data.",
     validation = rules::record_confirmation(),
+    validation = rules::known_stores(),
     printcolumn(name = "Tenant", type_ = "string", json_path = ".spec.namespace"),
     printcolumn(name = "Connection", type_ = "string", json_path = ".spec.connection"),
     printcolumn(name = "Marketplace", type_ = "string", json_path = ".spec.marketplace"),
@@ -37,7 +38,7 @@ pub use stores::{LeftBackups, PurgedStore, RecordStore, StoreFailure, StoreListi
 )]
 #[x_kube(validation = Rule::new(
     "self.__namespace__ == oldSelf.__namespace__ && self.connection == oldSelf.connection && self.marketplace == oldSelf.marketplace && self.volume == oldSelf.volume")
-    .message("a record is about one connection for good: only closure may be set"))]
+    .message("a record is about one connection for good: only closure and abandonStores may be set"))]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionRecordSpec {
     /// The namespace of the connection.
@@ -56,6 +57,12 @@ pub struct ConnectionRecordSpec {
     /// closures began within an hour or holds keep orders of it. Keys die at once, and volume and children go; this can't be undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closure: Option<RecordClosure>,
+    /// The ids, as in status.stores, of stores that are gone for good. One that the connection has left, or that a closure purges,
+    /// is given up once it was tried in vain or can't be tried: what is in it stays there, and what was escrowed of the keys there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub abandon_stores: Vec<String>,
 }
 
 /// The confirmation of an account's closure.
@@ -95,6 +102,7 @@ pub struct ConnectionRecordStatus {
     pub message: Option<String>,
     /// The stores that the connection's backups are in, or were; the one that was used first is the first, at most 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub stores: Vec<RecordStore>,
     /// How many Jobs that withdraw escrowed keys from stores that were left have ended.

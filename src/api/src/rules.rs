@@ -228,3 +228,16 @@ pub fn record_confirmation() -> Rule {
          its volume and all stored orders for good",
     )
 }
+
+/// A store is given up by an id that the record has. What was accepted stays so, whatever the operator writes afterwards.
+pub fn known_stores() -> Rule {
+    let before = "has(oldSelf.spec.abandonStores) && id in oldSelf.spec.abandonStores";
+    let known =
+        "has(self.status) && has(self.status.stores) && self.status.stores.exists(store, store.id == id)";
+    Rule::new(format!(
+        "!has(self.spec.abandonStores) || self.spec.abandonStores.all(id, ({before}) || ({known}))"
+    ))
+    .message(
+        "spec.abandonStores must name stores by their ids of status.stores: kubectl get connrec NAME -o yaml shows them",
+    )
+}

@@ -63,6 +63,7 @@ pub async fn execute(root: &Path, patience: Duration, stop: &CancellationToken) 
 
 async fn escrow(root: &Path, patience: Duration, report: &mut JobReport) -> Result<(), EscrowError> {
     let config = settings::config(root)?;
+    report.store = Some(config.store.identity());
     let sealed = settings::sealed(root)?;
     let store = Store::new(&config.store, &settings::credentials(root, STORE)?, patience)?;
     let written = write(&store, &sealed).await?;

@@ -76,7 +76,10 @@ pub enum Task {
 pub async fn execute(task: Task, root: &Path, patience: Duration, stop: &CancellationToken) -> JobReport {
     let mut report = JobReport::default();
     let done = match Job::new(root, patience, stop) {
-        Ok(job) => job.execute(task, &mut report).await,
+        Ok(job) => {
+            report.store = Some(job.config.store.identity());
+            job.execute(task, &mut report).await
+        }
         Err(error) => Err(error),
     };
     if let Err(error) = done {

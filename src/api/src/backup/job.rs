@@ -117,3 +117,12 @@ pub struct S3Store {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ca_certificates: String,
 }
+
+impl S3Store {
+    /// What makes it the same store. AWS's names of buckets are unique without a region.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let endpoint = self.endpoint.as_ref().map_or("https://s3.amazonaws.com/", Url::as_str);
+        format!("{endpoint}{}/{}/", self.bucket, self.prefix)
+    }
+}

@@ -7,6 +7,9 @@ use super::Drilled;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobReport {
+    /// What the store is known by, as [`S3Store::identity`](super::S3Store::identity) has it; absent if it isn't known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
     /// The backup that was written and read back; absent from a run that only prunes, and from one that failed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Written>,

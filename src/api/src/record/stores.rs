@@ -1,6 +1,7 @@
 //! The stores of a connection's backups: where they are, and that nothing of the connection is left in them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -14,6 +15,7 @@ use crate::backup::{S3Store, Site};
 pub struct RecordStore {
     /// What the entries with its credentials begin with, before a dot: accessKeyId, secretAccessKey and, if there is one,
     /// sessionToken.
+    #[schemars(length(max = 63))]
     pub id: String,
     /// onSite or offSite.
     pub site: Site,
@@ -45,6 +47,30 @@ pub struct RecordStore {
     /// Why it could not be pruned, the last time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prune_failure: Option<StoreFailure>,
+    /// As long as nothing can have been written there: every Job that wanted to has told that there is no such bucket. Absent:
+    /// something may have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused: Option<Unused>,
+    /// When a store that was left, and that nothing can have been written into, said once more that there is no such bucket:
+    /// nothing is tried there any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub never_used_at: Option<Time>,
+    /// When it was given up, since spec.abandonStores names it: what was there may still be, and nothing is tried there any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned_at: Option<Time>,
+}
+
+/// What is known of a store that nothing was written into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Unused {
+    /// Since when it is known.
+    pub since: Time,
+    /// The uids of the Jobs that may be writing there, and haven't told yet how they ended. One that goes without a word may
+    /// have written something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub jobs: Vec<String>,
 }
 
 /// What is left of a connection's backups in a store that it doesn't use any more.
@@ -77,6 +103,11 @@ pub struct LeftBackups {
 }
 
 impl RecordStore {
+    /// Whether nothing is to be done any more with it as one that was left.
+    pub fn is_settled(&self) -> bool {
+        self.never_used_at.is_some() || self.abandoned_at.is_some()
+    }
+
     /// As a Job has it.
     pub fn s3(&self, ca_certificates: &str) -> S3Store {
         S3Store {
@@ -103,7 +134,12 @@ pub struct PurgedStore {
     /// When a listing of it first found nothing of the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged_at: Option<Time>,
-    /// When it was given up, since spec.closure.abandonStores is true: what was there may still be.
+    /// When it said that there is no such bucket, though nothing can have been written there before: nothing of the connection
+    /// ever was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub never_used_at: Option<Time>,
+    /// When it was given up, since spec.closure.abandonStores is true or spec.abandonStores names it: what was there may still
+    /// be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned_at: Option<Time>,
     /// Versions, delete markers and unfinished uploads that were deleted, by all attempts.
@@ -120,7 +156,7 @@ pub struct PurgedStore {
 impl PurgedStore {
     /// Whether nothing is to be done with it any more.
     pub fn is_done(&self) -> bool {
-        self.purged_at.is_some() || self.abandoned_at.is_some()
+        self.purged_at.is_some() || self.never_used_at.is_some() || self.abandoned_at.is_some()
     }
 }
 

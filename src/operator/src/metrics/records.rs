@@ -72,7 +72,8 @@ impl Records {
     fn closing(&self, record: &ConnectionRecord) {
         let proof = record.status.as_ref().and_then(|status| status.closure.as_ref());
         for store in proof.iter().flat_map(|proof| &proof.stores) {
-            let state = match (&store.purged_at, &store.abandoned_at, &store.last_failure) {
+            let purged = store.purged_at.as_ref().or(store.never_used_at.as_ref());
+            let state = match (purged, &store.abandoned_at, &store.last_failure) {
                 (Some(_), ..) => "purged",
                 (None, Some(_), _) => "abandoned",
                 (None, None, Some(_)) => "failing",
@@ -88,10 +89,11 @@ impl Records {
         for store in stores.filter(|store| store.left_at.is_some()) {
             let is_failing = store.prune_failure.is_some() || store.escrow_failure.is_some();
             let is_empty = store.backups.as_ref().is_some_and(|backups| backups.next_at.is_none());
-            let state = match (is_failing, is_empty) {
-                (true, _) => "failing",
-                (false, true) => "empty",
-                (false, false) => "expiring",
+            let state = match (store.is_settled(), is_failing, is_empty) {
+                (true, ..) if store.abandoned_at.is_some() => "abandoned",
+                (true, ..) | (false, false, true) => "empty",
+                (false, true, _) => "failing",
+                (false, false, false) => "expiring",
             };
             let spec = &record.spec;
             self.left.with_label_values(&[spec.namespace.as_str(), &spec.connection, state]).inc();

@@ -1,23 +1,26 @@
 //! What is escrowed of a connection's keys goes from every store that it has left, and from all once it is deleted.
 
 use k8s_openapi::api::{batch::v1::Job, networking::v1::NetworkPolicy};
-use kube::api::{Patch, PatchParams};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
 use marketrelay_api::{
     ConnectionRecord, ConnectionRecordStatus, MarketplaceConnection,
     backup::{Goes, PurgeConfig},
-    record::{RecordPhase, RecordStore},
+    record::{RecordPhase, RecordStore, Unused},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
-    Operator,
+    Operator, confirm_record,
     expired::serve,
-    phase, reaches, record, says,
-    stores::{backed_up, copies, ends, entry, report},
+    phase, proof, reaches, record, says,
+    stores::{backed_up, copies, ends, entry, purged, report},
 };
 use crate::{
     operator::{
-        backups::{BOTH, CONFIG, connect, furnish_stores},
+        backups::{BOTH, CONFIG, connect, finish, furnish_stores, leave, now, released},
         change, connection, delete,
     },
     support::{Space, wait_for, with_namespace},
@@ -149,6 +152,113 @@ async fn a_retained_connections_escrowed_keys_go_from_its_store_and_its_record_s
         let far = store(&space, &id, "far", |store| store.left_at.is_none()).await;
         assert!(far.escrow_withdrawn_at.is_none());
         reaches(&space, &space, &id, RecordPhase::Active).await;
+    })
+    .await;
+}
+
+fn nowhere() -> Value {
+    json!({"reason": "BucketNotFound", "message": "there is no such bucket"})
+}
+
+/// What a Job reports that finds no bucket anywhere.
+fn none(config: &PurgeConfig) -> Value {
+    let of = |store: &marketrelay_api::backup::PurgeStore| json!({"id": store.id, "deleted": 0, "failure": nowhere()});
+    json!({"stores": config.stores.iter().map(of).collect::<Vec<_>>()})
+}
+
+/// The Jobs of the record that are about stores that were left.
+async fn of_left(space: &Space, id: &str) -> Vec<String> {
+    let jobs = space.api::<Job>().list(&ListParams::default()).await.expect("Jobs");
+    let names = jobs.iter().map(ResourceExt::name_any);
+    names
+        .filter(|name| ["expire", "withdraw"].iter().any(|what| name.starts_with(&format!("{id}-{what}-"))))
+        .collect()
+}
+
+fn jobs_of(store: &RecordStore) -> Option<&[String]> {
+    store.unused.as_ref().map(|Unused { jobs, .. }| jobs.as_slice())
+}
+
+#[tokio::test]
+async fn a_bucket_that_was_named_by_mistake_and_never_was_holds_nothing_up() {
+    with_namespace(|space| async move {
+        furnish_stores(&space).await;
+        let _operator = Operator::start(&space, CONFIG).await;
+        let id = backed_up(&space).await;
+        now(&space, "bol-off-site", "now-1");
+        let job = released(&space, "now-1").await;
+        let is_noted = |store: &RecordStore| jobs_of(store).is_some_and(|jobs| jobs.len() == 1);
+        let far = store(&space, &id, "far", is_noted).await;
+        assert_eq!(jobs_of(&far).map(<[String]>::to_vec), Some(vec![job.uid().expect("a uid")]));
+        leave(&space, &job, &json!({"store": far.s3("").identity(), "failure": nowhere()})).await;
+        finish(&space, "now-1", Some("BackoffLimitExceeded")).await;
+        store(&space, &id, "far", |store| jobs_of(store).is_some_and(<[String]>::is_empty)).await;
+        move_to(&space, "elsewhere").await;
+        let (job, config) = begun(&space, &id, 0).await;
+        assert_eq!(buckets(&config), ["far"]);
+        ends(&space, &job, &none(&config)).await;
+        let far = store(&space, &id, "far", |store| store.never_used_at.is_some()).await;
+        assert!(far.escrow_failure.is_none() && far.prune_failure.is_none() && far.abandoned_at.is_none());
+        wait_for(&space, "nothing to say", async || {
+            status(&space, &id).await.message.is_none().then_some(())
+        })
+        .await;
+        assert_eq!(
+            of_left(&space, &id).await,
+            [format!("{id}-withdraw-0")],
+            "nothing is tried there any more"
+        );
+
+        confirm_record(&space, &id).await;
+        purged(&space, &id).await;
+        let closed = reaches(&space, &space, &id, RecordPhase::Closed).await;
+        let stores = &proof(&closed).expect("a proof").stores;
+        let ends: Vec<_> =
+            stores.iter().map(|store| (store.purged_at.is_some(), store.never_used_at.is_some())).collect();
+        assert_eq!(ends, [(true, false), (false, true), (true, false)], "{stores:?}");
+        let message = closed.status.and_then(|status| status.message).unwrap_or_default();
+        assert!(message.ends_with("is left"), "{message}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_bucket_that_may_have_been_used_is_given_up_by_its_id_alone() {
+    with_namespace(|space| async move {
+        furnish_stores(&space).await;
+        let _operator = Operator::start(&space, CONFIG).await;
+        let id = backed_up(&space).await;
+        now(&space, "bol-off-site", "now-1");
+        released(&space, "now-1").await;
+        store(&space, &id, "far", |store| jobs_of(store).is_some_and(|jobs| jobs.len() == 1)).await;
+        let params = DeleteParams::background();
+        space.api::<Job>().delete("now-1", &params).await.expect("it goes without a word");
+        store(&space, &id, "far", |store| store.unused.is_none()).await;
+        move_to(&space, "elsewhere").await;
+        let (job, config) = begun(&space, &id, 0).await;
+        ends(&space, &job, &none(&config)).await;
+        let far = store(&space, &id, "far", |store| store.escrow_failure.is_some()).await;
+        assert!(!far.is_settled());
+        says(&space, &space, &id, "BucketNotFound").await;
+        change::<ConnectionRecord>(&space, &id, &format!("{{spec: {{abandonStores: [{}]}}}}", far.id)).await;
+        let far = store(&space, &id, "far", |store| store.abandoned_at.is_some()).await;
+        assert!(far.never_used_at.is_none());
+        wait_for(&space, "nothing to say", async || {
+            status(&space, &id).await.message.is_none().then_some(())
+        })
+        .await;
+        let before = of_left(&space, &id).await;
+        time_passes(&space, &id).await;
+        confirm_record(&space, &id).await;
+        purged(&space, &id).await;
+        let closed = reaches(&space, &space, &id, RecordPhase::Closed).await;
+        assert_eq!(of_left(&space, &id).await, before, "nothing is tried there any more");
+        let stores = &proof(&closed).expect("a proof").stores;
+        let given_up: Vec<_> = stores.iter().map(|store| store.abandoned_at.is_some()).collect();
+        assert_eq!(given_up, [false, true, false], "{stores:?}");
+        assert_eq!(stores[1].abandoned_at, far.abandoned_at, "as it was noted");
+        let message = closed.status.and_then(|status| status.message).unwrap_or_default();
+        assert!(message.contains("/far/") && !message.contains("/elsewhere/"), "{message}");
     })
     .await;
 }

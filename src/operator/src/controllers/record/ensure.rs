@@ -38,6 +38,7 @@ pub async fn ensure(
             marketplace: marketplace.to_owned(),
             volume: Names(connection).volume(),
             closure: None,
+            abandon_stores: Vec::new(),
         },
         status: None,
     };

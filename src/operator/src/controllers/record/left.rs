@@ -34,6 +34,9 @@ pub async fn clear(context: &Context, record: &ConnectionRecord) -> Result<Actio
     let is_unmarked = |store: &RecordStore| store.left_at.is_none();
     if phase(record) == RecordPhase::Retained && after.stores.iter().any(is_unmarked) {
         after.stores = stores::retained(&after.stores, now);
+    }
+    after.stores = stores::heard(context, record, &after.stores);
+    if record.status.as_ref().is_some_and(|status| status.stores != after.stores) {
         write::write(context, record, after).await.context(StatusSnafu)?;
         return Ok(Action::requeue(BEHIND));
     }

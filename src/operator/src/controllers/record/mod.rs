@@ -159,7 +159,8 @@ async fn begin(
         return note(record, context, after).await;
     }
     context.closures.begins(&id);
-    let before = record.status.clone().unwrap_or_default();
+    let mut before = record.status.clone().unwrap_or_default();
+    before.stores = stores::heard(context, record, &before.stores);
     let after = status::begun(before, cause, &found, context.clock.now());
     let Some(written) = write::write(context, record, after).await.context(StatusSnafu)? else {
         return Ok(Action::requeue(BEHIND));

@@ -89,17 +89,22 @@ pub async fn purged(context: &Context, before: &ConnectionRecord, after: &Connec
             store.last_failure.as_ref().map(|failure| format!("{}: {}", failure.reason, failure.message));
         if store.purged_at.is_some() {
             audit(after, "StorePurged", Some(&named), None);
+        } else if store.never_used_at.is_some() {
+            audit(after, "StoreNeverUsed", Some(&named), None);
         } else if store.abandoned_at.is_some() {
-            audit(after, "StoreAbandoned", Some(&named), None);
-            let note =
-                format!("{named} is given up: what was there may still be").chars().take(1_000).collect();
-            publish(context, after, EventType::Warning, "StoreAbandoned", note).await;
+            abandoned(context, after, &named).await;
         } else if let Some(failure) = failure.filter(|_| store.last_failure != was.last_failure) {
             audit(after, "StorePurged", Some(&named), Some(&failure));
             let note = format!("{named}: {failure}").chars().take(1_000).collect();
             publish(context, after, EventType::Warning, "StoreNotPurged", note).await;
         }
     }
+}
+
+async fn abandoned(context: &Context, record: &ConnectionRecord, named: &str) {
+    audit(record, "StoreAbandoned", Some(named), None);
+    let note = format!("{named} is given up: what was there may still be").chars().take(1_000).collect();
+    publish(context, record, EventType::Warning, "StoreAbandoned", note).await;
 }
 
 /// What has become of what was in the stores that it has left.
@@ -112,6 +117,12 @@ pub async fn left(context: &Context, before: &ConnectionRecord, after: &Connecti
         let named = format!("{} {}", store.site, stores::address(store));
         if store.escrow_withdrawn_at.is_some() && was.escrow_withdrawn_at.is_none() {
             audit(after, "EscrowWithdrawn", Some(&named), None);
+        }
+        if store.never_used_at.is_some() && was.never_used_at.is_none() {
+            audit(after, "StoreNeverUsed", Some(&named), None);
+        }
+        if store.abandoned_at.is_some() && was.abandoned_at.is_none() {
+            abandoned(context, after, &named).await;
         }
         let failures = [
             ("EscrowWithdrawn", "EscrowNotWithdrawn", &store.escrow_failure, &was.escrow_failure),

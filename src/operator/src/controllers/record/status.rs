@@ -130,7 +130,7 @@ pub fn purging(
 }
 
 fn closed(record: &ConnectionRecord, proof: &ClosureProof) -> String {
-    let left: Vec<_> = proof.stores.iter().filter(|store| store.purged_at.is_none()).collect();
+    let left: Vec<_> = proof.stores.iter().filter(|store| store.abandoned_at.is_some()).collect();
     let left: Vec<_> = left.into_iter().map(|store| format!("{} {}", store.site, store.store)).collect();
     let id = record.name_any();
     if left.is_empty() {
@@ -144,7 +144,8 @@ fn closed(record: &ConnectionRecord, proof: &ClosureProof) -> String {
 }
 
 fn may_be_escrowed(stores: &[PurgedStore]) -> bool {
-    stores.iter().any(|store| store.site == Site::OffSite && store.purged_at.is_none())
+    let is_rid = |store: &PurgedStore| store.purged_at.is_some() || store.never_used_at.is_some();
+    stores.iter().any(|store| store.site == Site::OffSite && !is_rid(store))
 }
 
 fn message(proof: &ClosureProof, found: &Found, facts: Option<&Facts>) -> String {
@@ -182,6 +183,7 @@ mod tests {
             marketplace: "bol".to_owned(),
             volume: "bol-data".to_owned(),
             closure: None,
+            abandon_stores: Vec::new(),
         };
         ConnectionRecord { status: Some(status), ..ConnectionRecord::new(ID, spec) }
     }

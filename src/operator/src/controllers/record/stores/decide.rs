@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
-    ConnectionRecordStatus,
+    ConnectionRecordStatus, Reason,
     backup::{Failure, StorePurge},
     labels,
     record::{PurgedStore, RecordStore, StoreFailure, StoreListing},
@@ -37,10 +37,27 @@ pub fn unpurged(store: &RecordStore) -> PurgedStore {
         store: address(store),
         id: store.id.clone(),
         purged_at: None,
-        abandoned_at: None,
+        never_used_at: store.never_used_at.clone(),
+        abandoned_at: store.abandoned_at.clone(),
         deleted: 0,
         listing: None,
         last_failure: None,
+    }
+}
+
+/// A store that was left, with whether it is settled.
+pub fn settled(store: &RecordStore, known: &PurgedStore) -> RecordStore {
+    // A Job from before that says nothing of what was written since.
+    let is_since = |at: &Time| store.left_at.as_ref().is_some_and(|left| at.0 >= left.0);
+    let told = || known.never_used_at.clone().filter(is_since);
+    let never_used_at = store.never_used_at.clone().or_else(told);
+    let is_of_use = |_: &StoreFailure| never_used_at.is_none();
+    RecordStore {
+        escrow_failure: store.escrow_failure.clone().filter(is_of_use),
+        prune_failure: store.prune_failure.clone().filter(is_of_use),
+        abandoned_at: store.abandoned_at.clone().or_else(|| known.abandoned_at.clone()),
+        never_used_at,
+        ..store.clone()
     }
 }
 
@@ -66,7 +83,7 @@ pub fn noted(before: &Purge, facts: &Facts, now: Timestamp) -> Purge {
                 store.last_failure = Some(failed(&failure, now));
             }
         }
-        if facts.abandons && store.last_failure.is_some() {
+        if facts.abandoned.contains(&store.id) && store.last_failure.is_some() {
             store.abandoned_at = Some(seconds(now));
         }
     }
@@ -81,12 +98,21 @@ fn tried_once(store: &mut PurgedStore, what: What, facts: &Facts) {
         Attempt::Reported(report, at) => {
             let told = report.stores.iter().find(|told| told.id == store.id);
             match (told, &report.failure) {
+                (Some(told), _) if is_nowhere(told) && facts.unused.contains(&store.id) => {
+                    store.never_used_at = Some(seconds(*at));
+                    store.last_failure = None;
+                }
                 (Some(told), _) => reported(store, what, told, *at),
                 (None, Some(failure)) => store.last_failure = Some(failed(failure, *at)),
                 (None, None) => {}
             }
         }
     }
+}
+
+/// Whether there is no such bucket.
+fn is_nowhere(told: &StorePurge) -> bool {
+    told.failure.as_ref().is_some_and(|failure| failure.reason == Reason::BucketNotFound.to_string())
 }
 
 fn reported(store: &mut PurgedStore, what: What, told: &StorePurge, at: Timestamp) {
@@ -211,7 +237,8 @@ mod tests {
     fn facts(attempt: Attempt) -> Facts {
         let credentials = purge().stores.into_iter().map(|store| store.id).collect();
         let home = "home".to_owned();
-        Facts { credentials, attempt, is_possible: true, abandons: false, expiry: None, home }
+        let (abandoned, unused) = Default::default();
+        Facts { credentials, attempt, is_possible: true, abandoned, unused, expiry: None, home }
     }
 
     /// How many were deleted and found in each store; or why not.
@@ -286,8 +313,37 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_that_is_not_there_is_done_only_if_nothing_can_have_been_written_into_it() {
+        let unused = [purge().stores[1].id.clone()].into();
+        let missing = report([Err("BucketNotFound"), Err("BucketNotFound")], 10);
+        let done = noted(&purge(), &Facts { unused, ..facts(missing) }, at(11));
+        assert!(is_known(&done.stores[0], "BucketNotFound") && !done.stores[0].is_done());
+        let never = &done.stores[1];
+        assert_eq!((never.never_used_at.clone(), never.last_failure.clone()), (Some(seconds(at(10))), None));
+        assert_eq!(tried(&done, &facts(Attempt::Missing)), [done.stores[0].id.as_str()]);
+        let left = RecordStore { left_at: Some(seconds(at(12))), ..sample("two") };
+        assert!(!settled(&left, never).is_settled(), "that was before it was left");
+        let left = RecordStore {
+            left_at: Some(seconds(at(9))),
+            prune_failure: done.stores[0].last_failure.clone(),
+            ..left
+        };
+        assert!(settled(&left, never).is_settled() && settled(&left, never).prune_failure.is_none());
+    }
+
+    #[test]
+    fn a_store_that_is_named_is_given_up_and_no_other_one() {
+        let abandoned = [purge().stores[0].id.clone()].into();
+        let named = Facts { abandoned, ..facts(report([Err("StoreRefused"), Err("StoreRefused")], 10)) };
+        let done = noted(&purge(), &named, at(11));
+        assert_eq!(done.stores[0].abandoned_at, Some(seconds(at(11))));
+        assert!(is_known(&done.stores[0], "StoreRefused") && !done.stores[1].is_done());
+    }
+
+    #[test]
     fn only_what_was_tried_in_vain_or_can_not_be_tried_is_given_up() {
-        let abandons = |attempt| Facts { abandons: true, ..facts(attempt) };
+        let abandoned = facts(Attempt::Missing).credentials;
+        let abandons = |attempt| Facts { abandoned: abandoned.clone(), ..facts(attempt) };
         assert!(!noted(&purge(), &abandons(Attempt::Missing), at(1)).is_over(), "it was never tried");
         let one = noted(&purge(), &abandons(report([Ok((1, 0)), Err("BucketNotFound")], 10)), at(11));
         assert!(one.is_over());

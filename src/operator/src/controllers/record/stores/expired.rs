@@ -12,7 +12,7 @@ use marketrelay_api::{
 use super::{
     Facts,
     attempt::Attempt,
-    decide::unpurged,
+    decide::{settled, unpurged},
     known::address,
     purge::{Purge, What},
 };
@@ -32,7 +32,9 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Whether backups may still be there.
 fn is_left(store: &RecordStore) -> bool {
-    store.left_at.is_some() && store.backups.as_ref().is_none_or(|backups| backups.next_at.is_some())
+    store.left_at.is_some()
+        && !store.is_settled()
+        && store.backups.as_ref().is_none_or(|backups| backups.next_at.is_some())
 }
 
 fn is_due(store: &RecordStore, now: Timestamp) -> bool {
@@ -70,7 +72,7 @@ pub fn pruned(before: &ConnectionRecordStatus, after: &Purge, facts: &Facts) -> 
         RecordStore {
             backups: told(store, facts).or_else(|| store.backups.clone()),
             prune_failure: known.last_failure.clone(),
-            ..store.clone()
+            ..settled(store, known)
         }
     };
     let stores = before.stores.iter().map(noted).collect();
@@ -107,8 +109,8 @@ fn next(listing: &PurgeListing, found: &BackupsLeft, left_at: Timestamp) -> Opti
         let expires = found.expires.unwrap_or(Timestamp::MAX);
         return Some(expires.clamp(listing.at + SOONEST, listing.at + DAILY));
     }
-    let settled = left_at + SETTLED;
-    (listing.at < settled).then_some(settled)
+    let last = left_at + SETTLED;
+    (listing.at < last).then_some(last)
 }
 
 fn count(number: u64) -> i64 {
@@ -149,7 +151,8 @@ mod tests {
     fn facts(attempt: Attempt) -> Facts {
         let credentials = status().stores.into_iter().map(|store| store.id).collect();
         let expiry = Some(Ok(expiry(None, 0, None)));
-        Facts { credentials, attempt, is_possible: true, abandons: false, expiry, home: "home".to_owned() }
+        let (abandoned, unused) = Default::default();
+        Facts { credentials, attempt, is_possible: true, abandoned, unused, expiry, home: "home".to_owned() }
     }
 
     /// Listed at this hour: how many objects and backups there are, the second half of them, and when the next expires.

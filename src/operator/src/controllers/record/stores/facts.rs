@@ -14,6 +14,7 @@ use super::{
     expired,
     purge::{Purge, What},
     secret,
+    unused::is_unused,
 };
 use crate::{
     controllers::{connection::Context, keyring::facts::judge},
@@ -31,8 +32,10 @@ pub struct Facts {
     pub attempt: Attempt,
     /// The operator's configuration has the image.
     pub is_possible: bool,
-    /// The record's `spec.closure.abandonStores` is.
-    pub abandons: bool,
+    /// The ids of the stores that are given up once they were tried in vain.
+    pub abandoned: BTreeSet<String>,
+    /// The ids of those that nothing can have been written into.
+    pub unused: BTreeSet<String>,
     /// When the time of backups has come, or why that isn't known; only where those go that have expired.
     pub expiry: Option<Result<Expiry, Problem>>,
     /// The operator's namespace.
@@ -70,11 +73,18 @@ pub async fn look(
         credentials: credentials.unwrap_or_default(),
         attempt: Attempt::of(&name, &jobs, &pods, context.clock.now()),
         is_possible: context.config.backup.is_some(),
-        abandons: purge.what == What::Everything
-            && record.spec.closure.as_ref().is_some_and(|closure| closure.abandon_stores),
+        abandoned: abandoned(record, purge),
+        unused: stores.iter().filter(|store| is_unused(store)).map(|store| store.id.clone()).collect(),
         expiry,
         home: home.clone(),
     }))
+}
+
+fn abandoned(record: &ConnectionRecord, purge: &Purge) -> BTreeSet<String> {
+    let ConnectionRecordSpec { closure, abandon_stores, .. } = &record.spec;
+    let all = closure.as_ref().is_some_and(|closure| closure.abandon_stores);
+    let is_named = |id: &&String| all && purge.what == What::Everything || abandon_stores.contains(id);
+    purge.stores.iter().map(|store| &store.id).filter(is_named).cloned().collect()
 }
 
 /// Archives of holds stay as long as their keys, which the keyring tells; a damaged one doesn't.

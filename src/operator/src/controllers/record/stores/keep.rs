@@ -16,6 +16,7 @@ use super::{
     advance::is_removing,
     known::known,
     secret,
+    unused::heard,
     withdraw::leave,
 };
 use crate::{
@@ -95,10 +96,12 @@ pub async fn keep(context: &Context, id: &str, namespace: &str, used: Used) -> k
     let versions: Vec<_> = sources.iter().map(|source| (source.clone(), version(source))).collect();
     let before = record.status.clone().unwrap_or_default();
     let used: Vec<_> = sources.iter().map(|source| source.store.clone()).collect();
-    let (mut stores, gave_way) = known(&before.stores, &used);
+    let now = context.clock.now();
+    let (mut stores, gave_way) = known(&before.stores, &used, now);
     if are_all {
-        stores = leave(&stores, &used, context.clock.now());
+        stores = leave(&stores, &used, now);
     }
+    stores = heard(context, &record, &stores);
     let after = ConnectionRecordStatus {
         stores,
         backup_retention: retention.or_else(|| before.backup_retention.clone()),

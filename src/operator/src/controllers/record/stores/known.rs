@@ -1,11 +1,12 @@
 //! Which stores a record knows. Pure.
 
+use jiff::Timestamp;
 use marketrelay_api::{
     backup::{S3Store, Site},
-    record::RecordStore,
+    record::{RecordStore, Unused},
 };
 
-use crate::{compare::hash, controllers::connection::backup};
+use crate::{compare::hash, conditions::seconds, controllers::connection::backup};
 
 /// So many are purged at a closure: a Job reports of each within 4 KiB.
 const MOST: usize = 8;
@@ -14,8 +15,8 @@ const ID: usize = 16;
 
 /// A store as a record has it. Its region may be corrected; another endpoint, bucket or prefix is another store.
 pub fn of(site: Site, store: &S3Store) -> RecordStore {
-    let mut known = RecordStore {
-        id: String::new(),
+    RecordStore {
+        id: id(&store.identity()),
         site,
         endpoint: store.endpoint.clone(),
         bucket: store.bucket.clone(),
@@ -27,10 +28,15 @@ pub fn of(site: Site, store: &S3Store) -> RecordStore {
         escrow_failure: None,
         backups: None,
         prune_failure: None,
-    };
-    let digest = hash(identity(&known).as_bytes());
-    known.id.push_str(&digest[..ID]);
-    known
+        unused: None,
+        never_used_at: None,
+        abandoned_at: None,
+    }
+}
+
+/// What a store is known by.
+pub fn id(identity: &str) -> String {
+    hash(identity.as_bytes()).chars().take(ID).collect()
 }
 
 /// Where a store's bucket is: what the number of Jobs at the same time is counted by.
@@ -38,26 +44,27 @@ pub fn bucket(store: &RecordStore) -> String {
     backup::bucket(store.endpoint.as_ref(), &store.region, &store.bucket)
 }
 
-/// What makes it the same store: AWS's names of buckets are unique without a region.
-fn identity(store: &RecordStore) -> String {
-    match &store.endpoint {
-        Some(_) => address(store),
-        None => format!("https://s3.amazonaws.com/{}/{}/", store.bucket, store.prefix),
-    }
-}
-
 /// Where everything of the connection is.
 pub fn address(store: &RecordStore) -> String {
     format!("{}/{}/", bucket(store), store.prefix)
 }
 
-/// With those that are used now, and those that give way to them: the longest known of those that aren't.
-pub fn known(before: &[RecordStore], used: &[RecordStore]) -> (Vec<RecordStore>, Vec<RecordStore>) {
-    let newest = |store: &RecordStore| used.iter().find(|used| used.id == store.id).unwrap_or(store).clone();
+/// With those that are used now, and those that give way to them: the longest known of those that aren't. Nothing was written
+/// yet into one that wasn't known.
+pub fn known(
+    before: &[RecordStore],
+    used: &[RecordStore],
+    now: Timestamp,
+) -> (Vec<RecordStore>, Vec<RecordStore>) {
+    let newest = |store: &RecordStore| match used.iter().find(|used| used.id == store.id) {
+        Some(used) => RecordStore { unused: still_unused(store, used), ..used.clone() },
+        None => store.clone(),
+    };
     let mut all: Vec<_> = before.iter().map(newest).collect();
     for store in used {
         if all.iter().all(|known| known.id != store.id) {
-            all.push(store.clone());
+            let unused = Some(Unused { since: seconds(now), jobs: Vec::new() });
+            all.push(RecordStore { unused, ..store.clone() });
         }
     }
     let mut gave_way = Vec::new();
@@ -67,6 +74,11 @@ pub fn known(before: &[RecordStore], used: &[RecordStore]) -> (Vec<RecordStore>,
         gave_way.push(all.remove(place));
     }
     (all, gave_way)
+}
+
+/// What Jobs told of the same store by another site or region isn't matched to what they tell now.
+fn still_unused(before: &RecordStore, now: &RecordStore) -> Option<Unused> {
+    before.unused.clone().filter(|_| before.site == now.site && before.region == now.region)
 }
 
 #[cfg(test)]
@@ -85,17 +97,26 @@ pub mod tests {
         of(Site::OnSite, &store)
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).expect("in range")
+    }
+
+    /// Without what is noted of a new one.
+    fn places(stores: &[RecordStore]) -> Vec<RecordStore> {
+        stores.iter().map(|store| RecordStore { unused: None, ..store.clone() }).collect()
+    }
+
     #[test]
     fn a_store_that_was_left_stays_known_until_there_are_too_many() {
         let many: Vec<_> = (0..10).map(|number| sample(&format!("bucket-{number}"))).collect();
         let (mut all, mut lost) = (Vec::new(), Vec::new());
         for store in &many {
-            let (next, gave_way) = known(&all, &[many[0].clone(), store.clone()]);
+            let (next, gave_way) = known(&all, &[many[0].clone(), store.clone()], at(0));
             (all, lost) = (next, [lost, gave_way].concat());
         }
         assert_eq!(all.len(), MOST);
-        assert_eq!(lost, many[1..3], "the first one is still used");
-        assert_eq!(known(&all, &all[..2]), (all.clone(), Vec::new()), "nothing new, nothing changes");
+        assert_eq!(places(&lost), many[1..3], "the first one is still used");
+        assert_eq!(known(&all, &many[..1], at(9)), (all.clone(), Vec::new()), "nothing new, nothing changes");
     }
 
     #[test]
@@ -105,11 +126,18 @@ pub mod tests {
             let s3 = S3Store { endpoint, ..first.s3("") };
             let typo = of(Site::OnSite, &s3);
             let corrected = of(Site::OnSite, &S3Store { region: "eu-central-1".to_owned(), ..s3 });
-            assert_eq!(known(&[typo], std::slice::from_ref(&corrected)).0, [corrected]);
+            let (noted, _) = known(&[], &[typo], at(0));
+            assert!(noted[0].unused.is_some());
+            assert_eq!(
+                known(&noted, std::slice::from_ref(&corrected), at(1)).0,
+                [corrected],
+                "it may be used"
+            );
         }
         let mut s3 = first.s3("");
         s3.prefix = "other/id".to_owned();
         let moved = of(Site::OnSite, &s3);
-        assert_eq!(known(std::slice::from_ref(&first), std::slice::from_ref(&moved)).0, [first, moved]);
+        let (both, _) = known(std::slice::from_ref(&first), std::slice::from_ref(&moved), at(0));
+        assert_eq!(places(&both), [first, moved]);
     }
 }

@@ -12,6 +12,7 @@ mod known;
 mod objects;
 mod purge;
 mod secret;
+mod unused;
 mod withdraw;
 
 pub use advance::{advance, are_remembered, delete_policy, forget};
@@ -22,6 +23,7 @@ pub use facts::{Facts, look};
 pub use keep::{Copies, Kept, Source, Used, keep};
 pub use known::{address, of};
 pub use purge::Purge;
+pub use unused::heard;
 pub use withdraw::retained;
 
 use jiff::Timestamp;

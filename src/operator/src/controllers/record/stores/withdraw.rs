@@ -9,7 +9,7 @@ use marketrelay_api::{
 };
 
 use super::{
-    decide::unpurged,
+    decide::{settled, unpurged},
     known::address,
     purge::{Purge, What},
 };
@@ -20,7 +20,8 @@ const LATEST: SignedDuration = SignedDuration::from_hours(24);
 
 /// Whether what is escrowed there must go.
 fn is_left(store: &RecordStore) -> bool {
-    store.site == Site::OffSite && store.left_at.is_some() && store.escrow_withdrawn_at.is_none()
+    let is_withdrawn = store.escrow_withdrawn_at.is_some() || store.is_settled();
+    store.site == Site::OffSite && store.left_at.is_some() && !is_withdrawn
 }
 
 /// A deleted connection uses none: with those that aren't marked so yet.
@@ -84,7 +85,7 @@ pub fn withdrawn(before: &ConnectionRecordStatus, after: &Purge) -> ConnectionRe
         Some(known) => RecordStore {
             escrow_withdrawn_at: known.purged_at.clone().filter(|at| is_since(at, store)),
             escrow_failure: known.last_failure.clone(),
-            ..store.clone()
+            ..settled(store, known)
         },
         None => store.clone(),
     };
@@ -98,7 +99,7 @@ pub fn are_left(record: &ConnectionRecord, what: What, ids: &[&str]) -> bool {
     let is_left = |store: &RecordStore| match what {
         What::Everything => false,
         What::Escrow => is_left(store),
-        What::Expired => store.left_at.is_some(),
+        What::Expired => store.left_at.is_some() && !store.is_settled(),
     };
     let is_left = |id: &&str| status.stores.iter().any(|store| store.id == **id && is_left(store));
     record.metadata.deletion_timestamp.is_none()
@@ -164,7 +165,7 @@ mod tests {
         assert_eq!(withdrawn(&done, &purge), done, "nothing new, nothing to write");
         let retained = status(retained(&done.stores, at(3)));
         assert_eq!(goes(&retained, None, "", 3), [address(&new)], "a deleted connection uses none");
-        let again = super::super::known::known(&retained.stores, std::slice::from_ref(&far)).0;
+        let again = super::super::known::known(&retained.stores, std::slice::from_ref(&far), at(4)).0;
         assert_eq!(again[1], far, "it is used again: nothing is left of what was noted");
     }
 
