@@ -53,6 +53,9 @@ pub const KEY_EPOCH: &str = "marketrelay.dev/key-epoch";
 pub const DATABASE: &str = "marketrelay.dev/database";
 /// The value of [`DATABASE`] where the database isn't known: any one will do, but there must be one.
 pub const UNKNOWN_DATABASE: &str = "unknown";
+/// On a keyring of a lost cluster: a backup that was taken before this time would bring back what was erased there, since not every
+/// erasure is known any more.
+pub const ERASURES_KNOWN_SINCE: &str = "marketrelay.dev/erasures-known-since";
 /// On a connection, by a person: the audit log of the database that is given up, so that the relay may begin another one.
 pub const BEGIN_ANEW: &str = "marketrelay.dev/begin-anew";
 /// On escrowed keys: what they are known by.

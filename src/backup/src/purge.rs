@@ -95,10 +95,12 @@ async fn purge(
 
 /// Removes what has expired, as the connection's own Jobs did; what hasn't stays, and escrowed keys do.
 async fn prune(store: &Store, rules: &Rules, done: &mut StorePurge) -> Result<(), PurgeError> {
+    let began = Timestamp::now();
     let pruned = rules.prune(store).await?;
     done.deleted = pruned.backups;
-    let (left, now) = (rules.look(store, rules.public_key()).await?, Timestamp::now());
-    let listing = left.listing(rules.retention, &rules.holds, pruned.backups, now);
+    let left = rules.look(store, rules.public_key()).await?;
+    // What expired meanwhile goes next time.
+    let listing = left.listing(rules.retention, &rules.holds, pruned.backups, began);
     let stored = left.inventory.all().map(|stored| stored.versions.len() + stored.uploads.len());
     let backups = BackupsLeft {
         count: listing.backups,
@@ -111,6 +113,7 @@ async fn prune(store: &Store, rules: &Rules, done: &mut StorePurge) -> Result<()
     told(&left.inventory, count(stored.sum()), Some(backups), done);
     match pruned.failures.into_iter().next() {
         Some((backup, source)) if listing.overdue > 0 => Err(PurgeError::Overdue { backup, source }),
+        None if listing.overdue > 0 => LeftSnafu.fail(),
         _ => Ok(()),
     }
 }

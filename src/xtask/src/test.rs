@@ -52,6 +52,9 @@ fn checks(counts: &mut Counts) {
     counts.add("licences, sources, bans and vulnerabilities of dependencies", deny::check());
     counts.add("generated files are up to date", generate::check());
     counts.add("lints", cargo(&[&["clippy", "--quiet"][..], &all].concat()));
+    // Those that cargo test leaves out, because they have a stage of their own.
+    let others = ["--workspace", "--test", "e2e", "--test", "scale", "--", "-D", "warnings"];
+    counts.add("lints of the tests on clusters", cargo(&[&["clippy", "--quiet"][..], &others].concat()));
 }
 
 impl Counts {

@@ -76,7 +76,9 @@ fn keyring(opened: &Opened, now: Timestamp) -> Secret {
     let chain = opened.chain.as_deref().unwrap_or(labels::UNKNOWN_DATABASE);
     let since = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let annotations = [(labels::DATABASE, chain.to_owned()), (labels::VOLUME_KEY_SINCE, since)];
-    metadata.annotations = Some(annotations.map(|(name, value)| (name.to_owned(), value)).into());
+    let known = opened.erasures.since.map(|since| (labels::ERASURES_KNOWN_SINCE, since.to_string()));
+    let annotations = annotations.into_iter().chain(known);
+    metadata.annotations = Some(annotations.map(|(name, value)| (name.to_owned(), value)).collect());
     secret(metadata, &opened.namespace, opened.keyring.entries())
 }
 

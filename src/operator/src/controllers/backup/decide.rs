@@ -15,6 +15,8 @@ pub struct Seen {
     pub job: BackupJob,
     /// When its CronJob makes the next one after it; `None`: the CronJob isn't known, and nothing is concluded.
     pub next: Option<Timestamp>,
+    /// When one of its CronJob last succeeded, which that tells long after the Job itself is gone.
+    pub succeeded: Option<Timestamp>,
     /// It was released just now, and the stores don't show it yet.
     pub is_released: bool,
 }
@@ -34,18 +36,22 @@ pub enum Step<'a> {
 /// had its turn, and would never get one by its age.
 pub fn next(jobs: &[Seen], most: usize, now: Timestamp) -> Vec<Step<'_>> {
     let is_late = |seen: &&Seen| seen.next.is_some_and(|next| next <= now);
-    let (late, mut waiting): (Vec<&Seen>, Vec<&Seen>) =
+    let (mut late, mut waiting): (Vec<&Seen>, Vec<&Seen>) =
         jobs.iter().filter(|seen| waits(seen) && seen.next.is_some()).partition(is_late);
     let mut work = Work::default();
     jobs.iter().filter(|seen| runs(seen)).for_each(|seen| work.begins(&seen.job));
-    let last = last_turns(jobs);
-    waiting.sort_by_key(|Seen { job, .. }| (last.get(&turn(job)), job.created, &job.namespace, &job.name));
+    let ended = last_turns(jobs);
+    let last = |seen: &Seen| ended.get(&turn(&seen.job)).copied().max(seen.succeeded);
+    waiting.sort_by_key(|seen| (last(seen), seen.job.created, &seen.job.namespace, &seen.job.name));
     let mut steps = Vec::new();
     while let Some(place) = work.first(&waiting, most) {
         let seen = waiting.remove(place);
         work.begins(&seen.job);
         steps.push(Step::Release(&seen.job));
     }
+    // Those that can't be deleted stand in the way of no others for long.
+    let turns = usize::try_from(now.as_second()).unwrap_or_default() % late.len().max(1);
+    late.rotate_left(turns);
     steps.extend(late.into_iter().map(|seen| Step::Drop(&seen.job)));
     steps
 }
@@ -55,7 +61,7 @@ fn turn(job: &BackupJob) -> (&str, &str, Site, Task) {
     (&job.namespace, &job.connection, job.site, job.task)
 }
 
-/// When the last one of each ended, as far as it is still there: that is hours.
+/// When the last one of each ended, as far as it is still there: that is hours. It may have failed.
 fn last_turns(jobs: &[Seen]) -> HashMap<(&str, &str, Site, Task), Timestamp> {
     let mut last = HashMap::new();
     for job in jobs.iter().map(|seen| &seen.job) {
@@ -134,7 +140,7 @@ mod tests {
             created: at(created),
             stage,
         };
-        Seen { job, next: Some(at(created + 3_600)), is_released: false }
+        Seen { job, next: Some(at(created + 3_600)), succeeded: None, is_released: false }
     }
 
     fn released(jobs: &[Seen], most: usize, now: i64) -> Vec<&str> {
@@ -160,6 +166,15 @@ mod tests {
     /// Minute by minute, as CronJobs do: who had a turn gets a new Job at once, who was dropped a moment later.
     #[test]
     fn where_not_all_get_a_turn_between_two_ticks_nobody_waits_longer_than_a_round() {
+        turns(false);
+    }
+
+    #[test]
+    fn whose_turn_it_is_is_known_though_the_jobs_that_had_theirs_are_gone() {
+        turns(true);
+    }
+
+    fn turns(are_gone: bool) {
         const ALL: usize = 10;
         const PLACES: usize = 3;
         let mut last = [None::<i64>; ALL];
@@ -168,13 +183,16 @@ mod tests {
             for (number, last) in last.iter().enumerate() {
                 let (namespace, connection) = (format!("n{number}"), number.to_string());
                 let seen = |created, stage| seen(&namespace, &connection, "s", created, stage);
-                let has_ended = last.map(|last| last * 60 + 30);
+                let ended = last.map(|last| last * 60 + 30);
                 let since = if *last == Some(minute - 1) { 0 } else { 5 };
-                jobs.push(seen(minute * 60 + since, Stage::Waits));
-                jobs.extend(
-                    has_ended
-                        .map(|second| seen(second - 20, Stage::Ended(End { at: at(second), failure: None }))),
-                );
+                let waits = seen(minute * 60 + since, Stage::Waits);
+                if are_gone {
+                    jobs.push(Seen { succeeded: ended.map(at), ..waits });
+                    continue;
+                }
+                let of = |second| seen(second - 20, Stage::Ended(End { at: at(second), failure: None }));
+                jobs.push(waits);
+                jobs.extend(ended.map(of));
             }
             let begun = released(&jobs, PLACES, minute * 60 + 10);
             assert_eq!(begun.len(), PLACES);

@@ -176,16 +176,22 @@ fn seen(stores: &Stores) -> Vec<Seen> {
     let jobs = stores.jobs.state();
     let jobs = jobs.iter().filter_map(|job| BackupJob::of(job));
     let of = |job: BackupJob| {
-        let next = (job.stage == Stage::Waits).then(|| due(stores, &job)).flatten();
-        Seen { job, next, is_released: false }
+        let cron_job = (job.stage == Stage::Waits).then(|| cron_job(stores, &job)).flatten();
+        let next = cron_job.as_ref().and_then(|cron_job| due(cron_job, &job));
+        let status = cron_job.as_ref().and_then(|cron_job| cron_job.status.as_ref());
+        let succeeded = status.and_then(|status| status.last_successful_time.as_ref()).map(|at| at.0);
+        Seen { job, next, succeeded, is_released: false }
     };
     jobs.map(of).collect()
 }
 
-/// When its CronJob makes the next one.
-fn due(stores: &Stores, job: &BackupJob) -> Option<Timestamp> {
+fn cron_job(stores: &Stores, job: &BackupJob) -> Option<Arc<CronJob>> {
     let name = Names(&job.connection).cron_job(job.site, job.task);
-    let cron_job = stores.cron_jobs.get(&ObjectRef::<CronJob>::new(&name).within(&job.namespace))?;
+    stores.cron_jobs.get(&ObjectRef::<CronJob>::new(&name).within(&job.namespace))
+}
+
+/// When its CronJob makes the next one.
+fn due(cron_job: &CronJob, job: &BackupJob) -> Option<Timestamp> {
     let spec = cron_job.spec.as_ref()?;
     Schedule::parse(&spec.schedule, spec.time_zone.as_deref()?).ok()?.next(job.created)
 }

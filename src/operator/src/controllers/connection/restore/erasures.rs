@@ -1,7 +1,7 @@
 //! What was erased, by the requests that there are: a backup may be older than they are.
 
 use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{
     ErasureRequest, MarketplaceConnection, Reason, SubjectDigest,
     backup::{PastErasure, PastErasures},
@@ -10,7 +10,7 @@ use marketrelay_api::{
 };
 use marketrelay_escrow::erasures::MOST;
 
-use crate::{problem::Problem, stores::Stores};
+use crate::{names::Names, problem::Problem, stores::Stores};
 
 /// Whatever was erased longer ago than any policy keeps backups, and a day, no backup can have any more.
 const UNDONE: SignedDuration = SignedDuration::from_hours(31 * 24);
@@ -23,7 +23,19 @@ const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
 pub fn of(stores: &Stores, connection: &MarketplaceConnection, now: Timestamp) -> PastErasures {
     let (namespace, name) = (connection.namespace(), connection.name_any());
     let requests = stores.erasures.state_filter(|request| request.namespace() == namespace);
-    fitting(requests.iter().filter_map(|request| past(request, &name, now)).collect(), MOST)
+    let erasures = fitting(requests.iter().filter_map(|request| past(request, &name, now)).collect(), MOST);
+    let since = erasures.since.max(lost_before(stores, connection, now));
+    PastErasures { since, ..erasures }
+}
+
+/// Since when erasures are known, if the cluster of the connection was lost and not all were escrowed; as long as there can be backups
+/// from before.
+fn lost_before(stores: &Stores, connection: &MarketplaceConnection, now: Timestamp) -> Option<Timestamp> {
+    let namespace = connection.namespace().unwrap_or_default();
+    let reference = ObjectRef::new(&Names(&connection.name_any()).keyring()).within(&namespace);
+    let keyring = stores.secrets.get(&reference)?;
+    let since: Timestamp = keyring.annotations().get(labels::ERASURES_KNOWN_SINCE)?.parse().ok()?;
+    (now.duration_since(since) < UNDONE).then_some(since)
 }
 
 /// The newest of them, of `most` bytes as JSON.

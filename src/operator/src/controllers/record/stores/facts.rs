@@ -6,7 +6,7 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Pod, Secret},
 };
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams, runtime::reflector::ObjectRef};
 use marketrelay_api::{ConnectionRecord, ConnectionRecordSpec, backup::Expiry, labels};
 
 use super::{
@@ -17,7 +17,10 @@ use super::{
     unused::is_unused,
 };
 use crate::{
-    controllers::{connection::Context, keyring::facts::judge},
+    controllers::{
+        connection::Context,
+        keyring::facts::{judge, lost},
+    },
     names::{self, Names},
     problem::Problem,
     secrets::wipe,
@@ -87,12 +90,23 @@ fn abandoned(record: &ConnectionRecord, purge: &Purge) -> BTreeSet<String> {
     purge.stores.iter().map(|store| &store.id).filter(is_named).cloned().collect()
 }
 
+fn connection_exists(context: &Context, record: &ConnectionRecord) -> bool {
+    let ConnectionRecordSpec { namespace, connection, .. } = &record.spec;
+    let reference = ObjectRef::new(connection).within(namespace);
+    context.stores.connections.get(&reference).is_some_and(|connection| {
+        let id = connection.status.as_ref().and_then(|status| status.connection_id.as_deref());
+        id == Some(record.name_any().as_str())
+    })
+}
+
 /// Archives of holds stay as long as their keys, which the keyring tells; a damaged one doesn't.
 async fn expiry(context: &Context, record: &ConnectionRecord) -> kube::Result<Result<Expiry, Problem>> {
     let ConnectionRecordSpec { namespace, connection, .. } = &record.spec;
     let (secrets, name) = (&context.stores.secrets, Names(connection).keyring());
     let held = context.keyrings.get(&context.client, secrets, namespace, &name, judge).await?;
     let keyring = match held.map(|held| held.keyring).transpose() {
+        // Somebody may bring it back; what its holds keep must be there then.
+        Ok(None) if connection_exists(context, record) => return Ok(Err(lost(&name, "it isn't there"))),
         Ok(keyring) => keyring.filter(|keyring| keyring.id.as_str() == record.name_any()),
         Err(problem) => return Ok(Err(problem)),
     };
