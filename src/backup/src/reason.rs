@@ -61,7 +61,13 @@ pub enum Reason {
 impl Reason {
     /// As a Job reports it.
     pub fn failure(self, message: &str) -> Failure {
-        Failure { reason: self.to_string(), message: short(message, LONGEST_MESSAGE).to_owned() }
+        self.failure_with(message, "")
+    }
+
+    /// The same, with what to do about it, which is never cut off.
+    pub fn failure_with(self, message: &str, mend: &str) -> Failure {
+        let most = LONGEST_MESSAGE.saturating_sub(mend.len());
+        Failure { reason: self.to_string(), message: format!("{}{mend}", short(message, most)) }
     }
 }
 

@@ -84,7 +84,28 @@ async fn a_whole_backup_verifies_with_and_without_its_identity() {
     let (success, said) = world.by_hand(&["verify", &id, "--identity", &identity]).await;
     assert!(success && said.contains("2 tables with 2 rows"), "{said}");
     let (success, said) = world.by_hand(&["verify", &id, "--public-key", &"0".repeat(64)]).await;
-    assert!(!success && said.contains("signature"), "{said}");
+    assert!(!success && said.contains("signature is another key's"), "{said}");
+}
+
+#[tokio::test]
+async fn with_the_wrong_public_key_backups_that_are_there_are_not_told_as_missing() {
+    let world = world().await;
+    let (old, new) = (world.backup_of(DAY * 2).await, world.backup_of(DAY).await);
+    let wrong = "0".repeat(64);
+    let identity = world.path("identity.txt").display().to_string();
+    fs::write(&identity, age::x25519::Identity::generate().to_string().expose_secret()).expect("a file");
+    let to = world.path("rows.jsonl").display().to_string();
+    let restore = ["restore", "--identity", &identity, "--to", &to, "--public-key", &wrong];
+    for words in [&["verify", "--public-key", &wrong][..], &restore, &["show", &old, "--public-key", &wrong]]
+    {
+        let (success, said) = world.by_hand(words).await;
+        assert!(!success && !said.contains("there is no"), "{said}");
+        let id = if words[0] == "show" { &old } else { &new };
+        for part in [id, "signature is another key's", "--public-key"] {
+            assert!(said.contains(part), "{said}");
+        }
+        assert_eq!(words[0] != "show", said.contains("none of the 2"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -126,7 +126,11 @@ async fn a_newest_backup_whose_data_was_altered_fails_it_though_an_older_one_is_
     newest.data[middle] ^= 4;
     tenant.put(Site::OnSite, &newest).await;
     tenant.lose_volume();
-    assert_eq!(tenant.drill_fails().await.0, "BackupDamaged");
+    let (reason, message) = tenant.drill_fails().await;
+    assert_eq!(reason, "BackupDamaged");
+    for part in [newest.id(), "cronjob/bol-on-site", "cronjob/bol-on-drill"] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[tokio::test]
@@ -144,6 +148,7 @@ async fn a_newest_manifest_that_somebody_else_has_signed_fails_it_though_an_olde
     let (reason, message) = tenant.drill_fails().await;
     assert_eq!(reason, "BackupDamaged");
     assert!(message.contains(forged.id()) && message.contains("signature"), "{message}");
+    assert!(message.contains("cronjob/bol-on-site"), "{message}");
 }
 
 #[tokio::test]

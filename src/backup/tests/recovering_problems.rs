@@ -172,6 +172,7 @@ async fn what_can_not_be_used_on_the_command_line_is_named_before_anything_is_wr
         (vec!["--identity", "/nowhere", "--to", &new], "/nowhere"),
         (vec!["--identity", &bad, "--to", &new], "is no identity"),
         (vec!["--identity", file], "--to"),
+        (vec!["--identity", file], "--check"),
         (vec!["--identity", file, "--check", "--to", &new], "--check"),
     ] {
         let (success, said) = world.tenant.recover(&words).await;

@@ -1,49 +1,12 @@
 //! A volume without room for the restored database: the Job says so, and what is there stays.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::fs;
 
 use marketrelay_api::{backup::Site, relay::paths::DATA};
 
-use crate::tenant::Tenant;
+use crate::{small::Small, tenant::Tenant};
 
 const ORDERS: u32 = 2_000;
-
-/// A small file system in the place of the volume, as long as this lives.
-struct Small(PathBuf);
-
-impl Small {
-    /// With room for so many KiB.
-    fn mount(tenant: &Tenant, kibibytes: u64) -> Self {
-        let path = tenant.world.path(DATA);
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &size(kibibytes), "tmpfs"]).arg(&path));
-        Self(path)
-    }
-
-    /// The volume has grown.
-    fn grow(&self, kibibytes: u64) {
-        let options = format!("remount,{}", size(kibibytes));
-        run(Command::new("mount").args(["-o", &options]).arg(&self.0));
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        // Lazily: the Job of a test that panics may have a file open.
-        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
-        if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("{} stays mounted", self.0.display());
-        }
-    }
-}
-
-fn size(kibibytes: u64) -> String {
-    format!("size={kibibytes}k")
-}
-
-fn run(command: &mut Command) {
-    let status = command.status().expect("a program");
-    assert!(status.success(), "{command:?}: {status}");
-}
 
 async fn collect(tenant: &Tenant) {
     let numbers: Vec<_> = (0..ORDERS).map(|number| format!("A{number}")).collect();
@@ -62,14 +25,14 @@ async fn an_empty_volume_that_is_too_small_stays_empty_and_is_filled_once_it_has
     tenant.back_up(Site::OnSite).await;
     let needed = kibibytes(&tenant);
     tenant.lose_volume();
-    let volume = Small::mount(&tenant, needed / 2);
+    let volume = Small::mount(tenant.world.path(DATA), needed / 2);
     for _ in 0..2 {
         let (reason, message) = tenant.refused().await;
         assert_eq!(reason, "StorageFull");
         assert!(message.contains("spec.storage.size"), "{message}");
         assert!(tenant.files().is_empty(), "{:?}", tenant.names());
     }
-    volume.grow(needed * 2);
+    volume.resize(needed * 2);
     assert_eq!(tenant.restore().await.orders, u64::from(ORDERS));
     assert_eq!(tenant.names(), ["marketrelay.db"]);
 }
@@ -81,7 +44,7 @@ async fn a_database_that_was_to_be_replaced_is_untouched_if_there_is_no_room_for
     tenant.back_up(Site::OnSite).await;
     let (needed, database) =
         (kibibytes(&tenant), fs::read(tenant.file("marketrelay.db")).expect("a database"));
-    let volume = Small::mount(&tenant, needed * 3 / 2);
+    let volume = Small::mount(tenant.world.path(DATA), needed * 3 / 2);
     fs::write(tenant.file("marketrelay.db"), &database).expect("written");
     tenant.config.replace = true;
     let (reason, message) = tenant.refused().await;
@@ -89,7 +52,7 @@ async fn a_database_that_was_to_be_replaced_is_untouched_if_there_is_no_room_for
     assert!(message.contains("spec.storage.size"), "{message}");
     assert!(tenant.files().get("marketrelay.db") == Some(&database), "it has changed");
     assert_eq!(tenant.names(), ["marketrelay.db"]);
-    volume.grow(needed * 3);
+    volume.resize(needed * 3);
     assert_eq!(tenant.restore().await.orders, u64::from(ORDERS));
     assert_eq!(tenant.names(), ["marketrelay.db", "replaced.db"]);
 }
@@ -101,12 +64,12 @@ async fn a_drill_whose_scratch_volume_is_full_says_which_and_leaves_nothing_on_i
     tenant.back_up(Site::OnSite).await;
     let needed = kibibytes(&tenant);
     tenant.lose_volume();
-    let volume = Small::mount(&tenant, needed / 2);
+    let volume = Small::mount(tenant.world.path(DATA), needed / 2);
     let (reason, message) = tenant.drill_fails().await;
     assert_eq!(reason, "StorageFull");
     for part in ["emptyDir", "spec.storage.size"] {
         assert!(message.contains(part), "{message}");
     }
-    volume.grow(needed * 2);
+    volume.resize(needed * 2);
     assert_eq!(tenant.drill().await.opened, u64::from(ORDERS));
 }

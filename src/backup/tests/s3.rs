@@ -107,6 +107,11 @@ impl S3 {
         .await;
     }
 
+    /// Where its buckets are.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     pub async fn kill(&mut self) {
         self.process.take().expect("it runs").kill().await.expect("killed");
     }
@@ -191,7 +196,7 @@ impl S3 {
     }
 
     fn uploads(&self) -> PathBuf {
-        self.folder.path().join("data").join(BUCKET).join(".sgwtmp/multipart")
+        self.data().join(BUCKET).join(".sgwtmp/multipart")
     }
 
     /// How many uploads are unfinished, by what is on the disk.
@@ -205,7 +210,7 @@ impl S3 {
 
     /// The objects by what is on the disk, and their bytes; one that a delete marker hides is there too.
     pub fn objects(&self) -> BTreeMap<String, PathBuf> {
-        let bucket = self.folder.path().join("data").join(BUCKET);
+        let bucket = self.data().join(BUCKET);
         let key = |path: &PathBuf| path.strip_prefix(&bucket).expect("below").display().to_string();
         let files = files(&bucket).into_iter().map(|path| (key(&path), path));
         files.filter(|(key, _)| !key.starts_with(".sgwtmp")).collect()

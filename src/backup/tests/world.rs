@@ -34,6 +34,7 @@ pub struct World {
     pub s3: S3,
     pub relay: Relay,
     pub config: JobConfig,
+    pub access_key: String,
     pub secret_key: String,
     pub patience: u64,
     folder: TempDir,
@@ -93,8 +94,9 @@ impl World {
             interval_seconds: DAY.as_secs(),
             holds: Vec::new(),
         };
-        let (secret_key, folder) = (SECRET_KEY.to_owned(), TempDir::new().expect("a folder"));
-        Self { authority, s3, relay, config, secret_key, patience: 20, folder }
+        let (access_key, secret_key) = (ACCESS_KEY.to_owned(), SECRET_KEY.to_owned());
+        let folder = TempDir::new().expect("a folder");
+        Self { authority, s3, relay, config, access_key, secret_key, patience: 20, folder }
     }
 
     pub fn key(&self, rest: &str) -> String {
@@ -124,7 +126,7 @@ impl World {
 
     pub fn spawn(&self, task: &str) -> Running {
         self.mount(CONFIG, serde_yaml::to_string(&self.config).expect("YAML"));
-        self.mount(&format!("{STORE}/accessKeyId"), ACCESS_KEY);
+        self.mount(&format!("{STORE}/accessKeyId"), &self.access_key);
         self.mount(&format!("{STORE}/secretAccessKey"), &self.secret_key);
         let issued = self.authority.issue(Some(ROLE));
         self.mount(&format!("{TLS}/tls.crt"), &issued.certificate);
@@ -168,7 +170,7 @@ impl World {
             .args(["--region", &store.region, "--prefix", prefix])
             .arg("--ca")
             .arg(ca)
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_ACCESS_KEY_ID", &self.access_key)
             .env("AWS_SECRET_ACCESS_KEY", &self.secret_key)
             .env("TMPDIR", self.temporary())
             .output();

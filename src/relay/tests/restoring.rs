@@ -300,6 +300,78 @@ async fn no_revision_after_a_restore_is_one_that_the_destination_may_know_alread
     assert!(next > known + 900, "{next} after {known}");
 }
 
+/// The order as the marketplace tells it now.
+fn changed(number: &str, status: OrderStatus, delivery: &Delivery) -> Order {
+    Order { status, updated_at: millisecond(delivery.now()), ..told(order(number)) }
+}
+
+/// Delivers all that waits.
+async fn deliver(delivery: &mut Delivery) {
+    delivery.start().await;
+    drained(delivery).await;
+    delivery.stop().await;
+}
+
+/// Revisions only grow, and an id says one thing.
+fn assert_in_order(destination: &Destination) {
+    let (mut newest, mut known) = (BTreeMap::new(), BTreeMap::new());
+    for event in destination.requests().iter().flat_map(crate::common::Request::events) {
+        let (number, id) = (event["order"]["number"].to_string(), event["id"].to_string());
+        let revision = event["revision"].as_u64().expect("a revision");
+        let before = newest.insert(number, revision);
+        assert!(before.is_none_or(|before| before < revision), "{revision} after {before:?}");
+        let other = known.insert(id, event["order"].clone());
+        assert!(other.is_none_or(|other| other == event["order"]), "{event}");
+    }
+}
+
+#[tokio::test]
+async fn no_restore_of_the_same_or_an_older_backup_uses_a_revision_of_an_earlier_restore() {
+    let destination = Destination::start().await;
+    let mut delivery = Delivery::to(&destination);
+    let identities = delivery.begin_backups();
+    let mut backups = vec![taken(&delivery, Marketplace::Bol).await];
+    delivery.ingest(vec![told(order("A1"))]).await;
+    deliver(&mut delivery).await;
+    backups.push(taken(&delivery, Marketplace::Bol).await);
+    let mut restores = Vec::new();
+    for backup in [1, 1, 0, 1, 0] {
+        let restored = restore(&backups[backup], &delivery, &identities, &[]);
+        delivery.store = restored.store.clone();
+        restores.push(restored);
+        for status in [OrderStatus::PartiallyShipped, OrderStatus::Shipped, OrderStatus::Cancelled] {
+            // Every other one has fewer changes.
+            if restores.len() % 2 == 0 && status == OrderStatus::Cancelled {
+                break;
+            }
+            delivery.pass(SignedDuration::from_mins(1));
+            delivery.ingest(vec![changed("A1", status, &delivery), changed("A2", status, &delivery)]).await;
+            deliver(&mut delivery).await;
+        }
+    }
+    assert_in_order(&destination);
+}
+
+#[tokio::test]
+async fn revisions_go_on_above_the_backups_though_the_clock_went_back() {
+    let mut delivery = Delivery::to(&Destination::start().await);
+    delivery.ingest(vec![told(order("A1"))]).await;
+    let identities = delivery.begin_backups();
+    let backup = taken(&delivery, Marketplace::Bol).await;
+    let first = restore(&backup, &delivery, &identities, &[]);
+    delivery.store = first.store;
+    delivery.ingest(vec![changed("A1", OrderStatus::Shipped, &delivery)]).await;
+    let known = count(&delivery.store, "SELECT max(revision) FROM orders").await;
+    assert!(known >= delivery.now().as_second(), "{known}");
+    let backup = taken(&delivery, Marketplace::Bol).await;
+    delivery.set(delivery.now() - SignedDuration::from_hours(5));
+    let second = restore(&backup, &delivery, &identities, &[]);
+    delivery.store = second.store;
+    delivery.ingest(vec![changed("A2", OrderStatus::Shipped, &delivery)]).await;
+    let next = count(&delivery.store, "SELECT max(revision) FROM orders").await;
+    assert!(next > known + 900, "{next} after {known}");
+}
+
 #[tokio::test]
 async fn the_audit_log_goes_on_with_the_record_of_the_restore() {
     let delivery = Delivery::to(&Destination::start().await);

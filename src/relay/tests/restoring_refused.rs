@@ -114,7 +114,7 @@ async fn a_flipped_bit_is_refused_wherever_it_is() {
 async fn a_backup_of_another_connection_is_refused() {
     let (one, other) = (case().await, case().await);
     let error = one.refused(&other.taken.signed, &other.taken.data);
-    assert!(matches!(error, ImportError::Manifest { source: ManifestError::Signature { .. } }), "{error}");
+    assert!(matches!(error, ImportError::Manifest { source: ManifestError::OtherKey { .. } }), "{error}");
     let error = one.refused(&one.taken.signed, &other.taken.data);
     assert!(matches!(error, ImportError::Identity { .. }), "{error}");
     let renamed = one.signed(|manifest| manifest.connection_id.replace_range(0..1, "0"));
@@ -140,7 +140,7 @@ async fn a_manifest_that_somebody_else_has_signed_or_that_lies_is_refused() {
     let stranger = Signer::new(&[9; 32]).expect("a key");
     let forged = SignedManifest::sign(&case.taken.manifest, &stranger).expect("signed");
     let error = case.refused(&forged, &case.taken.data);
-    assert!(matches!(error, ImportError::Manifest { source: ManifestError::Signature { .. } }), "{error}");
+    assert!(matches!(error, ImportError::Manifest { source: ManifestError::OtherKey { .. } }), "{error}");
     let lies: [(&str, Lie); 6] = [
         ("rows", |manifest| manifest.tables[2].rows += 1),
         ("a checksum", |manifest| manifest.tables[2].sha256 = "00".repeat(32)),

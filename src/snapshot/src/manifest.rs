@@ -108,10 +108,10 @@ pub enum ManifestError {
         "the manifest is of format {format}, this program reads up to {FORMAT}: use a newer version of it"
     ))]
     Format { format: u32 },
-    #[snafu(display(
-        "the manifest's signature is wrong: it was altered, or signed with another key than {public_key}"
-    ))]
+    #[snafu(display("the manifest's signature is wrong: it was altered, or isn't signed with {public_key}"))]
     Signature { public_key: String },
+    #[snafu(display("the manifest's signature is another key's: {found}, not {expected}"))]
+    OtherKey { found: String, expected: String },
 }
 
 impl SignedManifest {
@@ -137,7 +137,8 @@ impl SignedManifest {
     /// What was signed. `public_key`: hex, the one that is known to be the relay's; `None` takes the file's word for it.
     pub fn manifest(&self, public_key: Option<&str>) -> Result<Manifest, ManifestError> {
         let expected = public_key.unwrap_or(&self.public_key);
-        ensure!(self.public_key == expected, SignatureSnafu { public_key: expected });
+        let found = self.public_key.as_str();
+        ensure!(found == expected, OtherKeySnafu { found, expected });
         let Version { format } = serde_json::from_str(self.manifest.get()).context(ParseSnafu)?;
         ensure!((1..=FORMAT).contains(&format), FormatSnafu { format });
         serde_json::from_str(self.manifest.get()).context(ParseSnafu)
@@ -192,7 +193,7 @@ mod tests {
         let read = SignedManifest::parse(&json).expect("its own");
         assert_eq!(read.manifest(Some(&signer.public_key())).expect("its own"), manifest);
         let stranger = Signer::new(&[8; 32]).expect("a key").public_key();
-        assert!(matches!(read.manifest(Some(&stranger)), Err(ManifestError::Signature { .. })));
+        assert!(matches!(read.manifest(Some(&stranger)), Err(ManifestError::OtherKey { .. })));
         let text = String::from_utf8(json).expect("text");
         for (from, to) in [("\"rows\":2", "\"rows\":3"), ("\"sequence\":4", "\"sequence\":5")] {
             let altered = text.replacen(from, to, 1);

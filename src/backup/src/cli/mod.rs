@@ -137,6 +137,11 @@ impl Place {
         self.prefix.rsplit('/').next().unwrap_or_default()
     }
 
+    /// What may be wrong if nothing can be used.
+    fn key_hint(&self) -> &'static str {
+        if self.public_key.is_some() { " (is --public-key the relay's, status.audit.publicKey?)" } else { "" }
+    }
+
     fn store(&self) -> Result<Store, Whatever> {
         let is_key = self.public_key.as_deref().is_none_or(|key| from_hex::<32>(key).is_some());
         snafu::ensure_whatever!(is_key, "--public-key must be 64 lowercase hex digits");
@@ -199,11 +204,18 @@ impl Which {
         };
         let is_damaged = |id: &BackupId| damaged.iter().find(|(damaged, _)| damaged == id);
         if let Some((id, problem)) = id.as_ref().and_then(is_damaged) {
-            whatever!("{id} is damaged: {problem}");
+            whatever!("{id} can't be used: {problem}{}", self.place.key_hint());
+        }
+        if let (NEWEST, None, Some((id, problem))) = (self.backup.as_str(), &id, damaged.last()) {
+            let (count, prefix, hint) = (damaged.len(), store.prefix(), self.place.key_hint());
+            whatever!(
+                "none of the {count} that are under {prefix}/ can be used; the newest, {id}: {problem}{hint}"
+            );
         }
         let found = id.and_then(|id| good.remove_entry(&id));
         let (id, manifest) = found.with_whatever_context(|| {
-            let (count, what) = (good.len(), if self.hold.is_some() { "archive" } else { "backup" });
+            let what = if self.hold.is_some() { "archive" } else { "backup" };
+            let count = good.len() + damaged.len();
             format!(
                 "there is no {what} {:?} under {}/: `list` shows the {count} that are there",
                 self.backup,

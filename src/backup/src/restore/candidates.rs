@@ -135,7 +135,7 @@ pub(super) fn newest(
     if let Some((id, problem)) = damaged(listed, &Choice::Newest).into_iter().next()
         && newest.as_ref().is_none_or(|newest| newest.id < id)
     {
-        return DamagedSnafu { problem }.fail();
+        return DamagedSnafu { problem: format!("the newest backup, {problem}") }.fail();
     }
     let newest = newest.context(NoBackupSnafu)?;
     let age = now.duration_since(newest.manifest.created_at);

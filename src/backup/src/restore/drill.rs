@@ -9,7 +9,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::{
-    backup::{DrillConfig, Drilled, JobReport, SiteStore, paths},
+    backup::{DrillConfig, Drilled, JobReport, Site, SiteStore, paths},
     relay::paths::DATA,
 };
 use marketrelay_keyring::SecretKey;
@@ -23,29 +23,44 @@ use super::{
     RestoreError,
     archives::{Added, Adding},
     candidates::{Candidate, Listed, highest, newest},
-    error::{ArchivesSnafu, BrokenSnafu, ErasedLeftSnafu, OverdueLeftSnafu, StoreSnafu},
+    error::{ArchivesSnafu, BrokenSnafu, ErasedLeftSnafu, NewestSnafu, OverdueLeftSnafu, StoreSnafu},
     importing::Importing,
     mounted::Mounted,
     until_stopped,
     volume::Volume,
 };
-use crate::{catalog::Catalog, settings, store::Store};
+use crate::{Reason, catalog::Catalog, settings, store::Store};
 
 /// Drills, and reports.
 pub async fn execute(root: &Path, patience: Duration, stop: &CancellationToken) -> JobReport {
     let done = match Drill::new(root, patience, stop) {
-        Ok(drill) => drill.execute().await,
-        Err(error) => Err(error),
+        Ok(drill) => drill.execute().await.map_err(|error| (mend(&drill.config, error.reason()), error)),
+        Err(error) => Err((None, error)),
     };
     match done {
         Ok(drilled) => JobReport { drilled: Some(drilled), ..JobReport::default() },
-        Err(error) => {
+        Err((mend, error)) => {
             let reason = error.reason();
             tracing::error!(%reason, %error, "the drill failed");
             let told = error.or_full(RestoreError::ScratchFull).to_string();
-            JobReport { failure: Some(reason.failure(&told)), ..JobReport::default() }
+            let failure = reason.failure_with(&told, mend.as_deref().unwrap_or_default());
+            JobReport { failure: Some(failure), ..JobReport::default() }
         }
     }
+}
+
+/// What makes the next drill find another backup, and archives that are new with it.
+fn mend(config: &DrillConfig, reason: Reason) -> Option<String> {
+    if !matches!(reason, Reason::BackupDamaged | Reason::BackupTooOld | Reason::NoBackup) {
+        return None;
+    }
+    let DrillConfig { namespace, name, site, .. } = config;
+    let site = match site.site {
+        Site::OnSite => "on",
+        Site::OffSite => "off",
+    };
+    let create = format!("kubectl -n {namespace} create job --from=cronjob/{name}-{site}");
+    Some(format!("; take another backup, {create}-site now-1, then drill again, {create}-drill now-2"))
 }
 
 /// A backup that becomes a database of its own.
@@ -97,8 +112,9 @@ impl<'a> Drill<'a> {
         let listed = self.list().await?;
         let oldest = SignedDuration::from_secs(self.config.oldest_seconds);
         let newest = newest(&listed, self.config.chain.as_deref(), oldest, now)?;
-        let Imported { manifest, orders, anonymised, erased, held, .. } =
-            self.importing(&newest, &listed).run().await?;
+        let imported = self.importing(&newest, &listed).run().await;
+        let of_newest = NewestSnafu { backup: newest.id.clone(), site: newest.site };
+        let Imported { manifest, orders, anonymised, erased, held, .. } = imported.context(of_newest)?;
         let held = held + self.archives(&listed).await?;
         self.check(now).await?;
         let seconds = begun.elapsed().as_secs();

@@ -43,6 +43,13 @@ pub enum RestoreError {
     IdentityMissing { name: String },
     #[snafu(display("{source}"))]
     Import { source: ImportError },
+    #[snafu(display("the newest backup, {}", source.of(backup, *site)))]
+    Newest {
+        backup: BackupId,
+        site: Site,
+        #[snafu(source(from(RestoreError, Box::new)))]
+        source: Box<RestoreError>,
+    },
     #[snafu(display("no backup can be used: {problems}"))]
     Unusable { reason: Reason, problems: String },
     #[snafu(display("what holds keep can't be read from their archives: {problems}"))]
@@ -93,6 +100,7 @@ impl RestoreError {
             Self::ErasuresMissing { .. } => Reason::TooManyErasures,
             Self::Damaged { .. } => Reason::BackupDamaged,
             Self::Import { source } => of_import(source),
+            Self::Newest { source, .. } => source.reason(),
             Self::Unusable { reason, .. } | Self::Archives { reason, .. } => *reason,
             Self::InUse { .. } => Reason::VolumeInUse,
             Self::Database { source, .. } => of_database(source),

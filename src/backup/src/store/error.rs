@@ -9,6 +9,9 @@ use snafu::Snafu;
 
 use crate::Reason;
 
+/// Of versitygw, with 404: nobody has this access key.
+const UNKNOWN_USER: &str = "XAdminUserNotFound";
+
 /// A store can't do what is asked of it.
 #[derive(Debug, Snafu)]
 #[snafu(visibility(pub(super)))]
@@ -16,7 +19,10 @@ use crate::Reason;
 pub enum StoreError {
     #[snafu(display("the store can't be reached: {problem}"))]
     Unreachable { problem: String },
-    #[snafu(display("the store refuses the credentials, or they may not do this: {refusal}"))]
+    #[snafu(display(
+        "the store refuses the credentials, or they may not do this (they are in the Secret of the store's credentials, by \
+         hand in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY): {refusal}"
+    ))]
     Refused { refusal: Refusal },
     #[snafu(display("the store has no such bucket: {refusal}"))]
     BucketNotFound { refusal: Refusal },
@@ -128,12 +134,15 @@ impl Refusal {
             }
             ("SlowDown" | "Throttling" | "TooManyRequests" | "RequestLimitExceeded", _)
             | (_, StatusCode::TOO_MANY_REQUESTS) => StoreError::Throttled { refusal },
-            ("InvalidToken" | "ExpiredToken" | "InvalidAccessKeyId", _)
+            ("InvalidToken" | "ExpiredToken" | "InvalidAccessKeyId" | UNKNOWN_USER, _)
             | (_, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => StoreError::Refused { refusal },
             ("NotImplemented", _) | (_, StatusCode::NOT_IMPLEMENTED) => {
                 StoreError::NotImplemented { refusal }
             }
-            (_, StatusCode::NOT_FOUND) => StoreError::NotFound { refusal },
+            // The answer to a HEAD has no code.
+            ("NoSuchKey" | "NoSuchUpload" | "NoSuchVersion" | "", StatusCode::NOT_FOUND) => {
+                StoreError::NotFound { refusal }
+            }
             (_, StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT) => StoreError::Exists { refusal },
             _ if refusal.is_passing() => StoreError::Unreachable { problem: refusal.to_string() },
             _ => StoreError::Answer { problem: refusal.to_string() },
@@ -177,7 +186,8 @@ fn of(error: &(dyn Error + 'static)) -> StoreError {
     let problem = chain.last().map(ToString::to_string).unwrap_or_default();
     if chain.iter().any(|cause| cause.is::<HttpError>()) {
         let hint = if problem.contains("certificate") {
-            " (an authority that isn't public has to be configured)"
+            " (an authority that isn't public goes into egress.extraCaCertificates of the operator's configuration, by hand \
+             into --ca FILE)"
         } else {
             ""
         };
@@ -203,6 +213,14 @@ mod tests {
         for (status, code, message, expected) in [
             (403, "SignatureDoesNotMatch", "", Reason::StoreRefused),
             (403, "AccessDenied", "Access Denied.", Reason::StoreRefused),
+            (403, "InvalidAccessKeyId", "", Reason::StoreRefused),
+            (
+                404,
+                "XAdminUserNotFound",
+                "No user exists with the provided access key ID.",
+                Reason::StoreRefused,
+            ),
+            (404, "NoSuchTagSet", "", Reason::StoreInvalid),
             (400, "ExpiredToken", "", Reason::StoreRefused),
             (403, "RequestTimeTooSkewed", "", Reason::ClockSkew),
             (404, "NoSuchBucket", "", Reason::BucketNotFound),
@@ -231,10 +249,27 @@ mod tests {
                 404,
                 "ObjectLockConfigurationNotFoundError",
                 "Object Lock configuration does not exist for this bucket.",
-                Reason::StoreUnreachable,
+                Reason::StoreInvalid,
             ),
         ] {
             assert_eq!(reason(status, code, message), expected, "{status} {code} {message}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_store_says_is_missing_is_told_as_missing() {
+        for (code, is_missing) in [
+            ("NoSuchKey", true),
+            ("NoSuchUpload", true),
+            ("NoSuchVersion", true),
+            ("", true),
+            ("NoSuchBucket", false),
+            ("XAdminUserNotFound", false),
+            ("NoSuchSomethingElse", false),
+        ] {
+            let body = format!("<Error><Code>{code}</Code></Error>");
+            let error = Refusal::new(StatusCode::NOT_FOUND, body.as_bytes()).into_error();
+            assert_eq!(matches!(error, StoreError::NotFound { .. }), is_missing, "{code}: {error}");
         }
     }
 

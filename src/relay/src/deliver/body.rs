@@ -63,7 +63,8 @@ pub struct OrderEvent<'a> {
     pub id: String,
     /// The order as it is now; it replaces every earlier revision.
     pub order: DeliveredOrder<'a>,
-    /// Grows by one with every change of the order. Revisions of one order arrive in order; some may be left out.
+    /// Grows with every change of the order, and may jump: it needs 64 bits. Revisions of one order arrive in order; some
+    /// may be left out.
     pub revision: u64,
     /// What happened.
     #[serde(rename = "type")]

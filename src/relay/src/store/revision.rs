@@ -1,6 +1,7 @@
 //! The revisions of orders, which the destination knows them by.
 
-use rusqlite::Connection;
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
 
 use super::Result;
 
@@ -14,12 +15,13 @@ pub(super) fn after(connection: &Connection, current: u64) -> Result<u64> {
 }
 
 /// Of a database that was restored: the destination may know later revisions than it does, and must take none of the
-/// next ones for one of them.
-pub(super) fn skip(connection: &Connection) -> Result<()> {
+/// next ones for one of them. An earlier restore, which the backup may know nothing of, began at the second of its own
+/// time: no order changes so often that it is at this one's.
+pub(super) fn skip(connection: &Connection, now: Timestamp) -> Result<()> {
     connection.execute(
-        "UPDATE relay SET revision_floor = ?1 + max(revision_floor,
-             (SELECT coalesce(max(revision), 0) FROM orders), (SELECT coalesce(max(revision), 0) FROM erased_orders))",
-        [GAP],
+        "UPDATE relay SET revision_floor = max(?2, ?1 + max(revision_floor,
+             (SELECT coalesce(max(revision), 0) FROM orders), (SELECT coalesce(max(revision), 0) FROM erased_orders)))",
+        params![GAP, now.as_second()],
     )?;
     Ok(())
 }

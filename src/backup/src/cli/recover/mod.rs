@@ -12,6 +12,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
+use clap::ArgGroup;
 use jiff::Timestamp;
 use marketrelay_pod::termination;
 use snafu::{OptionExt, ResultExt, Whatever, ensure_whatever, whatever};
@@ -25,14 +26,15 @@ use table::Row;
 
 /// Rebuild the keys of every connection of a lost cluster.
 #[derive(clap::Args)]
+#[command(group = ArgGroup::new("what").args(["to", "check"]).required(true))]
 pub struct Recover {
     /// The file with the escrow identity, AGE-SECRET-KEY-1…, as age-keygen writes it.
     #[arg(long, value_name = "FILE")]
     identity: PathBuf,
     /// A new or empty folder for the Kubernetes manifests.
-    #[arg(long, value_name = "FOLDER", required_unless_present = "check", conflicts_with = "check")]
+    #[arg(long, value_name = "FOLDER")]
     to: Option<PathBuf>,
-    /// Write nothing: restore the newest backup of each connection with its escrowed keys into a database that is thrown away.
+    /// Write nothing that stays: restore the newest backup of each connection with its escrowed keys into a database that is thrown away.
     #[arg(long)]
     check: bool,
     /// Connections of this namespace alone.

@@ -80,11 +80,17 @@ fn cells(row: &Row) -> [String; 7] {
         or_dash(Some(row.marketplace.clone())),
         or_dash(row.keys.map(|keys| keys.to_string())),
         or_dash(row.newest.map(second)),
-        or_dash(row.took.map(|took| format!("{}s", took.as_secs()))),
+        or_dash(row.took.map(seconds)),
         row.problem.clone().unwrap_or_default(),
     ];
     // A document or a store may say anything, also what a terminal obeys.
     cells.map(|text| text.replace(char::is_control, " "))
+}
+
+/// Short ones with a decimal.
+fn seconds(took: Duration) -> String {
+    let seconds = took.as_secs_f64().max(0.1);
+    if seconds < 9.95 { format!("{seconds:.1}s") } else { format!("{seconds:.0}s") }
 }
 
 #[cfg(test)]
@@ -110,6 +116,15 @@ mod tests {
              acme              bol         bol          91    2026-11-29T00:32:50Z  it [2J is broken\n"
         );
         let rows = rows.map(|row| row.after(Duration::from_secs(7)));
-        assert!(table(&rows).contains("  TOOK  PROBLEM\n") && table(&rows).contains("  7s    it"));
+        assert!(table(&rows).contains("  TOOK  PROBLEM\n") && table(&rows).contains("  7.0s  it"));
+    }
+
+    #[test]
+    fn a_check_that_is_short_did_not_take_no_time() {
+        for (milliseconds, shown) in
+            [(40, "0.1s"), (260, "0.3s"), (9_949, "9.9s"), (9_960, "10s"), (12_345, "12s")]
+        {
+            assert_eq!(seconds(Duration::from_millis(milliseconds)), shown);
+        }
     }
 }

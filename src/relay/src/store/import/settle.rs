@@ -41,7 +41,7 @@ pub(super) fn settle(
         "UPDATE relay SET sealing_generation = ?1, snapshots = max(snapshots, ?2)",
         params![keys.keyring.volume_generation(), since.snapshots],
     )?;
-    revision::skip(connection)?;
+    revision::skip(connection, now)?;
     let marks = "UPDATE holds SET kept_at = max(kept_at + 1, ?1), selected_at = max(kept_at + 1, ?1)";
     connection.execute(marks, [now.as_millisecond()])?;
     let erased = erase_again(connection, since, keys.keyring, now)?;
