@@ -15,7 +15,6 @@ use super::{Context, decide::due, under_way};
 use crate::{
     audit::Record,
     conditions::{Status, Verdict, seconds},
-    events,
 };
 
 /// What it means for Ready; `None`: nothing is under way.
@@ -80,7 +79,7 @@ pub async fn tell(context: &Context, connection: &MarketplaceConnection, backup:
         action: "Restore".to_owned(),
         secondary: None,
     };
-    events::publish(&context.recorder, &event, &connection.object_ref(&())).await;
+    context.events.publish(&event, &connection.object_ref(&())).await;
 }
 
 fn note(backup: &RestoredBackup) -> String {
