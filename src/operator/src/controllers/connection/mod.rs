@@ -221,6 +221,7 @@ async fn maintain(
     };
     let ready = relay.with(built.config_digest.as_deref()).filter(|_| relay.has_recipients());
     let keys = built.keyring.as_ref();
+    restore::clear(context, &connection, &children).await;
     let restore = restore::look(context, &connection, backups.as_ref(), &children, keys, now);
     let backups = Box::pin(backup::look(context, &connection, backups, &children, ready, keys, now)).await;
     let pending = in_force.as_ref().and_then(|in_force| in_force.pending.as_ref());
