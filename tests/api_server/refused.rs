@@ -478,7 +478,7 @@ async fn backups_have_a_site_a_schedule_and_a_store_that_can_be() {
         ("the last day", "spec: {backup: {schedule: '0 3 L * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
         ("a step of nothing", "spec: {backup: {schedule: '0 */0 * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
         ("a step from a number", "spec: {backup: {schedule: '3/5 * * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
-        ("a part of H", "spec: {backup: {schedule: 'H/5 * * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
+        ("a part of H", "spec: {backup: {schedule: 'H/5 * * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", "seconds, H/N, H(a-b), '?'"),
         ("a list with a hole", "spec: {backup: {schedule: '1,,2 * * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
         ("two spaces", "spec: {backup: {schedule: 'H  H * * *', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", SCHEDULE),
         ("an offset", "spec: {backup: {timeZone: '+01:00', onSite: {s3: {credentialsSecretRef: {name: a}}}}}", ZONE),

@@ -137,6 +137,11 @@ async fn a_lost_volume_is_restored_and_who_was_erased_since_the_backup_stays_so(
         }
         tenant.ready("bol").await;
         said(&tenant, "Restored").await;
+        // Nothing of the first restore holds the claim.
+        let since = Timestamp::now();
+        lose_volume(&tenant).await;
+        restored(&tenant, since).await;
+        tenant.ready("bol").await;
         tenant.summary().await;
     })
     .await;
@@ -196,8 +201,13 @@ async fn a_backup_is_restored_on_purpose_and_until_that_works_nothing_is_lost() 
         tenant.apply(&connection);
         let message = tenant.condition("bol", "Ready", "False", Some("RestoreFailed")).await;
         assert!(message.contains("BackupNotFound") && message.contains(&first), "{message}");
+        // Its own database was never touched: it goes on, and the message stays until something else is asked for.
+        tenant.condition("bol", "Collecting", "True", None).await;
         let set = tenant.api::<StatefulSet>().get("bol-relay").await.expect("a StatefulSet");
-        assert_eq!(set.spec.and_then(|spec| spec.replicas), Some(0));
+        assert_eq!(set.spec.and_then(|spec| spec.replicas), Some(1));
+        tenant.order("bol", 1).await;
+        tenant.all_arrived("bol").await;
+        tenant.condition("bol", "Ready", "False", Some("RestoreFailed")).await;
 
         connection["spec"]["restore"] = json!({"backup": first, "confirm": id});
         tenant.apply(&connection);
@@ -206,7 +216,7 @@ async fn a_backup_is_restored_on_purpose_and_until_that_works_nothing_is_lost() 
         let backup = restore.restored.expect("a backup");
         assert_eq!((backup.backup.as_str(), backup.orders), (first.as_str(), 2), "{backup:?}");
         tenant.ready("bol").await;
-        holds(&tenant, 5).await;
+        holds(&tenant, 6).await;
         tenant.condition("bol", "AuditIntact", "True", None).await;
         let volume = volume(&tenant).await;
         wait_for("the database before it is gone", RUN, async || {

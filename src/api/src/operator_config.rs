@@ -243,6 +243,11 @@ pub enum OperatorConfigError {
     #[snafu(display("{field} in the operator's configuration {problem}"))]
     Value { field: &'static str, problem: &'static str },
     #[snafu(display(
+        "backup.escrow.recipients[{index}] in the operator's configuration: {shown} isn't an age X25519 recipient: its checksum or \
+         form is wrong, perhaps by a typo; write age1…, as age-keygen prints it (the public key, never AGE-SECRET-KEY-1…)"
+    ))]
+    Recipient { index: usize, shown: String },
+    #[snafu(display(
         "{pods}.resources.requests.{name} in the operator's configuration is {request}, above {pods}.resources.limits.{name} \
          of {limit}: lower the request, or raise the limit"
     ))]

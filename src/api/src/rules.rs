@@ -96,8 +96,8 @@ pub fn schedule_pattern() -> String {
 pub fn schedule() -> Rule {
     Rule::new(format!("self.matches('{}')", schedule_pattern())).message(
         "schedule must be five fields with one space between: minute, hour, day of the month, month, day of the week, such \
-         as 'H H * * *' (daily, at a time of the connection's own) or '30 1-5/2 * * mon-fri'; @daily, seconds, '?' and 7 for \
-         Sunday aren't understood, the time zone has a field of its own (timeZone)",
+         as 'H H * * *' (daily, at a time of the connection's own) or '30 1-5/2 * * mon-fri'; @daily, seconds, H/N, H(a-b), \
+         '?' and 7 for Sunday aren't understood, the time zone has a field of its own (timeZone)",
     )
 }
 

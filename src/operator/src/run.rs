@@ -9,7 +9,7 @@ use kube::{
     runtime::{
         Controller,
         controller::{self, Action},
-        events::{Recorder, Reporter},
+        events::Reporter,
         reflector::{ObjectRef, Store},
     },
 };
@@ -27,6 +27,7 @@ use crate::{
         connection::{self, Context, Memory},
         erasure, keyring, policy, record, retained,
     },
+    events::Events,
     failures::{self, Failures},
     leader::Candidate,
     metrics::{Led, Metrics},
@@ -97,7 +98,7 @@ struct Shared {
     waves: Arc<Waves>,
     closures: Arc<record::Closures>,
     metrics: Arc<Metrics>,
-    recorder: Recorder,
+    events: Arc<Events>,
 }
 
 /// Waits for leadership, then reconciles until `stop`, and hands over. An error: leadership was lost, or the start failed.
@@ -130,7 +131,7 @@ pub async fn run(
         namespace: settings.namespace,
         dated: clock.compared(&clients.work),
         clock,
-        recorder: Recorder::new(clients.work.clone(), reporter),
+        events: Arc::new(Events::new(clients.work.clone(), reporter)),
         client: clients.work,
         relays,
         waves: Arc::default(),
@@ -205,7 +206,7 @@ fn release(
         clock: shared.clock.clone(),
         most: shared.config.backup.as_ref().map_or(0, |settings| settings.concurrent_runs as usize),
         metrics: shared.metrics.clone(),
-        recorder: shared.recorder.clone(),
+        events: shared.events.clone(),
     };
     async move {
         stop.run_until_cancelled(releaser.run()).await;
@@ -262,7 +263,7 @@ async fn work(shared: Arc<Shared>, watches: Watches, led: Led, changes: Changes,
         waves: shared.waves.clone(),
         closures: shared.closures.clone(),
         copies: record::Copies::default(),
-        recorder: shared.recorder.clone(),
+        events: shared.events.clone(),
         metrics: shared.metrics.clone(),
         credentials: Judged::default(),
         signing: Judged::default(),

@@ -13,6 +13,7 @@ mod drift;
 mod election;
 mod erasures;
 mod escrow;
+mod events;
 mod faults;
 mod gate;
 mod holds;

@@ -3,7 +3,7 @@
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     batch::v1::Job,
-    core::v1::{ConfigMap, Pod, Secret},
+    core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret},
     events::v1::Event,
 };
 use kube::{
@@ -22,7 +22,8 @@ use serde_json::{Value, json};
 use super::{
     Operator, apply,
     backups::{
-        BOTH, CONFIG, CRON_JOBS, condition, connect, cron_jobs, finish, furnish_stores, leave, run_ended,
+        BOTH, CONFIG, CRON_JOBS, condition, connect, cron_jobs, finish, furnish_stores, is_finished, leave,
+        run_ended,
     },
     change, connection, reason,
 };
@@ -89,12 +90,13 @@ async fn restore_jobs(space: &Space) -> Vec<Job> {
     space.api::<Job>().list(&only).await.expect("Jobs").items
 }
 
-/// Waits for the `count`th Job, and its configuration.
-async fn begun(space: &Space, count: usize) -> (Job, RestoreConfig) {
-    let newest = wait_for(space, &format!("restore {count}"), async || {
-        let mut jobs = restore_jobs(space).await;
-        jobs.sort_by_key(ResourceExt::name_any);
-        jobs.pop().filter(|_| jobs.len() + 1 == count)
+/// Waits for the one Job that hasn't ended, and its configuration.
+async fn begun(space: &Space) -> (Job, RestoreConfig) {
+    let newest = wait_for(space, "a restore", async || {
+        let jobs = restore_jobs(space).await;
+        let at_work: Vec<_> = jobs.into_iter().filter(|job| !is_finished(job)).collect();
+        assert!(at_work.len() <= 1, "{at_work:?}");
+        at_work.into_iter().next()
     })
     .await;
     let config = wait_for(space, "its configuration", async || {
@@ -117,6 +119,32 @@ async fn told(
         is(&restore).then_some(found)
     })
     .await
+}
+
+/// Waits until a Job is deleted; its pods go with it.
+async fn gone(space: &Space, job: &Job) {
+    wait_for(space, &format!("{} is deleted", job.name_any()), async || {
+        space.api::<Job>().get_opt(&job.name_any()).await.expect("an answer").is_none().then_some(())
+    })
+    .await;
+}
+
+async fn fail(space: &Space, job: &Job, reason: &str, message: &str) {
+    leave(space, job, &json!({"failure": {"reason": reason, "message": message}})).await;
+    finish(space, &job.name_any(), Some("BackoffLimitExceeded")).await;
+}
+
+/// Waits for an event of this reason whose note has this part.
+async fn told_of(space: &Space, reason: &str, part: &str) {
+    wait_for(space, &format!("{reason}: {part}"), async || {
+        let events = space.api::<Event>().list(&ListParams::default()).await.expect("events").items;
+        let is_it = |event: &Event| {
+            let note = event.note.as_deref().unwrap_or_default();
+            event.reason.as_deref() == Some(reason) && note.contains(part)
+        };
+        events.iter().any(is_it).then_some(())
+    })
+    .await;
 }
 
 fn report() -> Value {
@@ -145,7 +173,7 @@ async fn a_missing_database_is_restored_also_by_an_operator_that_is_killed_betwe
         drop(operator);
         comes_to_rest(&space).await;
         operator = Operator::start(&space, CONFIG).await;
-        let (job, config) = begun(&space, 1).await;
+        let (job, config) = begun(&space).await;
         assert_eq!((config.choice, config.replace, config.sites.len()), (Choice::Newest, false, 2));
         assert_eq!(config.public_key, KEY);
         drop(operator);
@@ -153,7 +181,7 @@ async fn a_missing_database_is_restored_also_by_an_operator_that_is_killed_betwe
         let config_maps = space.api::<ConfigMap>();
         config_maps.delete(&job.name_any(), &DeleteParams::default()).await.expect("deleted");
         operator = Operator::start(&space, CONFIG).await;
-        assert_eq!(begun(&space, 1).await.0.uid(), job.uid());
+        assert_eq!(begun(&space).await.0.uid(), job.uid());
         drop(operator);
         leave(&space, &job, &report()).await;
         finish(&space, &job.name_any(), None).await;
@@ -165,14 +193,10 @@ async fn a_missing_database_is_restored_also_by_an_operator_that_is_killed_betwe
         let status = found.status.expect("a status");
         assert_eq!(status.audit.map(|audit| (audit.sequence, audit.public_key)), Some((70, KEY.to_owned())));
         replicas(&space, 1).await;
-        assert_eq!(restore_jobs(&space).await.len(), 1);
-        wait_for(&space, "it is told", async || {
-            let events = space.api::<Event>().list(&ListParams::default()).await.expect("events");
-            let told = |event: &&Event| event.reason.as_deref() == Some("Restored");
-            let note = events.items.iter().find(told)?.note.clone()?;
-            (note.contains("3 orders") && note.contains("off-site: no answer")).then_some(())
-        })
-        .await;
+        gone(&space, &job).await;
+        assert!(restore_jobs(&space).await.is_empty(), "it isn't begun again");
+        told_of(&space, "Restored", "3 orders").await;
+        told_of(&space, "Restored", "off-site: no answer").await;
     })
     .await;
 }
@@ -190,25 +214,82 @@ async fn a_restore_on_purpose_that_fails_keeps_the_volume_and_can_be_corrected_o
         assert!(refusal.expect_err("refused").to_string().contains("spec.restore.confirm must be the id"));
         change::<MarketplaceConnection>(&space, "bol", &ask("20261129T003250Z-00000000")).await;
         comes_to_rest(&space).await;
-        let (job, config) = begun(&space, 1).await;
+        let (job, config) = begun(&space).await;
         assert_eq!(config.choice, Choice::Backup("20261129T003250Z-00000000".to_owned()));
         assert!(config.replace);
-        let failure =
-            json!({"failure": {"reason": "BackupNotFound", "message": "there is none of this name"}});
-        leave(&space, &job, &failure).await;
-        finish(&space, &job.name_any(), Some("BackoffLimitExceeded")).await;
+        fail(&space, &job, "BackupDamaged", "it isn't what was signed").await;
         let (message, _) = condition(&space, "bol", "Ready", "RestoreFailed").await;
-        assert!(message.contains("BackupNotFound: there is none of this name"), "{message}");
+        assert!(message.contains("BackupDamaged: it isn't what was signed"), "{message}");
         replicas(&space, 0).await;
         change::<MarketplaceConnection>(&space, "bol", &ask("20261129T003250Z-5f0c1a2b")).await;
-        let (job, config) = begun(&space, 2).await;
+        gone(&space, &job).await;
+        let (job, config) = begun(&space).await;
         assert_eq!(config.choice, Choice::Backup("20261129T003250Z-5f0c1a2b".to_owned()));
-        leave(&space, &job, &failure).await;
-        finish(&space, &job.name_any(), Some("BackoffLimitExceeded")).await;
+        fail(&space, &job, "IdentityMissing", "nobody has what opens it").await;
         condition(&space, "bol", "Ready", "RestoreFailed").await;
+        told_of(&space, "RestoreFailed", "it isn't what was signed").await;
+        told_of(&space, "RestoreFailed", "nobody has what opens it").await;
         change::<MarketplaceConnection>(&space, "bol", "spec: {restore: null}").await;
         told(&space, "nothing is restored any more", Option::is_none).await;
         replicas(&space, 1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_relay_goes_on_with_its_database_when_what_is_asked_for_is_in_no_store() {
+    with_namespace(|space| async move {
+        let _operator = backed_up(&space).await;
+        let id =
+            connection(&space, "bol").await.status.and_then(|status| status.connection_id).expect("an id");
+        let typo = format!("spec: {{restore: {{before: '2020-01-01', confirm: {id}}}}}");
+        change::<MarketplaceConnection>(&space, "bol", &typo).await;
+        comes_to_rest(&space).await;
+        let (job, _) = begun(&space).await;
+        fail(&space, &job, "BackupNotFound", "there is none that old").await;
+        let (message, _) = condition(&space, "bol", "Ready", "RestoreFailed").await;
+        assert!(message.contains("BackupNotFound: there is none that old"), "{message}");
+        assert!(message.contains(&format!("kubectl -n {} logs job/{}", space.name, job.name_any())));
+        replicas(&space, 1).await;
+        let (_, status) = condition(&space, "bol", "Ready", "RestoreFailed").await;
+        let refused = status.restore.expect("it is told");
+        assert_eq!((refused.failures, refused.finished_at.is_some()), (1, true));
+        assert_eq!(restore_jobs(&space).await.len(), 1, "it isn't tried again, and its log is there");
+        // As soon as it is asked for anew, which it is by another value, or by the same after it was withdrawn.
+        change::<MarketplaceConnection>(&space, "bol", "spec: {restore: null}").await;
+        told(&space, "it is withdrawn", Option::is_none).await;
+        reason(&space, "bol", "RelayStarting").await;
+        change::<MarketplaceConnection>(&space, "bol", &typo).await;
+        comes_to_rest(&space).await;
+        begun(&space).await;
+        gone(&space, &job).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_claim_that_is_deleted_does_not_wait_for_a_restore_that_has_ended() {
+    with_namespace(|space| async move {
+        let _operator = backed_up(&space).await;
+        misses_database(&space).await;
+        comes_to_rest(&space).await;
+        let (job, _) = begun(&space).await;
+        fail(&space, &job, "StoreUnreachable", "no answer").await;
+        condition(&space, "bol", "Ready", "RestoreFailed").await;
+        assert_eq!(restore_jobs(&space).await.len(), 1, "its log stays");
+        let claims = space.api::<PersistentVolumeClaim>();
+        let claim = claims.delete("bol-data", &DeleteParams::default()).await.expect("deleted");
+        let claim = claim.left().expect("it waits for whoever uses it");
+        assert!(claim.finalizers().iter().any(|name| name == "kubernetes.io/pvc-protection"));
+        gone(&space, &job).await;
+        // As its controller does once nobody uses it.
+        let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        claims.patch("bol-data", &PatchParams::default(), &none).await.expect("without finalizers");
+        wait_for(&space, "another claim", async || {
+            let found = claims.get_opt("bol-data").await.expect("an answer")?;
+            (found.uid() != claim.uid()).then_some(())
+        })
+        .await;
     })
     .await;
 }
@@ -241,7 +322,7 @@ async fn a_connection_that_is_applied_again_is_restored_if_its_volume_was_lost_m
         misses_database(&space).await;
         reason(&space, "bol", "Restoring").await;
         comes_to_rest(&space).await;
-        assert_eq!(begun(&space, 1).await.1.public_key, public_key);
+        assert_eq!(begun(&space).await.1.public_key, public_key);
     })
     .await;
 }

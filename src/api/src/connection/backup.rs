@@ -31,7 +31,8 @@ pub struct Backup {
     #[schemars(length(max = 200))]
     #[x_kube(validation = rules::schedule())]
     pub drill_schedule: String,
-    /// true: no backups are taken, and none are drilled. Those that there are still expire, and are pruned.
+    /// true: no backups are taken by the schedules, and none are drilled. Those that there are still expire, and are pruned. A Job
+    /// that a person makes of a CronJob runs all the same.
     #[serde(default)]
     pub suspend: bool,
     /// Near the cluster: quick to restore from.

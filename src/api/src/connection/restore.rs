@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::JobResult;
 use crate::{backup::Site, moment::Moment};
 
-/// A restore on purpose. It is done once for each value; what is written here afterwards is another one.
+/// A restore on purpose. It is done once for each value, which is remembered also when the field is removed; what is written here
+/// afterwards is another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("has(self.backup) != has(self.before)")
     .message("name the backup in exactly one way: backup (its id, as marketrelay-backup list shows it) or before (a time: the newest one of then)"))]
@@ -37,7 +38,7 @@ pub struct RestoreStatus {
     pub since: Time,
     /// Why.
     pub cause: RestoreCause,
-    /// The last value of spec.restore that was taken up.
+    /// The last value of spec.restore that was taken up, and isn't again. It stays beside a later restore that has another cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Restore>,
     /// How many Jobs have failed.
@@ -46,7 +47,8 @@ pub struct RestoreStatus {
     /// The last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<JobResult>,
-    /// When it ended, with `restored` if a backup was; absent: it is under way.
+    /// When it ended, with `restored` if a backup was; else the relay goes on with the database that it has. Absent: it is under
+    /// way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
     /// What was restored.

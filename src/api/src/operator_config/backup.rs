@@ -1,7 +1,8 @@
 use serde::{Deserialize, Serialize};
+use snafu::ensure;
 use url::Url;
 
-use super::{OperatorConfigError, PullPolicy, Resources, check};
+use super::{OperatorConfigError, PullPolicy, RecipientSnafu, Resources, check};
 use crate::backup::Site;
 
 /// Backups: the pods of their Jobs, how many run, and where they go unless connections say it.
@@ -80,12 +81,13 @@ impl Escrow {
     }
 
     fn check(&self) -> Result<(), OperatorConfigError> {
-        let is_recipient = |text: &String| text.parse::<age::x25519::Recipient>().is_ok();
-        check(
-            self.recipients.iter().all(is_recipient),
-            "backup.escrow.recipients",
-            "must be age X25519 recipients, age1…, as age-keygen prints them (the public key, never AGE-SECRET-KEY-1…)",
-        )
+        for (index, text) in self.recipients.iter().enumerate() {
+            // What isn't a public key may be a private one.
+            let shown = if text.starts_with("age1") { text } else { "what is there" };
+            let is_recipient = text.parse::<age::x25519::Recipient>().is_ok();
+            ensure!(is_recipient, RecipientSnafu { index, shown });
+        }
+        Ok(())
     }
 }
 
@@ -142,5 +144,23 @@ mod tests {
         assert_eq!((backup.deadline_seconds, backup.concurrent_runs), (3_600, 4));
         assert_eq!(backup.site(Site::OffSite), &S3Defaults::default());
         assert_eq!(backup.resources.limits["memory"].0, "128Mi");
+    }
+
+    #[test]
+    fn a_recipient_with_a_wrong_character_is_named_and_an_identity_is_never_shown() {
+        let good = age::x25519::Identity::generate().to_public().to_string();
+        let last = if good.ends_with('q') { "p" } else { "q" };
+        let typo = format!("{}{last}", &good[..good.len() - 1]);
+        let refusal = |second: &str| {
+            let text = format!(
+                "relay: {{image: a}}\nbackup: {{image: b, escrow: {{recipients: [{good}, {second}]}}}}"
+            );
+            OperatorConfig::parse(&text).expect_err(second).to_string()
+        };
+        let told = refusal(&typo);
+        assert!(told.contains("backup.escrow.recipients[1]") && told.contains(&typo), "{told}");
+        assert!(!told.contains(&good), "{told}");
+        let told = refusal("AGE-SECRET-KEY-1QQ");
+        assert!(told.contains("backup.escrow.recipients[1]") && !told.contains("1QQ"), "{told}");
     }
 }

@@ -27,7 +27,6 @@ use super::{
 };
 use crate::{
     conditions::{Status, Verdict, condition, find},
-    events,
     stores::users,
 };
 
@@ -69,7 +68,7 @@ pub async fn reconcile(policy: Arc<RetentionPolicy>, context: Arc<Context>) -> k
 /// An event for each new reason of Ready.
 async fn tell(context: &Context, policy: &RetentionPolicy, after: &RetentionPolicyStatus) {
     let Some(event) = event(policy.status.as_ref(), after) else { return };
-    events::publish(&context.recorder, &event, &policy.object_ref(&())).await;
+    context.events.publish(&event, &policy.object_ref(&())).await;
 }
 
 /// That a new policy is in effect is no news.

@@ -13,7 +13,7 @@ use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
     runtime::{
-        events::{Event, EventType, Recorder},
+        events::{Event, EventType},
         reflector::ObjectRef,
     },
 };
@@ -26,7 +26,7 @@ use super::{
     job::{BackupJob, Stage},
     schedule::Schedule,
 };
-use crate::{clock::Clock, events, metrics::Metrics, names::Names, stores::Stores};
+use crate::{clock::Clock, events::Events, metrics::Metrics, names::Names, stores::Stores};
 
 /// Looked at this often even if nothing rings.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -67,7 +67,7 @@ pub struct Releaser {
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Writes events.
-    pub recorder: Recorder,
+    pub events: Arc<Events>,
 }
 
 impl Releaser {
@@ -168,7 +168,7 @@ impl Releaser {
             action: "Release".to_owned(),
             secondary: None,
         };
-        events::publish(&self.recorder, &event, &connection.object_ref(&())).await;
+        self.events.publish(&event, &connection.object_ref(&())).await;
     }
 }
 

@@ -262,7 +262,7 @@ fn is_ours(existing: &impl ResourceExt, wanted: &impl ResourceExt) -> bool {
 }
 
 /// Somebody deleted it and it isn't gone yet; it is made anew afterwards.
-fn is_leaving(object: &impl ResourceExt) -> bool {
+pub fn is_leaving(object: &impl ResourceExt) -> bool {
     object.meta().deletion_timestamp.is_some()
 }
 

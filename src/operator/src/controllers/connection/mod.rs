@@ -28,7 +28,7 @@ use std::{
 use jiff::Timestamp;
 use kube::{
     Client, ResourceExt,
-    runtime::{controller::Action, events::Recorder, reflector::ObjectRef},
+    runtime::{controller::Action, reflector::ObjectRef},
 };
 use marketrelay_api::{
     MarketplaceConnection, OperatorConfig, connection::PendingRetention, relay::Retention,
@@ -41,8 +41,8 @@ use super::{
     spread,
 };
 use crate::{
-    clock::Clock, metrics::Metrics, pki::Authority, problem::Problem, relay_client::RelayClient,
-    rollout::Waves, secrets::Judged, stores::Stores,
+    clock::Clock, events::Events, metrics::Metrics, pki::Authority, problem::Problem,
+    relay_client::RelayClient, rollout::Waves, secrets::Judged, stores::Stores,
 };
 use build::{Wanted, build};
 use closure::Stage;
@@ -85,7 +85,7 @@ pub struct Context {
     /// What was copied of the credentials of stores.
     pub copies: Copies,
     /// Writes events.
-    pub recorder: Recorder,
+    pub events: Arc<Events>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The entries of credentials.
@@ -221,6 +221,7 @@ async fn maintain(
     };
     let ready = relay.with(built.config_digest.as_deref()).filter(|_| relay.has_recipients());
     let keys = built.keyring.as_ref();
+    restore::clear(context, &connection, &children).await;
     let restore = restore::look(context, &connection, backups.as_ref(), &children, keys, now);
     let backups = Box::pin(backup::look(context, &connection, backups, &children, ready, keys, now)).await;
     let pending = in_force.as_ref().and_then(|in_force| in_force.pending.as_ref());

@@ -73,13 +73,13 @@ fn pending(claim: &PersistentVolumeClaim, now: Timestamp) -> Option<Problem> {
     let phase = claim.status.as_ref()?.phase.as_deref()?;
     let age = now.duration_since(claim.creation_timestamp()?.0);
     (phase == "Pending" && age > PROVISIONING).then(|| {
-        let name = claim.name_any();
+        let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
         let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()).unwrap_or_default();
         Problem::new(
             Reason::VolumePending,
             format!(
-                "volume claim {name} gets no volume from StorageClass {class}: its provisioner says why (kubectl \
-                 describe persistentvolumeclaim {name})"
+                "volume claim {name} gets no volume from StorageClass {class}: its provisioner says why (kubectl -n \
+                 {namespace} describe persistentvolumeclaim {name})"
             ),
         )
     })
@@ -121,13 +121,13 @@ fn container(pod: &Pod) -> Option<Problem> {
                 container.image
             ),
         )),
-        "CrashLoopBackOff" => Some(crashing(&name, container)),
+        "CrashLoopBackOff" => Some(crashing(pod, container)),
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Some(Problem::new(
             Reason::CrashLooping,
             format!("pod {name} can't start its container: {reason} {message}"),
         )),
         // Between two crashes the container runs for a moment; that is no news.
-        _ if container.restart_count > 1 => Some(crashing(&name, container)),
+        _ if container.restart_count > 1 => Some(crashing(pod, container)),
         _ if container.restart_count > 0 => {
             let words = last_words(container);
             Some(starting(&format!("pod {name} was restarted{words}")))
@@ -136,10 +136,14 @@ fn container(pod: &Pod) -> Option<Problem> {
     }
 }
 
-fn crashing(pod: &str, container: &ContainerStatus) -> Problem {
+fn crashing(pod: &Pod, container: &ContainerStatus) -> Problem {
+    let (namespace, pod) = (pod.namespace().unwrap_or_default(), pod.name_any());
     Problem::new(
         Reason::CrashLooping,
-        format!("pod {pod} ends again and again{} (kubectl logs {pod} --previous)", last_words(container)),
+        format!(
+            "pod {pod} ends again and again{} (kubectl -n {namespace} logs {pod} --previous)",
+            last_words(container)
+        ),
     )
 }
 
@@ -191,7 +195,7 @@ mod tests {
 
     #[test]
     fn every_way_not_to_run_has_its_reason_and_says_what_to_do() {
-        let claim = json!({"metadata": {"name": "bol-data", "creationTimestamp": "2020-01-01T00:00:00Z"},
+        let claim = json!({"metadata": {"name": "bol-data", "namespace": "acme", "creationTimestamp": "2020-01-01T00:00:00Z"},
                            "spec": {"storageClassName": "fast"}, "status": {"phase": "Pending"}});
         let unscheduled = json!({"metadata": {"name": "bol-relay-0"}, "status": {"conditions": [
             {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: unbound PersistentVolumeClaims"}]}});
@@ -201,7 +205,12 @@ mod tests {
         let cases = [
             (Value::Null, Value::Null, Reason::RelayStarting, "isn't created yet"),
             (unscheduled.clone(), Value::Null, Reason::Unschedulable, "0/1 nodes are available"),
-            (unscheduled, claim, Reason::VolumePending, "kubectl describe persistentvolumeclaim bol-data"),
+            (
+                unscheduled,
+                claim,
+                Reason::VolumePending,
+                "kubectl -n acme describe persistentvolumeclaim bol-data",
+            ),
             (waiting("ImagePullBackOff", &Value::Null), Value::Null, Reason::ImageNotPullable, "relay.image"),
             (
                 waiting("CrashLoopBackOff", &ended(line, "Error")),

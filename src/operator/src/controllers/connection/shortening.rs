@@ -10,7 +10,7 @@ use super::{
     Context,
     in_force::{Change, InForce, Terms},
 };
-use crate::{audit::Record, events};
+use crate::audit::Record;
 
 /// Tells of a change that is recorded.
 pub async fn tell(
@@ -49,7 +49,7 @@ pub async fn tell(
         action: "Reconcile".to_owned(),
         secondary: None,
     };
-    events::publish(&context.recorder, &event, &connection.object_ref(&())).await;
+    context.events.publish(&event, &connection.object_ref(&())).await;
 }
 
 fn detail(from: &str, to: &str, pending: Option<&PendingRetention>) -> String {

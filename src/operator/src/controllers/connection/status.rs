@@ -175,7 +175,7 @@ fn ready(
         let all: Vec<_> = found.blocked.iter().map(|problem| problem.message.as_str()).collect();
         return Verdict::new(Status::False, first.reason, all.join("; "));
     }
-    if let Some(verdict) = restore::verdict(found.restore.status.as_ref()) {
+    if let Some(verdict) = restore::verdict(found.connection, found.restore.status.as_ref()) {
         return verdict;
     }
     if found.connection.spec.suspend {
@@ -226,7 +226,11 @@ fn ready(
         return Verdict::new(Status::False, verdict.reason.as_str(), format!("{kind}: {}", verdict.message));
     }
     match &found.halted_by {
-        None => Verdict::new(Status::True, Reason::Ready, "orders are collected and delivered"),
+        None => {
+            let reminder = restore::reminder(found.connection, found.restore.status.as_ref());
+            let words = ["orders are collected and delivered"].into_iter().chain(reminder);
+            Verdict::new(Status::True, Reason::Ready, words.collect::<Vec<_>>().join("; "))
+        }
         Some(connection) => Verdict::new(
             Status::True,
             Reason::RolloutHalted,

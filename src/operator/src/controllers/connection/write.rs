@@ -13,7 +13,7 @@ use marketrelay_api::{
 use serde_json::json;
 
 use super::{Context, status::is_worth_writing};
-use crate::{conditions::find, events};
+use crate::conditions::find;
 
 /// Writes both where needed. Whether the status is as it should be then; else the connection has changed meanwhile, or is
 /// gone, and what was concluded may not hold any more.
@@ -51,7 +51,7 @@ pub async fn write(
     context.metrics.status_written();
     if let Some(event) = event {
         tracing::info!(reason = event.reason, message = event.note, "is told");
-        events::publish(&context.recorder, &event, &connection.object_ref(&())).await;
+        context.events.publish(&event, &connection.object_ref(&())).await;
     }
     Ok(true)
 }

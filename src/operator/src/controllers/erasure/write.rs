@@ -8,7 +8,7 @@ use kube::{
 use marketrelay_api::{ConditionType, ErasureRequest, ErasureRequestStatus, Reason, labels};
 use serde_json::json;
 
-use crate::{audit::Record, conditions::find, controllers::connection::Context, events};
+use crate::{audit::Record, conditions::find, controllers::connection::Context};
 
 /// Writes both where needed.
 pub(super) async fn write(
@@ -50,7 +50,7 @@ pub(super) async fn write(
         record.write();
     }
     if let Some(event) = event(before, after) {
-        events::publish(&context.recorder, &event, &request.object_ref(&())).await;
+        context.events.publish(&event, &request.object_ref(&())).await;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use super::{
     decide::Step,
     facts::{Held, connection},
 };
-use crate::{audit::Record, controllers::connection::Context, events};
+use crate::{audit::Record, controllers::connection::Context};
 
 /// A key that was destroyed this much after its time was destroyed late; a new leader takes over sooner.
 pub const LATE: SignedDuration = SignedDuration::from_mins(1);
@@ -193,7 +193,7 @@ async fn warn(context: &Context, secret: &Metadata, reason: &str, action: &str, 
         action: action.to_owned(),
         secondary: None,
     };
-    events::publish(&context.recorder, &event, &object).await;
+    context.events.publish(&event, &object).await;
 }
 
 fn reference(keyring: &Metadata) -> ObjectReference {

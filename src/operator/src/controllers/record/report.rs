@@ -13,7 +13,7 @@ use marketrelay_api::{
 };
 
 use super::{closure, found::Object, phase, stores};
-use crate::{audit::Record, controllers::connection::Context, events};
+use crate::{audit::Record, controllers::connection::Context};
 
 fn audit(record: &ConnectionRecord, action: &'static str, detail: Option<&str>, error: Option<&str>) {
     Record {
@@ -193,5 +193,5 @@ async fn publish(context: &Context, record: &ConnectionRecord, type_: EventType,
         action: "Close".to_owned(),
         secondary: None,
     };
-    events::publish(&context.recorder, &event, &record.object_ref(&())).await;
+    context.events.publish(&event, &record.object_ref(&())).await;
 }

@@ -92,7 +92,8 @@ pub fn outcome<'a, R: DeserializeOwned>(
         return Outcome::Runs;
     }
     let lost = || ("ReportLost".to_owned(), format!("Job {name} has left no report"));
-    let told = why(name, &end, state).map(|(reason, message)| (reason.to_string(), message));
+    let namespace = job.namespace().unwrap_or_default();
+    let told = why((&namespace, name), &end, state).map(|(reason, message)| (reason.to_string(), message));
     let (reason, message) = told.unwrap_or_else(lost);
     Outcome::Ended { report, unreported: Failure { reason, message }, at: end.at }
 }
@@ -158,16 +159,20 @@ fn failure(
         let message = failure.message.chars().take(LONGEST).collect();
         return Some((known.unwrap_or(Reason::BackupFailed), message));
     }
-    why(&job.name, end, last)
+    why((&job.namespace, &job.name), end, last)
 }
 
 /// Why the Job `name` failed, as Kubernetes sees it.
-fn why(name: &str, end: &End, last: Option<&ContainerStateTerminated>) -> Option<(Reason, String)> {
+fn why(
+    (namespace, name): (&str, &str),
+    end: &End,
+    last: Option<&ContainerStateTerminated>,
+) -> Option<(Reason, String)> {
     let (reason, message) = end.failure.as_ref()?;
     if reason == "DeadlineExceeded" {
         let message = format!(
             "Job {name} wasn't done within its deadline (backup.deadlineSeconds in the operator's values), and was ended: \
-             look at why its pod didn't start or what it waited for (kubectl describe job {name})"
+             look at why its pod didn't start or what it waited for (kubectl -n {namespace} describe job {name})"
         );
         return Some((Reason::BackupTimedOut, message));
     }
@@ -178,7 +183,7 @@ fn why(name: &str, end: &End, last: Option<&ContainerStateTerminated>) -> Option
         Some(state) => format!("exit code {}", state.exit_code),
         None => message.chars().take(LONGEST).collect(),
     };
-    Some((Reason::BackupFailed, format!("Job {name} failed: {why} (kubectl logs job/{name})")))
+    Some((Reason::BackupFailed, format!("Job {name} failed: {why} (kubectl -n {namespace} logs job/{name})")))
 }
 
 #[cfg(test)]
@@ -253,6 +258,7 @@ mod tests {
             ("BackoffLimitExceeded", vec![said("StoreFull")], Reason::StoreFull, "because"),
             ("BackoffLimitExceeded", vec![said("Weather")], Reason::BackupFailed, "because"),
             ("BackoffLimitExceeded", vec![killed], Reason::BackupFailed, "backup.resources.limits"),
+            ("BackoffLimitExceeded", vec![], Reason::BackupFailed, "kubectl -n acme logs job/bol-on-site-1"),
             ("BackoffLimitExceeded", vec![], Reason::BackupFailed, "as told"),
             ("DeadlineExceeded", vec![running], Reason::BackupTimedOut, "backup.deadlineSeconds"),
             ("DeadlineExceeded", vec![said("Interrupted")], Reason::Interrupted, "because"),

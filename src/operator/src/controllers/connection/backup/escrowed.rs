@@ -73,8 +73,10 @@ fn copy(known: &SiteBackups) -> Option<&EscrowedKeys> {
     known.escrowed.as_ref().filter(|escrowed| !escrowed.fingerprint.is_empty())
 }
 
-/// The condition; `keys`: absent if the operator has nobody who could open them. `deadline`: of one Job.
+/// The condition; `keys`: absent if the operator has nobody who could open them. `namespace`: of the
+/// connection, `deadline`: of one Job.
 pub fn verdict(
+    namespace: &str,
     wanted: &Wanted,
     known: Option<&SiteBackups>,
     keys: Option<&Keys>,
@@ -99,7 +101,7 @@ pub fn verdict(
     let last = known.last_escrow.as_ref().and_then(|last| Some((last.reason.as_ref()?, last)));
     if let Some((reason, last)) = last {
         let message = format!(
-            "the keys can't be escrowed: {} (kubectl logs job/{})",
+            "the keys can't be escrowed: {} (kubectl -n {namespace} logs job/{})",
             last.message.as_deref().unwrap_or_default(),
             last.job
         );
@@ -108,7 +110,7 @@ pub fn verdict(
     match keys.missing_since(known) {
         Some(since) if now.duration_since(since) > deadline * 2 => {
             let message = format!(
-                "the newest keys wait for their escrow since {since}: look at its Jobs (kubectl get cronjobs,jobs -l \
+                "the newest keys wait for their escrow since {since}: look at its Jobs (kubectl -n {namespace} get cronjobs,jobs -l \
                  marketrelay.dev/task=escrow), and at the operator's log if there is none"
             );
             Verdict::new(Status::False, Reason::EscrowOverdue, message)
@@ -170,7 +172,8 @@ mod tests {
     #[test]
     fn keys_are_escrowed_only_as_they_are_now() {
         let told = |known: &SiteBackups, keys: Option<&Keys>, hour| {
-            let verdict = verdict(&sample(), Some(known), keys, SignedDuration::from_hours(1), at(hour));
+            let verdict =
+                verdict("acme", &sample(), Some(known), keys, SignedDuration::from_hours(1), at(hour));
             (verdict.status, verdict.reason)
         };
         let newest = keys("b", 10);
@@ -197,7 +200,7 @@ mod tests {
         ] {
             assert_eq!(told(&known, keys, hour), (status, reason.to_string()), "{keys:?} hour {hour}");
         }
-        let alone = verdict(&sample(), None, Some(&newest), SignedDuration::from_hours(1), at(1));
+        let alone = verdict("acme", &sample(), None, Some(&newest), SignedDuration::from_hours(1), at(1));
         assert!(alone.message.contains("spec.backup.offSite"), "{}", alone.message);
     }
 
@@ -217,7 +220,7 @@ mod tests {
     fn a_copy_that_can_not_follow_the_keys_or_was_withdrawn_is_none_of_them() {
         let told = |known: &SiteBackups, keys: &Keys, hour| {
             let verdict =
-                verdict(&sample(), Some(known), Some(keys), SignedDuration::from_hours(1), at(hour));
+                verdict("acme", &sample(), Some(known), Some(keys), SignedDuration::from_hours(1), at(hour));
             (verdict.status, verdict.reason)
         };
         let behind = keys("b", 1).behind_since(Some(at(10)));

@@ -11,7 +11,7 @@ mod wanted;
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::runtime::reflector::ObjectRef;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{
     ConditionType, MarketplaceConnection, Reason,
     connection::Backups,
@@ -90,12 +90,14 @@ pub async fn look(
         let is_behind = keys.is_behind(newest.as_deref());
         keys.behind_since(context.memory.behind_since(connection, is_behind, now))
     });
-    let escrowed = escrowed::verdict(&wanted, backups.off_site.as_ref(), keys.as_ref(), deadline, now);
+    let namespace = connection.namespace().unwrap_or_default();
+    let escrowed =
+        escrowed::verdict(&namespace, &wanted, backups.off_site.as_ref(), keys.as_ref(), deadline, now);
     let late = keys.as_ref().and_then(|keys| escrowed::overdue(keys, backups.off_site.as_ref()?, now));
-    let verdicts = verdict::verdicts(&wanted, &backups, deadline, now);
+    let verdicts = verdict::verdicts(&namespace, &wanted, &backups, deadline, now);
     Some(Told {
         verdicts: verdicts.into_iter().chain([(ConditionType::Escrowed, escrowed)]).collect(),
-        overdue: verdict::overdue(&backups, now).or(late),
+        overdue: verdict::overdue(&namespace, &backups, now).or(late),
         backups,
     })
 }

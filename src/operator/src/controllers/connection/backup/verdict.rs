@@ -16,8 +16,9 @@ use crate::{
 /// A store is listed at least daily.
 const LISTED: SignedDuration = SignedDuration::from_hours(48);
 
-/// The conditions of the sites; `deadline`: of one Job.
+/// The conditions of the sites; `namespace`: of the connection, `deadline`: of one Job.
 pub fn verdicts(
+    namespace: &str,
     wanted: &Wanted,
     backups: &Backups,
     deadline: SignedDuration,
@@ -28,7 +29,7 @@ pub fn verdicts(
             Site::OnSite => ConditionType::DrilledOnSite,
             Site::OffSite => ConditionType::DrilledOffSite,
         };
-        Some((kind, drilled(wanted, store, backups.site(site)?, deadline, now)))
+        Some((kind, drilled((namespace, wanted), store, backups.site(site)?, deadline, now)))
     });
     let verdict = |(site, store): (Site, Result<&Store, &Problem>)| {
         let kind = match site {
@@ -43,7 +44,7 @@ pub fn verdicts(
                                still expire: set it to false to go on";
                 failed(Reason::Suspended, message)
             }
-            Ok(store) => judge(known, store.interval, deadline, now),
+            Ok(store) => judge(namespace, known, store.interval, deadline, now),
         };
         Some((kind, verdict))
     };
@@ -51,7 +52,7 @@ pub fn verdicts(
 }
 
 fn drilled(
-    wanted: &Wanted,
+    (namespace, wanted): (&str, &Wanted),
     store: Result<&Store, &Problem>,
     known: &SiteBackups,
     deadline: SignedDuration,
@@ -68,7 +69,7 @@ fn drilled(
     let failure = known.last_drill.as_ref().and_then(|last| Some((last.reason.as_ref()?, last)));
     if let Some((_, last)) = failure {
         let message = format!(
-            "the last drill failed: {} (kubectl logs job/{})",
+            "the last drill failed: {} (kubectl -n {namespace} logs job/{})",
             last.message.as_deref().unwrap_or_default(),
             last.job
         );
@@ -80,7 +81,7 @@ fn drilled(
     };
     if now.duration_since(last) > longest {
         let message = format!(
-            "no drill has succeeded since {last}, so nobody knows that a restore would: look at its CronJob and Jobs (kubectl get \
+            "no drill has succeeded since {last}, so nobody knows that a restore would: look at its CronJob and Jobs (kubectl -n {namespace} get \
              cronjobs,jobs -l marketrelay.dev/task=drill)"
         );
         return failed(Reason::DrillOverdue, &message);
@@ -101,7 +102,13 @@ fn failed(reason: impl Into<String>, message: &str) -> Verdict {
     Verdict::new(Status::False, reason, message)
 }
 
-fn judge(known: &SiteBackups, interval: SignedDuration, deadline: SignedDuration, now: Timestamp) -> Verdict {
+fn judge(
+    namespace: &str,
+    known: &SiteBackups,
+    interval: SignedDuration,
+    deadline: SignedDuration,
+    now: Timestamp,
+) -> Verdict {
     if let Some(verdict) = known.last_run.as_ref().and_then(failure) {
         return verdict;
     }
@@ -112,7 +119,8 @@ fn judge(known: &SiteBackups, interval: SignedDuration, deadline: SignedDuration
             return Verdict::new(Status::Unknown, Reason::FirstRun, message);
         }
         let message = format!(
-            "there has been no backup since {}: look at its Jobs (kubectl get jobs -l app.kubernetes.io/component=backup)",
+            "there has been no backup since {}: look at its Jobs (kubectl -n {namespace} get jobs -l \
+             app.kubernetes.io/component=backup)",
             known.since.0
         );
         return failed(Reason::BackupTooOld, &message);
@@ -120,7 +128,7 @@ fn judge(known: &SiteBackups, interval: SignedDuration, deadline: SignedDuration
     if now.duration_since(newest) > interval * 2 + deadline {
         let message = format!(
             "the newest backup is of {newest}, and there should be one at least every {interval:#}: look at its CronJobs and \
-             Jobs (kubectl get cronjobs,jobs -l app.kubernetes.io/component=backup)"
+             Jobs (kubectl -n {namespace} get cronjobs,jobs -l app.kubernetes.io/component=backup)"
         );
         return failed(Reason::BackupTooOld, &message);
     }
@@ -129,19 +137,20 @@ fn judge(known: &SiteBackups, interval: SignedDuration, deadline: SignedDuration
 
 fn failure(last: &JobResult) -> Option<Verdict> {
     let reason = last.reason.as_deref()?;
-    let message = format!("the last backup failed: {}", last.message.as_deref().unwrap_or_default());
+    let said = last.message.as_deref().unwrap_or_default();
+    let message = format!("the last Job that takes backups, {}, failed: {said}", last.job);
     Some(failed(reason, &message))
 }
 
-/// Why it can't be said that backups are gone in time.
-pub fn overdue(backups: &Backups, now: Timestamp) -> Option<(Reason, String)> {
+/// Why it can't be said that backups are gone in time; `namespace`: of the connection.
+pub fn overdue(namespace: &str, backups: &Backups, now: Timestamp) -> Option<(Reason, String)> {
     let sites = || Site::ALL.into_iter().filter_map(move |site| Some((site, backups.site(site)?)));
     let overdue = sites().find(|(_, known)| known.overdue > 0).map(|(site, known)| {
         let message = format!(
             "{} backups, versions or unfinished uploads in the {site} store should be gone and are still there, though nobody \
              can read them any more if their keys died on time: {}",
             known.overdue,
-            hindrance(known)
+            hindrance(namespace, known)
         );
         (Reason::BackupsOverdue, message)
     });
@@ -152,7 +161,7 @@ pub fn overdue(backups: &Backups, now: Timestamp) -> Option<(Reason, String)> {
         let (site, known) = sites().find(|(_, known)| late(known))?;
         let message = format!(
             "the {site} store has not been listed for more than 2 days, so it can't be said that expired backups are gone: {}",
-            hindrance(known)
+            hindrance(namespace, known)
         );
         Some((Reason::BackupsNotListed, message))
     };
@@ -160,12 +169,14 @@ pub fn overdue(backups: &Backups, now: Timestamp) -> Option<(Reason, String)> {
 }
 
 /// The last that pruned and failed.
-fn hindrance(known: &SiteBackups) -> String {
+fn hindrance(namespace: &str, known: &SiteBackups) -> String {
     let last =
         [&known.last_prune, &known.last_run].into_iter().flatten().max_by_key(|last| last.finished_at.0);
-    match last.and_then(|last| Some((last.reason.as_ref()?, last.message.as_ref()?))) {
-        Some((reason, message)) => format!("{reason}: {message}"),
-        None => "look at its Jobs (kubectl get jobs -l app.kubernetes.io/component=backup)".to_owned(),
+    match last.and_then(|last| Some((&last.job, last.reason.as_ref()?, last.message.as_ref()?))) {
+        Some((job, reason, message)) => format!("Job {job} failed: {reason}: {message}"),
+        None => format!(
+            "look at its Jobs (kubectl -n {namespace} get jobs -l app.kubernetes.io/component=backup)"
+        ),
     }
 }
 
@@ -198,7 +209,7 @@ mod tests {
     }
 
     fn told(backups: &Backups, wanted: &Wanted, hour: i64) -> (Status, String) {
-        let all = verdicts(wanted, backups, SignedDuration::from_hours(1), at(hour));
+        let all = verdicts("acme", wanted, backups, SignedDuration::from_hours(1), at(hour));
         let (kind, verdict) = all.into_iter().next().expect("on-site");
         assert_eq!(kind, ConditionType::BackedUpOnSite);
         (verdict.status, verdict.reason)
@@ -233,7 +244,7 @@ mod tests {
     #[test]
     fn what_was_not_drilled_lately_or_not_well_is_not_proven() {
         let told = |change: fn(&mut SiteBackups), hour| {
-            let all = verdicts(&sample(), &known(change), SignedDuration::from_hours(1), at(hour));
+            let all = verdicts("acme", &sample(), &known(change), SignedDuration::from_hours(1), at(hour));
             let of_drills = |(kind, _): &(ConditionType, Verdict)| *kind == ConditionType::DrilledOnSite;
             let (_, verdict) = all.into_iter().find(of_drills).expect("on-site");
             (verdict.status, verdict.reason, verdict.message)
@@ -263,7 +274,7 @@ mod tests {
 
     #[test]
     fn that_backups_are_gone_in_time_must_be_seen_every_two_days() {
-        let reason = |backups: &Backups, hour| overdue(backups, at(hour)).map(|(reason, _)| reason);
+        let reason = |backups: &Backups, hour| overdue("acme", backups, at(hour)).map(|(reason, _)| reason);
         let first = known(|_| {});
         assert_eq!((reason(&first, 48), reason(&first, 49)), (None, Some(Reason::BackupsNotListed)));
         let listed = known(|site| site.listed_at = Some(seconds(at(10))));
@@ -272,8 +283,11 @@ mod tests {
             (site.listed_at, site.overdue) = (Some(seconds(at(10))), 2);
             site.last_prune = Some(ended(10, Some("ObjectLocked")));
         });
-        let (found, message) = overdue(&left, at(11)).expect("overdue");
+        let (found, message) = overdue("acme", &left, at(11)).expect("overdue");
         assert_eq!(found, Reason::BackupsOverdue);
-        assert!(message.starts_with("2 backups") && message.contains("ObjectLocked"), "{message}");
+        assert!(
+            message.starts_with("2 backups") && message.contains("Job j failed: ObjectLocked"),
+            "{message}"
+        );
     }
 }

@@ -27,7 +27,7 @@ use super::{
 use crate::{controllers::connection::backup::Wanted, names::DIGEST_KEY};
 
 /// The value of [`labels::TASK`], and the program's subcommand.
-const TASK: (&str, &str) = ("restore", "restore-volume");
+pub const TASK: (&str, &str) = ("restore", "restore-volume");
 /// The ConfigMap's entry, and the file.
 const ENTRY: &str = "job.yaml";
 

@@ -14,6 +14,8 @@ const SOONEST: SignedDuration = SignedDuration::from_mins(2);
 const LATEST: SignedDuration = SignedDuration::from_hours(1);
 /// As the Job says that there is a database after all.
 const VOLUME_IN_USE: &str = "VolumeInUse";
+/// As the Job says that what is asked for isn't in any store.
+const NOT_FOUND: &str = "BackupNotFound";
 
 /// What is known.
 pub struct Facts<'a> {
@@ -36,6 +38,15 @@ pub fn under_way(status: Option<&RestoreStatus>) -> Option<&RestoreStatus> {
     status.filter(|restore| restore.finished_at.is_none())
 }
 
+/// What was asked for and wasn't there, so that the relay went on with the database that it had: how its Job ended.
+pub fn refused(status: Option<&RestoreStatus>) -> Option<&JobResult> {
+    let is_refused = |restore: &&RestoreStatus| {
+        let is_over = restore.finished_at.is_some() && restore.restored.is_none();
+        restore.cause == RestoreCause::Asked && is_over
+    };
+    status.filter(is_refused)?.last_failure.as_ref()
+}
+
 /// What the status has from now on.
 pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
     let asked_before = facts.before.and_then(|before| before.asked.as_ref());
@@ -45,6 +56,8 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
         let cause = match (wish, facts.is_missing && facts.is_possible) {
             (Some(_), _) => RestoreCause::Asked,
             (None, true) => RestoreCause::VolumeEmpty,
+            // Withdrawn, it may be asked for again.
+            (None, false) if facts.asked.is_none() && refused(facts.before).is_some() => return None,
             (None, false) => return facts.before.cloned(),
         };
         return Some(begun(cause, wish.or(asked_before), facts));
@@ -65,6 +78,10 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
         // The relay judges for itself: it says so if it still misses its own.
         Attempt::Failed(failure) if !is_asked && failure.reason.as_deref() == Some(VOLUME_IN_USE) => {
             Some(given_up(current, facts.now))
+        }
+        // Tried again it would fail again, and the relay would be away for nothing.
+        Attempt::Failed(failure) if is_asked && failure.reason.as_deref() == Some(NOT_FOUND) => {
+            Some(given_up(&failed(current, failure), facts.now))
         }
         Attempt::Failed(failure) => Some(failed(current, failure)),
         _ => Some(current.clone()),
@@ -147,10 +164,14 @@ mod tests {
     }
 
     fn failure(second: i64) -> Attempt {
+        failure_of("NoBackup", second)
+    }
+
+    fn failure_of(reason: &str, second: i64) -> Attempt {
         Attempt::Failed(JobResult {
             job: "j".to_owned(),
             finished_at: seconds(at(second)),
-            reason: Some("NoBackup".to_owned()),
+            reason: Some(reason.to_owned()),
             message: Some("none".to_owned()),
         })
     }
@@ -238,14 +259,29 @@ mod tests {
     fn a_database_that_is_there_after_all_is_let_alone() {
         let missing = Facts { is_missing: true, ..facts(None, None, &Attempt::Missing) };
         let begun = decide(&missing).expect("it begins");
-        let in_use = Attempt::Failed(JobResult {
-            job: "j".to_owned(),
-            finished_at: seconds(at(200)),
-            reason: Some("VolumeInUse".to_owned()),
-            message: None,
-        });
+        let in_use = failure_of("VolumeInUse", 200);
         let ended = decide(&facts(Some(&begun), None, &in_use)).expect("it is remembered");
         assert!(ended.finished_at.is_some());
+    }
+
+    #[test]
+    fn what_is_asked_for_and_is_not_there_ends_the_relays_rest_until_something_else_is_asked_for() {
+        let (first, second) = (wish("first"), wish("second"));
+        let begun = decide(&facts(None, Some(&first), &Attempt::Missing)).expect("it begins");
+        let not_found = failure_of("BackupNotFound", 200);
+        let ended = decide(&facts(Some(&begun), Some(&first), &not_found)).expect("it is told");
+        assert_eq!((under_way(Some(&ended)), ended.failures), (None, 1));
+        assert_eq!(refused(Some(&ended)), ended.last_failure.as_ref());
+        let later = facts(Some(&ended), Some(&first), &Attempt::Missing);
+        assert_eq!(decide(&later), Some(ended.clone()), "it isn't tried again");
+        let next = decide(&facts(Some(&ended), Some(&second), &Attempt::Missing)).expect("it begins");
+        assert_eq!((choice(&next), refused(Some(&next))), (Choice::Backup("second".to_owned()), None));
+        assert_eq!(decide(&facts(Some(&ended), None, &Attempt::Missing)), None, "withdrawn, it is forgotten");
+        let missing = Facts { is_missing: true, ..later };
+        let empty = decide(&missing).expect("it begins");
+        assert_eq!((empty.cause, refused(Some(&empty))), (RestoreCause::VolumeEmpty, None));
+        let away = decide(&facts(Some(&empty), Some(&first), &not_found)).expect("it goes on");
+        assert!(under_way(Some(&away)).is_some(), "a database that is missing is waited for");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod decide;
 mod erasures;
 mod known;
 mod report;
+mod spent;
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use marketrelay_api::{
 
 use super::{
     Context,
-    apply::{api_problem, is_passing},
+    apply::{api_problem, is_leaving, is_passing},
     backup::Wanted,
     children::{Children, Plan, restore as objects},
 };
@@ -38,7 +39,8 @@ use decide::{Facts, choice, due};
 pub use decide::under_way;
 pub use erasures::{of as past_erasures, problem as erasures_problem};
 pub use known::chain as known_chain;
-pub use report::{tell, verdict};
+pub use report::{reminder, tell, verdict};
+pub use spent::clear;
 
 /// What the status says of restores.
 #[derive(Clone, Debug)]
@@ -132,7 +134,9 @@ pub async fn advance(
     let (Some(settings), Some(wanted), Some(audit)) = (&plan.config.backup, plan.backups, &audit) else {
         return Ok(());
     };
-    let is_possible = wanted.stores().next().is_some() && children.claim.is_some();
+    // A pod on a claim that is being deleted would never start.
+    let has_claim = children.claim.as_deref().is_some_and(|claim| !is_leaving(claim));
+    let is_possible = wanted.stores().next().is_some() && has_claim;
     if !is_possible || !children.is_at_rest() || now < due(current) {
         return Ok(());
     }

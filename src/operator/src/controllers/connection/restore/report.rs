@@ -11,15 +11,29 @@ use marketrelay_api::{
     connection::{PinnedAudit, RestoreCause, RestoreStatus, RestoredBackup},
 };
 
-use super::{Context, decide::due, under_way};
+use super::{
+    Context,
+    decide::{due, refused},
+    under_way,
+};
 use crate::{
     audit::Record,
     conditions::{Status, Verdict, seconds},
-    events,
 };
 
-/// What it means for Ready; `None`: nothing is under way.
-pub fn verdict(restore: Option<&RestoreStatus>) -> Option<Verdict> {
+/// What it means for Ready; `None`: nothing is under way, and nothing that is asked for was refused.
+pub fn verdict(connection: &MarketplaceConnection, restore: Option<&RestoreStatus>) -> Option<Verdict> {
+    let namespace = connection.namespace().unwrap_or_default();
+    if let Some(failure) = refused(restore) {
+        let message = format!(
+            "spec.restore: {}: {}; nothing was restored, the relay goes on with the database that it has, and it isn't tried \
+             again: name a backup that there is, or remove spec.restore (kubectl -n {namespace} logs job/{})",
+            failure.reason.as_deref().unwrap_or_default(),
+            failure.message.as_deref().unwrap_or_default(),
+            failure.job
+        );
+        return Some(Verdict::new(Status::False, Reason::RestoreFailed, message));
+    }
     let current = under_way(restore)?;
     let why = match current.cause {
         RestoreCause::VolumeEmpty => "the volume has no database, though there are backups",
@@ -28,13 +42,13 @@ pub fn verdict(restore: Option<&RestoreStatus>) -> Option<Verdict> {
     let Some(failure) = &current.last_failure else {
         let message = format!(
             "a backup becomes the relay's database, since {why}; what the marketplace has told since is collected again \
-             afterwards (kubectl get jobs -l marketrelay.dev/task=restore)"
+             afterwards (kubectl -n {namespace} get jobs -l marketrelay.dev/task=restore)"
         );
         return Some(Verdict::new(Status::False, Reason::Restoring, message));
     };
     let message = format!(
         "a backup is to become the relay's database, since {why}, and attempt {} failed: {}: {}; the volume is as it was, \
-         and the next attempt is due at {} (kubectl logs job/{})",
+         and the next attempt is due at {} (kubectl -n {namespace} logs job/{})",
         current.failures,
         failure.reason.as_deref().unwrap_or_default(),
         failure.message.as_deref().unwrap_or_default(),
@@ -42,6 +56,14 @@ pub fn verdict(restore: Option<&RestoreStatus>) -> Option<Verdict> {
         failure.job
     );
     Some(Verdict::new(Status::False, Reason::RestoreFailed, message))
+}
+
+/// What is said of a value of spec.restore that isn't taken up any more.
+pub fn reminder(connection: &MarketplaceConnection, restore: Option<&RestoreStatus>) -> Option<&'static str> {
+    let asked = connection.spec.restore.as_ref()?;
+    (restore?.asked.as_ref() == Some(asked)).then_some(
+        "spec.restore was taken up before and isn't again for the same value: before with a time names the same backup anew",
+    )
 }
 
 /// The head that the restored log continues.
@@ -80,7 +102,7 @@ pub async fn tell(context: &Context, connection: &MarketplaceConnection, backup:
         action: "Restore".to_owned(),
         secondary: None,
     };
-    events::publish(&context.recorder, &event, &connection.object_ref(&())).await;
+    context.events.publish(&event, &connection.object_ref(&())).await;
 }
 
 fn note(backup: &RestoredBackup) -> String {
@@ -94,4 +116,64 @@ fn note(backup: &RestoredBackup) -> String {
         note = format!("{note}; passed over: {}", passed_over.join("; "));
     }
     note
+}
+
+#[cfg(test)]
+mod tests {
+    use marketrelay_api::connection::JobResult;
+    use serde_json::json;
+
+    use super::*;
+
+    fn connection(asked: bool) -> MarketplaceConnection {
+        let restore = asked.then(|| json!({"backup": "20261129T003250Z-5f0c1a2b", "confirm": "id"}));
+        let reference = json!({"name": "s"});
+        let value = json!({
+            "apiVersion": "marketrelay.dev/v1alpha1", "kind": "MarketplaceConnection",
+            "metadata": {"name": "bol", "namespace": "acme"},
+            "spec": {"bol": {}, "credentialsSecretRef": reference, "restore": restore,
+                     "destination": {"webhook": {"url": "https://erp.example", "signingSecretRef": reference}}}});
+        serde_json::from_value(value).expect("a connection")
+    }
+
+    fn ended(restored: bool) -> RestoreStatus {
+        let at = seconds("2026-11-29T02:00:00Z".parse().expect("a time"));
+        let value = json!({"backup": "b", "site": "onSite", "takenAt": at, "orders": 1, "anonymised": 0, "erased": 0, "held": 0});
+        RestoreStatus {
+            since: at.clone(),
+            cause: RestoreCause::Asked,
+            asked: connection(true).spec.restore,
+            failures: 1,
+            last_failure: Some(JobResult {
+                job: "bol-restore-1-0".to_owned(),
+                finished_at: at.clone(),
+                reason: Some("BackupNotFound".to_owned()),
+                message: Some("there is none".to_owned()),
+            }),
+            finished_at: Some(at),
+            restored: restored.then(|| serde_json::from_value(value).expect("a backup")),
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_and_is_not_there_stays_told_though_the_relay_goes_on() {
+        let told = verdict(&connection(true), Some(&ended(false))).expect("it is told");
+        assert_eq!((told.status, told.reason), (Status::False, Reason::RestoreFailed.to_string()));
+        for part in ["BackupNotFound: there is none", "goes on", "kubectl -n acme logs job/bol-restore-1-0"] {
+            assert!(told.message.contains(part), "{}", told.message);
+        }
+        assert!(verdict(&connection(true), Some(&ended(true))).is_none());
+    }
+
+    #[test]
+    fn that_a_value_is_not_restored_twice_is_said_where_it_is_asked_for_again() {
+        let done = ended(true);
+        assert!(
+            reminder(&connection(true), Some(&done)).is_some_and(|words| words.contains("taken up before"))
+        );
+        assert_eq!(reminder(&connection(false), Some(&done)), None);
+        assert_eq!(reminder(&connection(true), None), None);
+        let other = RestoreStatus { asked: None, ..done };
+        assert_eq!(reminder(&connection(true), Some(&other)), None);
+    }
 }
