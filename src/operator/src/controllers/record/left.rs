@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
@@ -63,7 +64,7 @@ pub async fn clear(context: &Context, record: &ConnectionRecord) -> Result<Actio
     };
     report::left(context, record, &written).await;
     advance(context, &written, &going).await.context(PurgeSnafu)?;
-    Ok(Action::requeue(pause(&going)))
+    Ok(Action::requeue(pause(&going, now)))
 }
 
 /// One Job after the other.
@@ -87,12 +88,14 @@ async fn look(context: &Context, record: &ConnectionRecord, purge: &Purge) -> ku
     stores::look(context, record, purge).await
 }
 
-fn pause(going: &[(Purge, Facts)]) -> Duration {
-    match going {
-        [] => LOOK,
-        going if going.iter().any(|(_, facts)| facts.attempt.has_ended()) => BEHIND,
-        _ => RUNS,
+/// Soon while a Job runs or is due; what failed has its own pause.
+fn pause(going: &[(Purge, Facts)], now: Timestamp) -> Duration {
+    if going.iter().any(|(_, facts)| facts.attempt.has_ended()) {
+        return BEHIND;
     }
+    let is_due = |(purge, facts): &(Purge, Facts)| stores::due(purge, facts).is_some_and(|due| due <= now);
+    let is_going = |one: &(Purge, Facts)| one.1.attempt == Attempt::Runs || is_due(one);
+    if going.iter().any(is_going) { RUNS } else { LOOK }
 }
 
 /// Whether a pod that does `task` may still write into a store that was left.

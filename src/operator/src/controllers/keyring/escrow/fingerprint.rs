@@ -4,6 +4,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{MarketplaceConnection, backup::fingerprint as api};
+use marketrelay_escrow::VERSION;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -55,7 +56,7 @@ pub fn whole(
     let keys = (facts.id.as_str(), &facts.fingerprint, identities, digest.uid(), recipients);
     let keys = hash(serde_json::to_string(&keys).ok()?.as_bytes());
     let erasures = past_erasures(&context.stores, connection, context.clock.now());
-    let all = hash(serde_json::to_string(&(&keys, erasures, &facts.database)).ok()?.as_bytes());
+    let all = hash(serde_json::to_string(&(VERSION, &keys, erasures, &facts.database)).ok()?.as_bytes());
     Some(api::fingerprint(&all, &keys))
 }
 

@@ -17,7 +17,7 @@ mod withdraw;
 
 pub use advance::{advance, are_remembered, delete_policy, forget};
 pub use attempt::Attempt;
-pub use decide::{begun, noted, waiting};
+pub use decide::{begun, due, noted, waiting};
 pub use expired::remaining;
 pub use facts::{Facts, look};
 pub use keep::{Copies, Kept, Source, Used, keep};
