@@ -1,5 +1,7 @@
 //! What a store does wrong is named, and what passes is waited for.
 
+use marketrelay_api::backup::JobReport;
+
 use crate::{
     proxy::{Fault, Proxy},
     s3::Bucket,
@@ -32,6 +34,8 @@ async fn wrong_credentials_a_missing_bucket_and_an_unknown_authority_are_named()
     world.config.store.bucket = "elsewhere".to_owned();
     let ended = world.run().await;
     assert_eq!(ended.reason(), "BucketNotFound", "{}", ended.log);
+    let (store, failure) = (Some(world.config.store.identity()), ended.report.failure.clone());
+    assert_eq!(ended.report, JobReport { store, failure, ..JobReport::default() }, "nothing was written");
     world.config = good.clone();
     world.config.store.ca_certificates = String::new();
     let ended = world.run().await;

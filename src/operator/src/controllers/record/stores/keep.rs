@@ -16,7 +16,7 @@ use super::{
     advance::is_removing,
     known::known,
     secret,
-    unused::heard,
+    unused::{heard, new},
     withdraw::leave,
 };
 use crate::{
@@ -97,7 +97,7 @@ pub async fn keep(context: &Context, id: &str, namespace: &str, used: Used) -> k
     let before = record.status.clone().unwrap_or_default();
     let used: Vec<_> = sources.iter().map(|source| source.store.clone()).collect();
     let now = context.clock.now();
-    let (mut stores, gave_way) = known(&before.stores, &used, now);
+    let (mut stores, gave_way) = known(&before.stores, &used, new(context, &record, now).as_ref());
     if are_all {
         stores = leave(&stores, &used, now);
     }

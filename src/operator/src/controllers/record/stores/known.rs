@@ -1,12 +1,11 @@
 //! Which stores a record knows. Pure.
 
-use jiff::Timestamp;
 use marketrelay_api::{
     backup::{S3Store, Site},
     record::{RecordStore, Unused},
 };
 
-use crate::{compare::hash, conditions::seconds, controllers::connection::backup};
+use crate::{compare::hash, controllers::connection::backup};
 
 /// So many are purged at a closure: a Job reports of each within 4 KiB.
 const MOST: usize = 8;
@@ -49,12 +48,12 @@ pub fn address(store: &RecordStore) -> String {
     format!("{}/{}/", bucket(store), store.prefix)
 }
 
-/// With those that are used now, and those that give way to them: the longest known of those that aren't. Nothing was written
-/// yet into one that wasn't known.
+/// With those that are used now, and those that give way to them: the longest known of those that aren't. `new`: what is noted of
+/// one that wasn't known, as long as none was forgotten.
 pub fn known(
     before: &[RecordStore],
     used: &[RecordStore],
-    now: Timestamp,
+    new: Option<&Unused>,
 ) -> (Vec<RecordStore>, Vec<RecordStore>) {
     let newest = |store: &RecordStore| match used.iter().find(|used| used.id == store.id) {
         Some(used) => RecordStore { unused: still_unused(store, used), ..used.clone() },
@@ -63,7 +62,7 @@ pub fn known(
     let mut all: Vec<_> = before.iter().map(newest).collect();
     for store in used {
         if all.iter().all(|known| known.id != store.id) {
-            let unused = Some(Unused { since: seconds(now), jobs: Vec::new() });
+            let unused = new.filter(|_| before.len() < MOST).cloned();
             all.push(RecordStore { unused, ..store.clone() });
         }
     }
@@ -97,8 +96,9 @@ pub mod tests {
         of(Site::OnSite, &store)
     }
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + second).expect("in range")
+    fn new() -> Unused {
+        let since = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
+        Unused { since, jobs: Vec::new() }
     }
 
     /// Without what is noted of a new one.
@@ -111,12 +111,22 @@ pub mod tests {
         let many: Vec<_> = (0..10).map(|number| sample(&format!("bucket-{number}"))).collect();
         let (mut all, mut lost) = (Vec::new(), Vec::new());
         for store in &many {
-            let (next, gave_way) = known(&all, &[many[0].clone(), store.clone()], at(0));
+            let (next, gave_way) = known(&all, &[many[0].clone(), store.clone()], Some(&new()));
             (all, lost) = (next, [lost, gave_way].concat());
         }
         assert_eq!(all.len(), MOST);
         assert_eq!(places(&lost), many[1..3], "the first one is still used");
-        assert_eq!(known(&all, &many[..1], at(9)), (all.clone(), Vec::new()), "nothing new, nothing changes");
+        let is_unused: Vec<_> = all.iter().map(|store| store.unused.is_some()).collect();
+        assert_eq!(
+            is_unused,
+            [true, true, true, true, true, true, false, false],
+            "it may be one that was forgotten"
+        );
+        assert_eq!(
+            known(&all, &many[..1], Some(&new())),
+            (all.clone(), Vec::new()),
+            "nothing new, nothing changes"
+        );
     }
 
     #[test]
@@ -126,10 +136,10 @@ pub mod tests {
             let s3 = S3Store { endpoint, ..first.s3("") };
             let typo = of(Site::OnSite, &s3);
             let corrected = of(Site::OnSite, &S3Store { region: "eu-central-1".to_owned(), ..s3 });
-            let (noted, _) = known(&[], &[typo], at(0));
+            let (noted, _) = known(&[], &[typo], Some(&new()));
             assert!(noted[0].unused.is_some());
             assert_eq!(
-                known(&noted, std::slice::from_ref(&corrected), at(1)).0,
+                known(&noted, std::slice::from_ref(&corrected), Some(&new())).0,
                 [corrected],
                 "it may be used"
             );
@@ -137,7 +147,7 @@ pub mod tests {
         let mut s3 = first.s3("");
         s3.prefix = "other/id".to_owned();
         let moved = of(Site::OnSite, &s3);
-        let (both, _) = known(std::slice::from_ref(&first), std::slice::from_ref(&moved), at(0));
+        let (both, _) = known(std::slice::from_ref(&first), std::slice::from_ref(&moved), Some(&new()));
         assert_eq!(places(&both), [first, moved]);
     }
 }

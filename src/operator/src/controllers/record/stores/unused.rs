@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::runtime::reflector::ObjectRef;
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{
     ConnectionRecord, MarketplaceConnection, Reason,
     backup::JobReport,
@@ -13,17 +13,34 @@ use marketrelay_api::{
 };
 
 use super::known;
-use crate::controllers::{
-    backup::{BackupJob, Stage, Task},
-    connection::{
-        Context,
-        backup::{Outcome, outcome},
+use crate::{
+    conditions::seconds,
+    controllers::{
+        backup::{BackupJob, Stage, Task},
+        connection::{
+            Context,
+            backup::{Outcome, outcome},
+        },
     },
+    names::Names,
 };
+
+/// The keys come first, and the record a moment later.
+const TOGETHER: SignedDuration = SignedDuration::from_mins(1);
 
 /// Whether nothing can have been written there.
 pub fn is_unused(store: &RecordStore) -> bool {
     store.unused.as_ref().is_some_and(|unused| unused.jobs.is_empty())
+}
+
+/// What is noted of a store that the record doesn't know, if the record has known all stores since the connection has its id: one
+/// that was made again hasn't.
+pub fn new(context: &Context, record: &ConnectionRecord, now: Timestamp) -> Option<Unused> {
+    let spec = &record.spec;
+    let keyring = ObjectRef::new(&Names(&spec.connection).keyring()).within(&spec.namespace);
+    let keyring = context.stores.secrets.get(&keyring)?.creation_timestamp()?.0;
+    let record = record.creation_timestamp()?.0;
+    (record.duration_since(keyring) <= TOGETHER).then(|| Unused { since: seconds(now), jobs: Vec::new() })
 }
 
 /// With what the connection's Jobs have told since.
@@ -33,8 +50,20 @@ pub fn heard(context: &Context, record: &ConnectionRecord, stores: &[RecordStore
     }
     let spec = &record.spec;
     let of = ObjectRef::<MarketplaceConnection>::new(&spec.connection).within(&spec.namespace);
+    let connection = context.stores.connections.get(&of);
+    let restore = connection.as_ref().and_then(|connection| connection.status.as_ref()?.restore.as_ref());
+    let restored = restore.and_then(|restore| Some((restore.restored.as_ref()?.site, restore.since.0)));
     let (jobs, pods) = context.stores.jobs(&of);
-    told(stores, &jobs, &pods, context.clock.now())
+    // A new cluster finds what an older one has written.
+    let is_proven = |store: &RecordStore| {
+        let since = store.unused.as_ref().map(|unused| unused.since.0);
+        restored.is_some_and(|(site, at)| site == store.site && since.is_some_and(|since| at >= since))
+    };
+    let unproven = stores.iter().map(|store| RecordStore {
+        unused: store.unused.clone().filter(|_| !is_proven(store)),
+        ..store.clone()
+    });
+    told(&unproven.collect::<Vec<_>>(), &jobs, &pods, context.clock.now())
 }
 
 fn told(stores: &[RecordStore], jobs: &[Arc<Job>], pods: &[Arc<Pod>], now: Timestamp) -> Vec<RecordStore> {
@@ -100,7 +129,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{super::known::tests::sample, *};
-    use crate::conditions::seconds;
 
     const NOW: &str = "2026-11-29T02:00:00Z";
 
