@@ -1,6 +1,6 @@
 //! What is escrowed of a connection's keys goes from every store that it has left, and from all once it is deleted.
 
-use k8s_openapi::api::{batch::v1::Job, networking::v1::NetworkPolicy};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod, networking::v1::NetworkPolicy};
 use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -205,6 +205,8 @@ async fn a_bucket_that_was_named_by_mistake_and_never_was_holds_nothing_up() {
         .await;
         let before = of_left(&space, &id).await;
 
+        // It goes with its Job, where there are controllers.
+        delete::<Pod>(&space, "now-1-pod").await;
         confirm_record(&space, &id).await;
         purged(&space, &id).await;
         let closed = reaches(&space, &space, &id, RecordPhase::Closed).await;
