@@ -30,13 +30,15 @@ pub fn of(ledger: &Ledger) -> String {
     }
     writeln!(
         text,
-        "turns of a tenant at a site: {:?} to {:?}; {} Jobs ended, {} were dropped; at most {} waited; {:.2} of the places were \
+        "turns of a tenant at a site: {:?} to {:?}; {} Jobs ended, {} were dropped; at most {} waited, {} times two of a \
+         CronJob's; {:.2} of the places were \
          taken while Jobs waited",
         turns.first(),
         turns.last(),
         ledger.succeeded.len(),
         ledger.dropped,
         ledger.most_waiting,
+        ledger.doubled,
         ledger.used()
     )
     .expect("a text");
