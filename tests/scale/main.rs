@@ -113,7 +113,8 @@ async fn scenario(plane: &Plane, seen: &Seen) {
 async fn told(plane: &Plane, seen: &Seen) {
     let (began, limit) = (Instant::now(), Duration::from_mins(1));
     loop {
-        let difference = seen.reports.borrow().difference(&list(&plane.client).await);
+        let connections = list(&plane.client).await;
+        let difference = seen.reports.borrow().difference(&connections);
         let Some(difference) = difference else { break };
         assert!(began.elapsed() < limit, "{difference}");
         tokio::time::sleep(Duration::from_secs(1)).await;
