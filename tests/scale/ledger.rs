@@ -148,14 +148,14 @@ impl Ledger {
     /// How long it takes until all tenants had a turn at a store, as long as Jobs really hold their places.
     pub fn round(&self, tenants: usize) -> Duration {
         let held: Vec<_> = self.stores.values().flat_map(|store| &store.held).collect();
-        let mean = held.iter().map(|held| held.as_secs_f64()).sum::<f64>() / held.len() as f64;
-        Duration::from_secs_f64(mean * tenants as f64 / self.most as f64 / self.used())
+        let mean = held.iter().map(|held| held.as_secs_f64()).sum::<f64>() / float(held.len());
+        Duration::from_secs_f64(mean * float(tenants) / float(self.most) / self.used())
     }
 
     /// Of all places, the share that was taken while Jobs waited for one.
     pub fn used(&self) -> f64 {
         let sum = |of: fn(&Store) -> f64| self.stores.values().map(of).sum::<f64>();
-        sum(|store| store.taken) / sum(|store| store.busy) / self.most as f64
+        sum(|store| store.taken) / sum(|store| store.busy) / float(self.most)
     }
 
     fn count(&mut self, uid: &str, known: &Known, now: Instant) {
@@ -164,7 +164,7 @@ impl Ledger {
         if let Some(changed) = store.changed.replace(now).filter(|_| store.waiting > 0) {
             let passed = (now - changed).as_secs_f64();
             store.busy += passed;
-            store.taken += passed * store.at_work.len() as f64;
+            store.taken += passed * float(store.at_work.len());
         }
         let has_waited = waiting.remove(uid);
         let has_run = store.at_work.remove(uid);
@@ -208,4 +208,9 @@ fn stage(job: &Job, before: Option<Stage>, now: Instant) -> Stage {
 fn is_true(job: &Job, kind: &str) -> bool {
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|one| one.type_ == kind && one.status == "True")
+}
+
+/// Of a number of things that fit a test.
+pub fn float(count: usize) -> f64 {
+    f64::from(u32::try_from(count).expect("not that many"))
 }
