@@ -1,6 +1,9 @@
 //! Promise 13: an account is closed, and nothing of it is left but the proof.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::{PersistentVolume, Secret};
 use kube::Api;
@@ -50,7 +53,7 @@ pub async fn files(tenant: &Tenant, volume: &str) -> PathBuf {
 }
 
 /// Waits for the proof, and compares it with what is there.
-pub async fn is_proven(tenant: &Tenant, connection: &str, id: &str, volume: &str, files: &PathBuf) {
+pub async fn is_proven(tenant: &Tenant, connection: &str, id: &str, volume: &str, files: &Path) {
     let proof = wait_for(&format!("{}/{connection} is closed", tenant.name), SOON, async || {
         let status = record(id)?["status"].clone();
         if status["phase"] == "Closed" { Ok(status["closure"].clone()) } else { Err(status.to_string()) }

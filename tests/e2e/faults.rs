@@ -25,33 +25,40 @@ fn back_up(tenant: &Tenant, job: &str) {
     tenant.kubectl(&["create", "job", "--from=cronjob/bol-on-site", job]).expect("a Job");
 }
 
-/// The process of a Job's pod and the pod's address, as soon as it runs.
-async fn at_work(tenant: &Tenant, job: &str) -> (u32, String) {
+/// The process of a Job's pod and the pod's address, as soon as it runs; `None`: it has ended already.
+async fn at_work(tenant: &Tenant, job: &str) -> Option<(u32, String)> {
     wait_for(&format!("{}: {job} runs", tenant.name), SOON, async || {
+        if has_ended(tenant, job)? {
+            return Ok(None);
+        }
         let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
         let pods = tenant.api::<Pod>().list(&of_job).await.map_err(|error| error.to_string())?;
         let pod = pods.items.first().ok_or("no pod")?;
         let address = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).ok_or("no address")?;
         let process = process(&pod.uid().unwrap_or_default(), "/marketrelay-backup").ok_or("no process")?;
-        Ok((process, address))
+        Ok(Some((process, address)))
     })
     .await
+}
+
+fn has_ended(tenant: &Tenant, job: &str) -> Result<bool, String> {
+    let ended = "--output=jsonpath={.status.conditions[?(@.status=='True')].type}";
+    let conditions = tenant.kubectl(&["get", "job", job, ended])?;
+    Ok(conditions.contains("Complete") || conditions.contains("Failed"))
 }
 
 /// Waits for the end of a Job; gives its log.
 async fn log(tenant: &Tenant, job: &str) -> String {
     wait_for(&format!("{}: {job} has ended", tenant.name), SOON, async || {
-        let ended = "--output=jsonpath={.status.conditions[?(@.status=='True')].type}";
-        let conditions = tenant.kubectl(&["get", "job", job, ended])?;
-        if !conditions.contains("Complete") && !conditions.contains("Failed") {
-            return Err(conditions);
+        if !has_ended(tenant, job)? {
+            return Err("it hasn't".to_owned());
         }
         tenant.kubectl(&["logs", &format!("job/{job}")])
     })
     .await
 }
 
-/// What the store has of backups are whole ones, and nothing else.
+/// What the store has of backups are whole ones.
 fn is_whole(tenant: &Tenant) {
     let files = files(tenant, Site::OnSite);
     for id in ids(tenant, Site::OnSite) {
@@ -62,23 +69,29 @@ fn is_whole(tenant: &Tenant) {
     }
 }
 
-/// Kills the relay while it streams; the Job must have seen it.
+/// Kills the relay while it streams; the Job must have seen it. A moment that is missed is waited for with another Job.
 async fn kill_relay_mid_snapshot(tenant: &Tenant) {
-    for attempt in 1..=5 {
+    for attempt in 1..=8 {
         let job = format!("cut-{attempt}");
         let relay = tenant.relay_process("bol").await;
         back_up(tenant, &job);
-        let (_, address) = at_work(tenant, &job).await;
-        wait_for("the Job has a connection to the relay", SOON, async || {
-            if has_connection(relay, &address) { Ok(()) } else { Err(format!("none from {address}")) }
+        let Some((_, address)) = at_work(tenant, &job).await else { continue };
+        let is_caught = wait_for("the Job has a connection to the relay", SOON, async || {
+            if has_connection(relay, &address) {
+                return Ok(true);
+            }
+            if has_ended(tenant, &job)? { Ok(false) } else { Err(format!("none from {address}")) }
         })
         .await;
+        if !is_caught {
+            continue;
+        }
         kill(relay);
         let log = log(tenant, &job).await;
+        tenant.ready("bol").await;
         if log.contains("the snapshot was cut") {
             return;
         }
-        tenant.ready("bol").await;
     }
     panic!("no snapshot was cut");
 }
@@ -102,7 +115,7 @@ fn has_connection(relay: u32, address: &str) -> bool {
 async fn kill_job_mid_upload(tenant: &Tenant, way: &Stalled) {
     way.stop_after(64 * 1024);
     back_up(tenant, "killed");
-    let (job, _) = at_work(tenant, "killed").await;
+    let (job, _) = at_work(tenant, "killed").await.expect("a Job whose upload can't end");
     wait_for("an upload is under way", SOON, async || {
         if way.has_stopped() { Ok(()) } else { Err("not yet".to_owned()) }
     })

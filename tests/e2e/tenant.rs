@@ -20,7 +20,7 @@ use crate::{
 
 pub const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// Long enough for a busy machine: a volume, an image, a start, a poll.
-pub const SOON: Duration = Duration::from_secs(120);
+pub const SOON: Duration = Duration::from_mins(2);
 
 /// One customer.
 #[derive(Clone)]

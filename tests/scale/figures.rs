@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, float};
 
 /// A table.
 pub fn of(ledger: &Ledger) -> String {
@@ -20,7 +20,7 @@ pub fn of(ledger: &Ledger) -> String {
     for (address, store) in &ledger.stores {
         let Some((first, last)) = store.released.first().zip(store.released.last()) else { continue };
         let (count, minutes) = (store.released.len(), (*last - *first).as_secs_f64() / 60.0);
-        let rate = count as f64 / minutes;
+        let rate = float(count) / minutes;
         writeln!(
             text,
             "{address}: {count} Jobs released, {rate:.0} a minute, at most {} at work",
@@ -30,13 +30,15 @@ pub fn of(ledger: &Ledger) -> String {
     }
     writeln!(
         text,
-        "turns of a tenant at a site: {:?} to {:?}; {} Jobs ended, {} were dropped; at most {} waited; {:.2} of the places were \
+        "turns of a tenant at a site: {:?} to {:?}; {} Jobs ended, {} were dropped; at most {} waited, {} times two of a \
+         CronJob's; {:.2} of the places were \
          taken while Jobs waited",
         turns.first(),
         turns.last(),
         ledger.succeeded.len(),
         ledger.dropped,
         ledger.most_waiting,
+        ledger.doubled,
         ledger.used()
     )
     .expect("a text");

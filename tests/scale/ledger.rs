@@ -9,6 +9,10 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 use marketrelay_api::labels;
 
+/// Of one CronJob: Kubernetes makes a second one where it couldn't note the first in the CronJob's status. Whichever isn't
+/// released goes when its next one is due.
+const MOST_WAITING: usize = 2;
+
 /// A tenant's namespace and one of its sites.
 pub type Place = (String, String);
 
@@ -66,6 +70,8 @@ pub struct Ledger {
     pub turns: HashMap<Place, Turns>,
     /// The most that waited at the same time.
     pub most_waiting: usize,
+    /// How often a CronJob had two of them.
+    pub doubled: usize,
     /// Deleted before they began.
     pub dropped: usize,
     /// The names of those that ended well.
@@ -82,6 +88,7 @@ impl Ledger {
             stores: BTreeMap::new(),
             turns: HashMap::new(),
             most_waiting: 0,
+            doubled: 0,
             dropped: 0,
             succeeded: HashSet::new(),
         }
@@ -141,14 +148,14 @@ impl Ledger {
     /// How long it takes until all tenants had a turn at a store, as long as Jobs really hold their places.
     pub fn round(&self, tenants: usize) -> Duration {
         let held: Vec<_> = self.stores.values().flat_map(|store| &store.held).collect();
-        let mean = held.iter().map(|held| held.as_secs_f64()).sum::<f64>() / held.len() as f64;
-        Duration::from_secs_f64(mean * tenants as f64 / self.most as f64 / self.used())
+        let mean = held.iter().map(|held| held.as_secs_f64()).sum::<f64>() / float(held.len());
+        Duration::from_secs_f64(mean * float(tenants) / float(self.most) / self.used())
     }
 
     /// Of all places, the share that was taken while Jobs waited for one.
     pub fn used(&self) -> f64 {
         let sum = |of: fn(&Store) -> f64| self.stores.values().map(of).sum::<f64>();
-        sum(|store| store.taken) / sum(|store| store.busy) / self.most as f64
+        sum(|store| store.taken) / sum(|store| store.busy) / float(self.most)
     }
 
     fn count(&mut self, uid: &str, known: &Known, now: Instant) {
@@ -157,13 +164,14 @@ impl Ledger {
         if let Some(changed) = store.changed.replace(now).filter(|_| store.waiting > 0) {
             let passed = (now - changed).as_secs_f64();
             store.busy += passed;
-            store.taken += passed * store.at_work.len() as f64;
+            store.taken += passed * float(store.at_work.len());
         }
         let has_waited = waiting.remove(uid);
         let has_run = store.at_work.remove(uid);
         store.waiting -= usize::from(has_waited);
         match known.stage {
             Stage::Waits => {
+                self.doubled += usize::from(!waiting.is_empty());
                 waiting.insert(uid.to_owned());
                 store.waiting += 1;
             }
@@ -178,7 +186,7 @@ impl Ledger {
                 }
             }
         }
-        assert!(waiting.len() <= 1, "{:?} has {} that wait", known.cron_job, waiting.len());
+        assert!(waiting.len() <= MOST_WAITING, "{:?} has {} that wait", known.cron_job, waiting.len());
         store.highest = store.highest.max(store.at_work.len());
         assert!(store.highest <= self.most, "{} at work at {}", store.highest, known.store);
         let all = self.stores.values().map(|store| store.waiting).sum();
@@ -200,4 +208,9 @@ fn stage(job: &Job, before: Option<Stage>, now: Instant) -> Stage {
 fn is_true(job: &Job, kind: &str) -> bool {
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|one| one.type_ == kind && one.status == "True")
+}
+
+/// Of a number of things that fit a test.
+pub fn float(count: usize) -> f64 {
+    f64::from(u32::try_from(count).expect("not that many"))
 }

@@ -31,9 +31,8 @@ pub struct Reports {
 impl Reports {
     /// A pod came or changed.
     pub fn saw(&mut self, pod: &Pod) {
-        let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-        let Some(ended) = statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()).next()
-        else {
+        let mut statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+        let Some(ended) = statuses.find_map(|status| status.state.as_ref()?.terminated.as_ref()) else {
             return;
         };
         let label = |name: &str| pod.labels().get(name).expect(name).clone();

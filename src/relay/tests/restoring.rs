@@ -336,9 +336,9 @@ async fn no_restore_of_the_same_or_an_older_backup_uses_a_revision_of_an_earlier
     backups.push(taken(&delivery, Marketplace::Bol).await);
     let mut restores = Vec::new();
     for backup in [1, 1, 0, 1, 0] {
-        let restored = restore(&backups[backup], &delivery, &identities, &[]);
-        delivery.store = restored.store.clone();
-        restores.push(restored);
+        let made = restore(&backups[backup], &delivery, &identities, &[]);
+        delivery.store = made.store.clone();
+        restores.push(made);
         for status in [OrderStatus::PartiallyShipped, OrderStatus::Shipped, OrderStatus::Cancelled] {
             // Every other one has fewer changes.
             if restores.len() % 2 == 0 && status == OrderStatus::Cancelled {

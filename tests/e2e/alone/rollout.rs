@@ -73,7 +73,7 @@ async fn waves(tenant: Tenant, tag: &str) {
     .await;
     tenant.order(halted, 4).await;
     tenant.all_arrived(halted).await;
-    let path = format!("{}-relay", halted);
+    let path = format!("{halted}-relay");
     let image = tenant.kubectl(&[
         "get",
         "statefulset",

@@ -69,7 +69,7 @@ async fn nothing_is_written_in_a_minute_of_steady_state_nor_after_a_restart() {
         })
         .await;
         let quiet = fs::metadata(audit_log()).expect("the audit log").len();
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         let (events, position) = requests(quiet);
         assert_eq!(ours(&events), Vec::<String>::new());
         let before = wait_for("a leader", SOON, async || leader(&tenant.client).await).await;
