@@ -152,7 +152,8 @@ async fn a_volume_that_nobody_provisions_is_told() {
         let mut connection = tenant.connection("bol");
         connection["spec"]["storage"]["storageClassName"] = json!(class);
         tenant.apply(&connection);
-        refused(&tenant, "VolumePending", "kubectl describe persistentvolumeclaim bol-data").await;
+        let look = format!("kubectl -n {} describe persistentvolumeclaim bol-data", tenant.name);
+        refused(&tenant, "VolumePending", &look).await;
         tenant.kubectl(&["delete", "storageclass", &class]).expect("deleted");
     })
     .await;
