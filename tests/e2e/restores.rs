@@ -196,7 +196,6 @@ async fn a_backup_is_restored_on_purpose_and_until_that_works_nothing_is_lost() 
         connection["spec"]["restore"] = json!({"backup": first, "confirm": "another"});
         let refusal = tenant.try_apply(&connection).expect_err("refused");
         assert!(refusal.contains("spec.restore.confirm must be the id of this connection"), "{refusal}");
-        let since = Timestamp::now();
         connection["spec"]["restore"] = json!({"backup": "20200101T000000Z-00000000", "confirm": id});
         tenant.apply(&connection);
         let message = tenant.condition("bol", "Ready", "False", Some("RestoreFailed")).await;
@@ -209,6 +208,7 @@ async fn a_backup_is_restored_on_purpose_and_until_that_works_nothing_is_lost() 
         tenant.all_arrived("bol").await;
         tenant.condition("bol", "Ready", "False", Some("RestoreFailed")).await;
 
+        let since = Timestamp::now();
         connection["spec"]["restore"] = json!({"backup": first, "confirm": id});
         tenant.apply(&connection);
         let restore = restored(&tenant, since).await;
