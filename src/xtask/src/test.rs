@@ -25,12 +25,7 @@ pub fn run() -> Result<()> {
     let mut counts = Counts::default();
     checks(&mut counts);
     step("tests of all crates");
-    let (passed, failed) = cargo_test(&["--no-fail-fast"])?;
-    counts.passed += passed;
-    counts.failed += failed;
-    step("many tenants on simulated nodes");
-    // What it has measured is shown.
-    let (passed, failed) = cargo_test(&["--test", "scale", "--", "--nocapture"])?;
+    let (passed, failed) = cargo_test()?;
     counts.passed += passed;
     counts.failed += failed;
     step("tests on a whole cluster");
@@ -52,7 +47,7 @@ fn checks(counts: &mut Counts) {
     counts.add("licences, sources, bans and vulnerabilities of dependencies", deny::check());
     counts.add("generated files are up to date", generate::check());
     counts.add("lints", cargo(&[&["clippy", "--quiet"][..], &all].concat()));
-    // Those that cargo test leaves out, because they have a stage of their own.
+    // Those that cargo test leaves out.
     let others = ["--workspace", "--test", "e2e", "--test", "scale", "--", "-D", "warnings"];
     counts.add("lints of the tests on clusters", cargo(&[&["clippy", "--quiet"][..], &others].concat()));
 }
@@ -78,9 +73,9 @@ fn cargo(words: &[&str]) -> Result<()> {
     result
 }
 
-fn cargo_test(words: &[&str]) -> Result<(u64, u64)> {
+fn cargo_test() -> Result<(u64, u64)> {
     let mut command = Command::new(env!("CARGO"));
-    harness(command.args(["test", "--workspace"]).args(words), "")
+    harness(command.args(["test", "--workspace", "--no-fail-fast"]), "")
 }
 
 /// Runs test harnesses, shows what they print as it comes, each line after a label, and counts what they report. A crate that
