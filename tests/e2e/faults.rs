@@ -8,9 +8,9 @@ use marketrelay_api::backup::Site;
 use serde_json::json;
 
 use crate::{
-    backups::{files, ids, told},
+    backups::{files, ids, store, told},
     cluster::{kill, process, s3, together, wait_for},
-    restores::{newer_backup, with_backups},
+    restores::{newer_backup, policy},
     stalled::Stalled,
     tenant::{Tenant, with_tenant},
 };
@@ -130,18 +130,17 @@ async fn a_relay_killed_mid_snapshot_and_a_job_killed_mid_upload_leave_no_half_o
     let _together = together().await;
     with_tenant("halves", |tenant| async move {
         let s3 = s3(Site::OnSite);
-        let store = s3.endpoint.trim_start_matches("https://").parse::<SocketAddr>().expect("an address");
-        let way = Stalled::before(store).await;
+        let address = s3.endpoint.trim_start_matches("https://").parse::<SocketAddr>();
+        let way = Stalled::before(address.expect("an address")).await;
         tenant.seller("ebay", 1).await;
         tenant.order("ebay", ORDERS).await;
-        let mut connection = with_backups(&tenant, &[Site::OnSite]);
-        let backup = connection["spec"]["backup"].take();
-        connection = tenant.connection("ebay");
+        tenant.apply(&policy());
+        let mut store = store(&tenant, Site::OnSite, None);
+        store["s3"]["endpoint"] = json!(format!("https://{}", way.address));
+        let mut connection = tenant.connection("ebay");
         connection["metadata"]["name"] = json!("bol");
         connection["spec"]["retentionPolicyRef"] = json!({"name": "minutes"});
-        connection["spec"]["backup"] = backup;
-        connection["spec"]["backup"]["schedule"] = json!("*/30 * * * *");
-        connection["spec"]["backup"]["onSite"]["s3"]["endpoint"] = json!(format!("https://{}", way.address));
+        connection["spec"]["backup"] = json!({"schedule": "*/30 * * * *", "onSite": store});
         tenant.apply(&connection);
         let line = format!("marketrelay_relay_stored{{what=\"orders\"}} {}", ORDERS + 1);
         wait_for("all orders are stored", SOON, async || {

@@ -32,7 +32,8 @@ pub fn with_backups(tenant: &Tenant, sites: &[Site]) -> Value {
     connection
 }
 
-fn policy() -> Value {
+/// The policy of those.
+pub fn policy() -> Value {
     json!({
         "apiVersion": "marketrelay.dev/v1alpha1", "kind": "RetentionPolicy", "metadata": {"name": "minutes"},
         "spec": {"anonymizeAfter": "3h", "amazon": {"anonymizeAfter": "3h"}, "deleteAfterShipment": "2h",

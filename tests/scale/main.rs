@@ -1,6 +1,8 @@
 //! Many tenants whose backups are all due at the same minute: real controllers, simulated nodes.
 
 mod figures;
+#[path = "../installed.rs"]
+mod installed;
 mod ledger;
 mod plane;
 mod reports;

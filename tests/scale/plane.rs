@@ -12,16 +12,13 @@ use marketrelay_operator::{
     run::{Clients, Settings, run},
     scope::Scope,
 };
-use serde_json::{Value, json};
 use snafu::Whatever;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
-use xtask::{
-    cluster::{ControlPlane, Simulation},
-    paths,
-};
+use xtask::cluster::{ControlPlane, Simulation};
 
-const SYSTEM: &str = "marketrelay-system";
+use crate::installed::{SYSTEM, install};
+
 const NODES: usize = 10;
 
 pub struct Plane {
@@ -40,25 +37,8 @@ impl Plane {
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
         let client = Client::try_from(config.clone()).expect("a client");
         let plane = Self { servers, config, client };
-        let definitions = paths::checkout().join("crds");
-        plane.kubectl(&["apply", "--server-side", "-f", &definitions.display().to_string()]);
-        plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
-        plane.kubectl(&["create", "namespace", SYSTEM]);
-        plane.apply(&json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-            "metadata": {"name": "disks", "annotations": {"marketrelay.dev/encrypted": "true"}},
-            "provisioner": "example.com/disks"}));
+        install(&plane.servers);
         plane
-    }
-
-    fn kubectl(&self, words: &[&str]) {
-        let output = self.servers.kubectl().args(words).output().expect("kubectl");
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn apply(&self, object: &Value) {
-        let file = self.servers.kubeconfig.with_file_name("object.json");
-        std::fs::write(&file, object.to_string()).expect("written");
-        self.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()]);
     }
 
     /// The operator for all namespaces.

@@ -18,13 +18,19 @@ fn kibibytes(tenant: &Tenant) -> u64 {
     fs::metadata(tenant.file("marketrelay.db")).expect("a database").len() / 1024
 }
 
-#[tokio::test]
-async fn an_empty_volume_that_is_too_small_stays_empty_and_is_filled_once_it_has_grown() {
+/// A lost volume whose backup needs so many KiB.
+async fn lost() -> (Tenant, u64) {
     let tenant = Tenant::start().await;
     collect(&tenant).await;
     tenant.back_up(Site::OnSite).await;
     let needed = kibibytes(&tenant);
     tenant.lose_volume();
+    (tenant, needed)
+}
+
+#[tokio::test]
+async fn an_empty_volume_that_is_too_small_stays_empty_and_is_filled_once_it_has_grown() {
+    let (tenant, needed) = lost().await;
     let volume = Small::mount(tenant.world.path(DATA), needed / 2);
     for _ in 0..2 {
         let (reason, message) = tenant.refused().await;
@@ -59,11 +65,7 @@ async fn a_database_that_was_to_be_replaced_is_untouched_if_there_is_no_room_for
 
 #[tokio::test]
 async fn a_drill_whose_scratch_volume_is_full_says_which_and_leaves_nothing_on_it() {
-    let tenant = Tenant::start().await;
-    collect(&tenant).await;
-    tenant.back_up(Site::OnSite).await;
-    let needed = kibibytes(&tenant);
-    tenant.lose_volume();
+    let (tenant, needed) = lost().await;
     let volume = Small::mount(tenant.world.path(DATA), needed / 2);
     let (reason, message) = tenant.drill_fails().await;
     assert_eq!(reason, "StorageFull");

@@ -3,6 +3,8 @@
 
 mod baseline;
 mod convergence;
+#[path = "../../installed.rs"]
+mod installed;
 mod keys;
 mod memory;
 mod plane;

@@ -16,12 +16,13 @@ use kube::{
 };
 use marketrelay_api::MarketplaceConnection;
 use serde_json::{Value, json};
-use xtask::{cluster::ControlPlane, paths};
+use xtask::cluster::ControlPlane;
+
+use crate::installed::{SYSTEM, apply, install, kubectl};
 
 /// How many are written at the same time; the operator's default too.
 pub const CONCURRENCY: usize = 12;
 const LOG: &str = "operator.log";
-const SYSTEM: &str = "marketrelay-system";
 
 pub struct Plane {
     plane: ControlPlane,
@@ -35,25 +36,8 @@ impl Plane {
         let options = KubeConfigOptions::default();
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a configuration");
         let plane = Self { plane, client: Client::try_from(config).expect("a client") };
-        let definitions = paths::checkout().join("crds");
-        plane.kubectl(&["apply", "--server-side", "-f", &definitions.display().to_string()]);
-        plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
-        plane.kubectl(&["create", "namespace", SYSTEM]);
-        plane.apply(&json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-            "metadata": {"name": "disks", "annotations": {"marketrelay.dev/encrypted": "true"}},
-            "provisioner": "example.com/disks"}));
+        install(&plane.plane);
         plane
-    }
-
-    fn kubectl(&self, words: &[&str]) {
-        let output = self.plane.kubectl().args(words).output().expect("kubectl");
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn apply(&self, object: &Value) {
-        let file = self.folder().join("object.json");
-        std::fs::write(&file, object.to_string()).expect("written");
-        self.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()]);
     }
 
     /// Goes with the control plane.
@@ -68,13 +52,15 @@ impl Plane {
 
     /// A namespace with the Secrets that its connections refer to.
     pub fn namespace(&self, name: &str) {
-        self.kubectl(&["create", "namespace", name]);
+        kubectl(&self.plane, &["create", "namespace", name]);
         for (secret, entries) in [
             ("bol-credentials", json!({"clientId": "a", "clientSecret": "b"})),
             ("erp-signing", json!({"signingSecret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})),
         ] {
-            self.apply(&json!({"apiVersion": "v1", "kind": "Secret", "stringData": entries,
-                "metadata": {"name": secret, "namespace": name}}));
+            let metadata = json!({"name": secret, "namespace": name});
+            let secret =
+                json!({"apiVersion": "v1", "kind": "Secret", "stringData": entries, "metadata": metadata});
+            apply(&self.plane, &secret);
         }
     }
 

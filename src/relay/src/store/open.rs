@@ -17,28 +17,24 @@ const READER_CACHE: u32 = 512;
 const MAKER_CACHE: u32 = 16 * 1024;
 
 pub(super) fn writer(path: &Path, key: &SecretKey) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let connection = open(path, key, flags, WRITER_CACHE)?;
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = FULL;
-         PRAGMA foreign_keys = ON;
-         PRAGMA secure_delete = ON;",
-    )?;
-    Ok(connection)
+    written(path, key, WRITER_CACHE, "WAL", "FULL")
 }
 
 /// Makes a database that nobody uses before it is complete and synced. Whatever fails removes it, so nothing can be undone: it
 /// has no journal, and waits for no disk.
 pub(super) fn maker(path: &Path, key: &SecretKey) -> Result<Connection> {
+    written(path, key, MAKER_CACHE, "OFF", "OFF")
+}
+
+fn written(path: &Path, key: &SecretKey, cache: u32, journal: &str, synchronous: &str) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-    let connection = open(path, key, flags, MAKER_CACHE)?;
-    connection.execute_batch(
-        "PRAGMA journal_mode = OFF;
-         PRAGMA synchronous = OFF;
+    let connection = open(path, key, flags, cache)?;
+    connection.execute_batch(&format!(
+        "PRAGMA journal_mode = {journal};
+         PRAGMA synchronous = {synchronous};
          PRAGMA foreign_keys = ON;
-         PRAGMA secure_delete = ON;",
-    )?;
+         PRAGMA secure_delete = ON;"
+    ))?;
     Ok(connection)
 }
 

@@ -8,6 +8,9 @@ use marketrelay_api::backup::Site;
 
 use super::job::{BackupJob, Stage, Task};
 
+/// Jobs that are deleted in one look: places that get free meanwhile don't wait for the others.
+const DROPS: usize = 64;
+
 /// A Job, and what else is known of it.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -52,7 +55,7 @@ pub fn next(jobs: &[Seen], most: usize, now: Timestamp) -> Vec<Step<'_>> {
     // Those that can't be deleted stand in the way of no others for long.
     let turns = usize::try_from(now.as_second()).unwrap_or_default() % late.len().max(1);
     late.rotate_left(turns);
-    steps.extend(late.into_iter().map(|seen| Step::Drop(&seen.job)));
+    steps.extend(late.into_iter().take(DROPS).map(|seen| Step::Drop(&seen.job)));
     steps
 }
 

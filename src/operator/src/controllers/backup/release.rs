@@ -36,8 +36,6 @@ const DEBOUNCE: Duration = Duration::from_millis(250);
 const CALL: Duration = Duration::from_secs(30);
 /// A place at a store is held until the watch shows that it is taken, at most this long.
 const CLAIM: Duration = Duration::from_mins(1);
-/// Jobs that are deleted in one look: places that get free meanwhile don't wait for the others.
-const DROPS: usize = 64;
 /// Calls at the same time.
 const CALLS: usize = 16;
 /// How long scopes that can't be read keep the others' Jobs waiting: their Jobs may be at work, too.
@@ -84,8 +82,7 @@ impl Releaser {
         loop {
             let jobs = self.jobs(&mut claims);
             let now = self.clock.now();
-            let mut steps = next(&jobs, self.most, now);
-            steps.truncate(steps.iter().filter(|step| matches!(step, Step::Release(_))).count() + DROPS);
+            let steps = next(&jobs, self.most, now);
             for step in &steps {
                 if let Step::Release(job) = step {
                     claims.insert(job.uid.clone(), Instant::now());

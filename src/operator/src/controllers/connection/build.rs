@@ -122,13 +122,12 @@ pub async fn build(
         Err(error) => built.blocked = vec![error.problem()],
     }
     Box::pin(apply_backups(context, &plan, backups, &children, &is_over, &mut built)).await?;
-    let too_many = restore::erasures_problem(&erasures);
     if !is_over() && built.blocked.is_empty() {
         let advanced =
             Box::pin(restore::advance(context, &plan, &connection, &children, &keyring, now)).await;
         built.blocked.extend(advanced.err());
     }
-    built.blocked.extend(too_many);
+    built.blocked.extend(restore::erasures_problem(&erasures));
     Ok((children, built))
 }
 

@@ -43,7 +43,7 @@ pub async fn clear(context: &Context, record: &ConnectionRecord) -> Result<Actio
     let of = ObjectRef::new(&record.spec.connection).within(&record.spec.namespace);
     let connection = context.stores.connections.get(&of);
     let (mut waits, mut going) = (Vec::new(), Vec::new());
-    for purge in stores::from_left(&after.clone(), connection.as_deref(), &context.config, now) {
+    for purge in stores::from_left(&after, connection.as_deref(), &context.config, now) {
         let facts = look(context, record, &purge).await.context(PurgeSnafu)?;
         let Some(facts) = facts else {
             waits.extend(stores::waiting(&purge, None));

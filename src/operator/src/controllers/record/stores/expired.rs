@@ -31,7 +31,7 @@ const SETTLED: SignedDuration = SignedDuration::from_mins(5);
 const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Whether backups may still be there.
-fn is_left(store: &RecordStore) -> bool {
+fn has_backups_left(store: &RecordStore) -> bool {
     store.left_at.is_some()
         && !store.is_settled()
         && store.backups.as_ref().is_none_or(|backups| backups.next_at.is_some())
@@ -39,7 +39,7 @@ fn is_left(store: &RecordStore) -> bool {
 
 fn is_due(store: &RecordStore, now: Timestamp) -> bool {
     let next = store.backups.as_ref().and_then(|backups| backups.next_at.as_ref());
-    is_left(store) && (store.prune_failure.is_some() || next.is_none_or(|next| next.0 <= now))
+    has_backups_left(store) && (store.prune_failure.is_some() || next.is_none_or(|next| next.0 <= now))
 }
 
 /// Of the stores that it is time for; `None`: there are none.
@@ -119,11 +119,12 @@ fn count(number: u64) -> i64 {
 
 /// What a person must know of those that wait for their time.
 pub fn remaining(stores: &[RecordStore], now: Timestamp) -> Option<String> {
-    let shown = stores.iter().filter(|store| is_left(store) && !is_due(store, now)).filter_map(|store| {
-        let LeftBackups { count, archives, next_at, .. } = store.backups.as_ref()?;
-        let (place, next) = (address(store), next_at.as_ref()?.0);
-        Some(format!("{} {place} ({count} backups and {archives} archives, next at {next})", store.site))
-    });
+    let shown =
+        stores.iter().filter(|store| has_backups_left(store) && !is_due(store, now)).filter_map(|store| {
+            let LeftBackups { count, archives, next_at, .. } = store.backups.as_ref()?;
+            let (place, next) = (address(store), next_at.as_ref()?.0);
+            Some(format!("{} {place} ({count} backups and {archives} archives, next at {next})", store.site))
+        });
     let shown = shown.collect::<Vec<_>>().join(", ");
     (!shown.is_empty())
         .then(|| format!("backups in stores that it doesn't use are pruned until none is left: {shown}"))

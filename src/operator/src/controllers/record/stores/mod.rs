@@ -36,9 +36,9 @@ pub fn from_left(
     connection: Option<&MarketplaceConnection>,
     config: &OperatorConfig,
     now: Timestamp,
-) -> impl Iterator<Item = Purge> {
+) -> Vec<Purge> {
     let escrowed = withdraw::withdrawal(status, connection, config, now);
-    escrowed.into_iter().chain(expired::expiring(status, now))
+    escrowed.into_iter().chain(expired::expiring(status, now)).collect()
 }
 
 /// With what has become of it.

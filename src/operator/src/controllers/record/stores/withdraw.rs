@@ -19,7 +19,7 @@ use crate::conditions::seconds;
 const LATEST: SignedDuration = SignedDuration::from_hours(24);
 
 /// Whether what is escrowed there must go.
-fn is_left(store: &RecordStore) -> bool {
+fn has_escrow_left(store: &RecordStore) -> bool {
     let is_withdrawn = store.escrow_withdrawn_at.is_some() || store.is_settled();
     store.site == Site::OffSite && store.left_at.is_some() && !is_withdrawn
 }
@@ -49,7 +49,7 @@ pub fn withdrawal(
     let waits = status.stores.iter().any(|used| is_awaited(used, connection, config));
     let is_time = |store: &&RecordStore| {
         let left = store.left_at.as_ref().map(|left| left.0);
-        is_left(store) && left.is_some_and(|left| !waits || now.duration_since(left) >= LATEST)
+        has_escrow_left(store) && left.is_some_and(|left| !waits || now.duration_since(left) >= LATEST)
     };
     let left: Vec<_> = status.stores.iter().filter(is_time).collect();
     let since = left.iter().filter_map(|store| store.left_at.as_ref()).map(|left| left.0).min()?;
@@ -98,13 +98,13 @@ pub fn are_left(record: &ConnectionRecord, what: What, ids: &[&str]) -> bool {
     let Some(status) = &record.status else { return false };
     let is_left = |store: &RecordStore| match what {
         What::Everything => false,
-        What::Escrow => is_left(store),
+        What::Escrow => has_escrow_left(store),
         What::Expired => store.left_at.is_some() && !store.is_settled(),
     };
-    let is_left = |id: &&str| status.stores.iter().any(|store| store.id == **id && is_left(store));
+    let is_named = |id: &&str| status.stores.iter().any(|store| store.id == **id && is_left(store));
     record.metadata.deletion_timestamp.is_none()
         && status.phase < RecordPhase::Closing
-        && ids.iter().all(is_left)
+        && ids.iter().all(is_named)
 }
 
 #[cfg(test)]
