@@ -19,10 +19,7 @@ const UNKNOWN_USER: &str = "XAdminUserNotFound";
 pub enum StoreError {
     #[snafu(display("the store can't be reached: {problem}"))]
     Unreachable { problem: String },
-    #[snafu(display(
-        "the store refuses the credentials, or they may not do this (they are in the Secret of the store's credentials, by \
-         hand in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY): {refusal}"
-    ))]
+    #[snafu(display("the store refuses the credentials, or they may not do this: {refusal}"))]
     Refused { refusal: Refusal },
     #[snafu(display("the store has no such bucket: {refusal}"))]
     BucketNotFound { refusal: Refusal },

@@ -1,5 +1,6 @@
 //! An S3 bucket, and what in it is a connection's.
 
+mod answers;
 mod client;
 mod error;
 mod s3;

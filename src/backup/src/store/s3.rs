@@ -10,11 +10,12 @@ use object_store::{
     aws::{AwsAuthorizer, AwsCredential},
     client::{HttpClient, HttpRequest, HttpRequestBody},
 };
-use percent_encoding::percent_decode_str;
-use serde::{Deserialize, de::DeserializeOwned};
 use url::Url;
 
-use super::StoreError;
+use super::{
+    StoreError,
+    answers::{FoldersPage, Lock, PartsPage, Retention, UploadsPage, VersionsPage, decoder, parse},
+};
 
 const DAY: Duration = Duration::from_hours(24);
 /// Requests after which a list that doesn't end is given up: a million entries.
@@ -251,199 +252,14 @@ fn gone(answer: Result<Bytes, StoreError>) -> Result<(), StoreError> {
     }
 }
 
-fn parse<T: DeserializeOwned>(xml: &[u8]) -> Result<T, StoreError> {
-    let text = String::from_utf8_lossy(xml);
-    quick_xml::de::from_str(&text).map_err(|error| StoreError::Answer { problem: error.to_string() })
-}
-
-/// Names come percent-encoded if the store does as it is asked.
-fn decoder(encoding: Option<&str>) -> fn(String) -> String {
-    if encoding == Some("url") {
-        |name: String| percent_decode_str(&name.replace('+', " ")).decode_utf8_lossy().into_owned()
-    } else {
-        |name: String| name
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct FoldersPage {
-    #[serde(default)]
-    common_prefixes: Vec<FolderEntry>,
-    #[serde(default)]
-    is_truncated: bool,
-    #[serde(default)]
-    next_continuation_token: String,
-    encoding_type: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct FolderEntry {
-    prefix: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct VersionsPage {
-    #[serde(default)]
-    version: Vec<VersionEntry>,
-    #[serde(default)]
-    delete_marker: Vec<MarkerEntry>,
-    #[serde(default)]
-    is_truncated: bool,
-    #[serde(default)]
-    next_key_marker: String,
-    #[serde(default)]
-    next_version_id_marker: String,
-    encoding_type: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct VersionEntry {
-    key: String,
-    version_id: String,
-    is_latest: bool,
-    size: u64,
-    last_modified: Timestamp,
-}
-
-impl VersionEntry {
-    fn version(self, decode: fn(String) -> String) -> Version {
-        let Self { key, version_id: version, is_latest, size: bytes, last_modified: modified } = self;
-        Version { key: decode(key), version, is_latest, is_marker: false, bytes, modified }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct MarkerEntry {
-    key: String,
-    version_id: String,
-    is_latest: bool,
-    last_modified: Timestamp,
-}
-
-impl MarkerEntry {
-    fn version(self, decode: fn(String) -> String) -> Version {
-        let Self { key, version_id: version, is_latest, last_modified: modified } = self;
-        Version { key: decode(key), version, is_latest, is_marker: true, bytes: 0, modified }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct UploadsPage {
-    #[serde(default)]
-    upload: Vec<UploadEntry>,
-    #[serde(default)]
-    is_truncated: bool,
-    #[serde(default)]
-    next_key_marker: String,
-    #[serde(default)]
-    next_upload_id_marker: String,
-    encoding_type: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct UploadEntry {
-    key: String,
-    upload_id: String,
-    initiated: Timestamp,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PartsPage {
-    #[serde(default)]
-    part: Vec<PartEntry>,
-    #[serde(default)]
-    is_truncated: bool,
-    #[serde(default)]
-    next_part_number_marker: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PartEntry {
-    size: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Lock {
-    rule: Option<LockRule>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct LockRule {
-    default_retention: Option<DefaultRetention>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct DefaultRetention {
-    days: Option<u32>,
-    years: Option<u32>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Retention {
-    retain_until_date: Option<Timestamp>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn versions_and_delete_markers_are_read_in_whatever_order_they_come() {
-        let page: VersionsPage = parse(
-            br#"<?xml version="1.0" encoding="UTF-8"?>
-            <ListVersionsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
-              <Name>b</Name><Prefix>p/</Prefix><KeyMarker/><VersionIdMarker/><MaxKeys>1000</MaxKeys>
-              <EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
-              <NextKeyMarker>p/b%2Bc</NextKeyMarker><NextVersionIdMarker>v3</NextVersionIdMarker>
-              <Version><Key>p/a</Key><VersionId>v1</VersionId><IsLatest>false</IsLatest>
-                <LastModified>2026-11-29T00:32:50.000Z</LastModified><ETag>"e"</ETag><Size>7</Size>
-                <StorageClass>STANDARD</StorageClass></Version>
-              <DeleteMarker><Key>p/a</Key><VersionId>v2</VersionId><IsLatest>true</IsLatest>
-                <LastModified>2026-11-29T00:33:50Z</LastModified></DeleteMarker>
-              <Version><Key>p/b+c%20d</Key><VersionId>null</VersionId><IsLatest>true</IsLatest>
-                <LastModified>2026-11-29T00:32:50.000Z</LastModified><Size>8</Size></Version>
-              <CommonPrefixes><Prefix>x</Prefix></CommonPrefixes>
-            </ListVersionsResult>"#,
-        )
-        .expect("a page");
-        let decode = decoder(page.encoding_type.as_deref());
-        let versions: Vec<_> = page.version.into_iter().map(|found| found.version(decode)).collect();
-        assert_eq!(versions[0].bytes, 7);
-        assert_eq!((versions[1].key.as_str(), versions[1].version.as_str()), ("p/b c d", "null"));
-        assert!(page.delete_marker.into_iter().next().expect("a marker").version(decode).is_marker);
-        assert_eq!(decode(page.next_key_marker), "p/b+c");
-    }
-
-    #[test]
-    fn folders_are_read_and_files_beside_them_are_none() {
-        let page: FoldersPage = parse(
-            br#"<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix>p/</Prefix>
-              <EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
-              <NextContinuationToken>t1</NextContinuationToken>
-              <Contents><Key>p/readme</Key><Size>7</Size></Contents>
-              <CommonPrefixes><Prefix>p/a%2Bb/</Prefix></CommonPrefixes>
-              <CommonPrefixes><Prefix>p/c/</Prefix></CommonPrefixes></ListBucketResult>"#,
-        )
-        .expect("a page");
-        let decode = decoder(page.encoding_type.as_deref());
-        let folders: Vec<_> = page.common_prefixes.into_iter().map(|folder| decode(folder.prefix)).collect();
-        assert_eq!(folders, ["p/a+b/", "p/c/"]);
-        assert_eq!((page.is_truncated, page.next_continuation_token.as_str()), (true, "t1"));
+    fn the_first_page_is_asked_for_without_a_token() {
         let asked = given(&[(CONTINUATION, ""), ("prefix", "")]);
-        assert_eq!(asked, [("prefix", "")], "the first page has no token");
+        assert_eq!(asked, [("prefix", "")]);
     }
 
     #[test]
