@@ -149,7 +149,7 @@ async fn before_it_what_opens_the_backups_is_escrowed_and_so_is_who_was_erased_a
     restores::newer_backup(&tenant, Site::OffSite).await;
     connection["spec"]["backup"]["suspend"] = json!(true);
     tenant.apply(&connection);
-    tenant.condition("bol", "BackedUpOffSite", "False", Some("Suspended")).await;
+    tenant.condition("bol", "BackedUpOffSite", "False", Some("BackupsSuspended")).await;
     restores::jobs_have_ended(&tenant).await;
     let since = Timestamp::now();
     erasure::ask(&tenant);

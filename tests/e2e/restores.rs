@@ -109,7 +109,7 @@ async fn a_lost_volume_is_restored_and_who_was_erased_since_the_backup_stays_so(
         }
         connection["spec"]["backup"]["suspend"] = json!(true);
         tenant.apply(&connection);
-        tenant.condition("bol", "BackedUpOnSite", "False", Some("Suspended")).await;
+        tenant.condition("bol", "BackedUpOnSite", "False", Some("BackupsSuspended")).await;
         jobs_have_ended(&tenant).await;
         erasure::ask(&tenant);
         let request = erasure::reason(&tenant, "Erased").await;

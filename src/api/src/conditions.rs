@@ -52,6 +52,8 @@ pub enum Reason {
     Encrypted,
     /// `spec.suspend` is true.
     Suspended,
+    /// No backups are taken, since `spec.suspend` or `spec.backup.suspend` is true.
+    BackupsSuspended,
     /// A value that the API server could not check can't be used.
     InvalidSpec,
     /// A referenced Secret doesn't exist.

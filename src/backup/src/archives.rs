@@ -40,21 +40,22 @@ pub type Holds = BTreeMap<HoldId, Timestamp>;
 pub type Archives = BTreeMap<ArchiveId, Manifest>;
 
 /// What must be gone at `now`: archives of holds that have ended, whatever their age, and what nobody finishes. An archive of
-/// a living hold stays, whatever its age. That a hold was prolonged the relay may have known before the configuration did.
+/// a living hold stays, whatever its age, and so do all while it isn't known which live. That a hold was prolonged the relay may
+/// have known before the configuration did.
 pub fn due(
     stored: &BTreeMap<ArchiveId, Stored>,
     good: &Archives,
-    holds: &Holds,
+    holds: Option<&Holds>,
     now: Timestamp,
 ) -> Vec<(ArchiveId, Due)> {
     let judge = |(id, stored): (&ArchiveId, &Stored)| {
-        let has_ended = match holds.get(&id.hold) {
+        let has_ended = holds.is_some_and(|holds| match holds.get(&id.hold) {
             Some(until) => {
                 let told = good.get(id).map_or(*until, |manifest| manifest.expires_at);
                 told.max(*until) <= now
             }
             None => now.duration_since(written(&id.id, stored)) >= UNKNOWN,
-        };
+        });
         let due = if has_ended { Some(Due::Everything) } else { unfinished(&id.id, stored, now) };
         due.map(|due| (id.clone(), due))
     };
@@ -137,9 +138,11 @@ mod tests {
         let there = inventory(&[&old, &ended, &unknown, &new]);
         let holds = Holds::from([(hold(1), now() + HOUR), (hold(2), now())]);
         let everything = |id: &ArchiveId| (id.clone(), Due::Everything);
-        let due = |good, now| due(&there.archives, &good, &holds, now);
+        let due = |good, now| due(&there.archives, &good, Some(&holds), now);
         assert_eq!(due(Archives::new(), now()), [everything(&ended), everything(&unknown)]);
         assert_eq!(due(Archives::new(), now() - SignedDuration::from_secs(1)), []);
+        let by_nobody = super::due(&there.archives, &Archives::new(), None, now() + HOUR);
+        assert_eq!(by_nobody, [], "it isn't known which holds live");
         let (id, mut manifest) = with(1, 2, &ended);
         manifest.expires_at = now() + HOUR;
         let prolonged = Archives::from([(id, manifest)]);
@@ -194,7 +197,7 @@ mod tests {
             let id = archive(1, age);
             let data = version(&format!("holds/{}/{}/data", id.hold, id.id), true, false, id.id.begun());
             let there = Inventory::new(PREFIX, vec![data], Vec::new());
-            due(&there.archives, &Archives::new(), &holds, now()).len()
+            due(&there.archives, &Archives::new(), Some(&holds), now()).len()
         };
         assert_eq!((half(HOUR * 23), half(HOUR * 24)), (0, 1));
     }

@@ -23,6 +23,9 @@ use crate::{
 /// Manifests that are read at a time.
 const AT_A_TIME: usize = 8;
 
+/// Backups that are told by their ids: a report must stay below 4 KiB.
+const MOST_TOLD: usize = 10;
+
 /// What is in the store.
 #[derive(Debug)]
 pub struct Catalog {
@@ -101,7 +104,7 @@ impl Catalog {
     pub fn goes(
         &self,
         retention: SignedDuration,
-        holds: &Holds,
+        holds: Option<&Holds>,
         at: Timestamp,
         now: Timestamp,
     ) -> Vec<Goes<'_>> {
@@ -119,7 +122,13 @@ impl Catalog {
     }
 
     /// What must be gone at `at`: [`prune::due`], [`archives::due`].
-    fn due(&self, retention: SignedDuration, holds: &Holds, at: Timestamp, now: Timestamp) -> Vec<Goes<'_>> {
+    fn due(
+        &self,
+        retention: SignedDuration,
+        holds: Option<&Holds>,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Vec<Goes<'_>> {
         let Inventory { backups, archives, .. } = &self.inventory;
         let due = prune::due(&self.inventory, &self.manifests, retention, at, now).into_iter();
         let due = due.map(|(id, what)| Goes { name: id.to_string(), stored: &backups[&id], what });
@@ -134,14 +143,21 @@ impl Catalog {
         self.inventory.backups.iter().map(expiry).min()
     }
 
-    /// For the report.
-    pub fn listing(&self, retention: SignedDuration, holds: &Holds, pruned: u64, now: Timestamp) -> Listing {
+    /// For the report. `now`: as of when it is judged.
+    pub fn listing(
+        &self,
+        retention: SignedDuration,
+        holds: Option<&Holds>,
+        pruned: u64,
+        now: Timestamp,
+    ) -> Listing {
         let taken = || self.manifests.values().map(|manifest| manifest.created_at);
         let overdue = self.due(retention, holds, now, now).into_iter().map(|goes| match goes.what {
             Due::Everything => 1,
             Due::Uploads(ids) => count(ids.len()),
         });
         let bytes = self.inventory.all().map(Stored::bytes).sum::<u64>();
+        let live = self.manifests.iter().rev().filter(|(_, manifest)| manifest.expires_at > now);
         Listing {
             at: now,
             backups: count(self.manifests.len()),
@@ -153,6 +169,7 @@ impl Catalog {
             overdue: overdue.sum(),
             foreign: count(self.inventory.foreign.len()),
             damaged: count(self.damaged.len() + self.damaged_archives.len()),
+            restorable: live.take(MOST_TOLD).map(|(id, _)| id.to_string()).collect(),
         }
     }
 }

@@ -18,8 +18,8 @@ pub struct Rules {
     /// No backup may be older.
     pub retention: SignedDuration,
     interval: SignedDuration,
-    /// The holds whose keys there are.
-    pub holds: Holds,
+    /// The holds whose keys there are; `None`: that isn't known.
+    pub holds: Option<Holds>,
 }
 
 impl Rules {
@@ -30,7 +30,7 @@ impl Rules {
             public_key: expiry.public_key.clone(),
             retention: SignedDuration::from_secs(expiry.backup_retention_seconds),
             interval: SignedDuration::from_secs(expiry.interval_seconds),
-            holds: settings::holds(&expiry.holds)?,
+            holds: expiry.holds.as_deref().map(settings::holds).transpose()?,
         })
     }
 
@@ -44,7 +44,7 @@ impl Rules {
         let catalog = self.look(store, self.public_key()).await?;
         let now = Timestamp::now();
         let at = now.checked_add(self.interval).unwrap_or(Timestamp::MAX);
-        Ok(prune::remove(store, catalog.goes(self.retention, &self.holds, at, now)).await)
+        Ok(prune::remove(store, catalog.goes(self.retention, self.holds.as_ref(), at, now)).await)
     }
 
     /// What is there. `public_key`: who must have signed, if that is known.

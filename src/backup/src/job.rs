@@ -107,6 +107,8 @@ impl<'a> Job<'a> {
     }
 
     async fn execute(&self, task: Task, report: &mut JobReport) -> Result<(), JobError> {
+        // What expires after that goes next time.
+        let mut began = Timestamp::now();
         let (mut pruned, mut not_removed) = self.until_stopped(self.prune()).await?;
         let written = match task {
             Task::Run => self.write(report).await,
@@ -118,6 +120,7 @@ impl<'a> Job<'a> {
         let mut prune_again = Ok(());
         if report.written.is_some() || !report.archives.is_empty() {
             // Others are the newest now.
+            began = Timestamp::now();
             match self.until_stopped(self.prune()).await {
                 Ok((more, failed)) => (pruned, not_removed) = (pruned + more, failed),
                 Err(error) => prune_again = Err(error),
@@ -125,7 +128,7 @@ impl<'a> Job<'a> {
         }
         let of_backup = written.as_ref().ok().and_then(Option::as_deref);
         let public_key = self.rules.public_key().or(of_backup);
-        let listed = self.until_stopped(self.list(pruned, public_key)).await;
+        let listed = self.until_stopped(self.list(pruned, public_key, began)).await;
         if let Ok((listing, catalog)) = &listed {
             report.listing = Some(listing.clone());
             report.archives.retain(|archive| catalog.has_archive(&archive.hold, &archive.backup));
@@ -159,10 +162,16 @@ impl<'a> Job<'a> {
         Ok((pruned.backups, pruned.failures.into_iter().next()))
     }
 
-    /// The last look, and what it has found.
-    async fn list(&self, pruned: u64, public_key: Option<&str>) -> Result<(Listing, Catalog), JobError> {
+    /// The last look, and what it has found. `began`: what expires after that isn't overdue.
+    async fn list(
+        &self,
+        pruned: u64,
+        public_key: Option<&str>,
+        began: Timestamp,
+    ) -> Result<(Listing, Catalog), JobError> {
         let catalog = self.rules.look(&self.store, public_key).await?;
-        let listing = catalog.listing(self.rules.retention, &self.rules.holds, pruned, Timestamp::now());
+        let judged = catalog.listing(self.rules.retention, self.rules.holds.as_ref(), pruned, began);
+        let listing = Listing { at: Timestamp::now(), ..judged };
         for name in &catalog.inventory.foreign {
             tracing::warn!(name, "not a backup's object; it is left alone");
         }

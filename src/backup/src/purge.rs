@@ -100,7 +100,7 @@ async fn prune(store: &Store, rules: &Rules, done: &mut StorePurge) -> Result<()
     done.deleted = pruned.backups;
     let left = rules.look(store, rules.public_key()).await?;
     // What expired meanwhile goes next time.
-    let listing = left.listing(rules.retention, &rules.holds, pruned.backups, began);
+    let listing = left.listing(rules.retention, rules.holds.as_ref(), pruned.backups, began);
     let stored = left.inventory.all().map(|stored| stored.versions.len() + stored.uploads.len());
     let backups = BackupsLeft {
         count: listing.backups,

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use marketrelay_api::backup::{BackupsLeft, Expiry, Goes, LiveHold, PurgeReport, S3Store};
 
 use crate::{
+    proxy::{Fault, Proxy},
     purging::failure,
     relay::{archive_manifest, signed},
     s3::{Bucket, SECRET_KEY},
@@ -14,7 +15,7 @@ use crate::{
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-fn expiry(holds: Vec<LiveHold>) -> Expiry {
+fn expiry(holds: Option<Vec<LiveHold>>) -> Expiry {
     Expiry {
         public_key: None,
         backup_retention_seconds: 30 * DAY.as_secs(),
@@ -24,9 +25,9 @@ fn expiry(holds: Vec<LiveHold>) -> Expiry {
 }
 
 impl World {
-    async fn expire(&self, holds: Vec<LiveHold>) -> (PurgeReport, String) {
+    async fn expire(&self, holds: impl Into<Option<Vec<LiveHold>>>) -> (PurgeReport, String) {
         let store = [("a", self.store("tenants"), SECRET_KEY)];
-        self.purge_of(Goes::Expired(expiry(holds)), &store).await
+        self.purge_of(Goes::Expired(expiry(holds.into())), &store).await
     }
 
     /// Puts an archive of this hold into the store, a year old.
@@ -104,13 +105,23 @@ async fn the_archive_of_a_hold_in_force_outlives_all_backups_and_goes_with_the_h
 }
 
 #[tokio::test]
+async fn while_it_is_unknown_which_holds_live_backups_expire_and_all_archives_stay() {
+    let world = World::with(Bucket::Versions, 0).await;
+    let (backup, archive) = (world.backup_of(DAY * 31).await, world.old_archive(&"a".repeat(64)).await);
+    let (report, log) = world.expire(None).await;
+    let (deleted, found, backups) = left(&report);
+    assert!(report.is_clean() && world.has(&archive) && !world.has(&backup), "{report:?} {log}");
+    assert_eq!((deleted, found, backups.count, backups.archives, backups.overdue), (1, 2, 0, 1, 0));
+}
+
+#[tokio::test]
 async fn what_a_lock_keeps_after_its_time_is_a_failure_and_one_store_keeps_no_other_waiting() {
     let mut world = World::with(Bucket::Lock { days: 20 }, 0).await;
     world.patience = 1;
     let locked = world.backup_of(DAY * 40).await;
     let nobody = S3Store { endpoint: "https://localhost:1".parse().ok(), ..world.store("tenants") };
     let stores = [("away", nobody, SECRET_KEY), ("locked", world.store("tenants"), SECRET_KEY)];
-    let (report, log) = world.purge_of(Goes::Expired(expiry(Vec::new())), &stores).await;
+    let (report, log) = world.purge_of(Goes::Expired(expiry(Some(Vec::new()))), &stores).await;
     let reasons: Vec<_> = report.stores.iter().map(|store| failure(store).0).collect();
     assert_eq!(reasons, ["StoreUnreachable", "ObjectLocked"], "{log}");
     assert!(failure(&report.stores[1]).1.contains(&locked), "{report:?}");
@@ -128,6 +139,22 @@ async fn a_report_of_as_many_stores_as_a_record_knows_is_not_cut() {
     }
     let ids: Vec<_> = (0..8).map(|number| format!("0123456789abcde{number}")).collect();
     let stores: Vec<_> = ids.iter().map(|id| (id.as_str(), world.store("tenants"), SECRET_KEY)).collect();
-    let (report, log) = world.purge_of(Goes::Expired(expiry(Vec::new())), &stores).await;
+    let (report, log) = world.purge_of(Goes::Expired(expiry(Some(Vec::new()))), &stores).await;
     assert!(report.stores.iter().all(|store| store.listing.is_some() && store.failure.is_some()), "{log}");
+}
+
+#[tokio::test]
+async fn what_is_still_listed_after_the_store_said_that_it_deleted_it_is_a_failure() {
+    let mut world = World::with(Bucket::Plain, 0).await;
+    let kept = world.backup_of(DAY * 40).await;
+    let proxy = Proxy::start(&mut world).await;
+    proxy.fails(Fault { of: "DELETE ", times: 100, status: 200, code: "", after: false });
+    let (report, log) = world.expire(Vec::new()).await;
+    let (reason, message) = failure(&report.stores[0]);
+    assert!(reason == "StoreUnreachable" && message.contains("still listed"), "{report:?} {log}");
+    let (_, found, backups) = left(&report);
+    assert!(world.has(&kept) && found > 0 && (backups.count, backups.overdue) == (1, 1), "{report:?}");
+    proxy.fails(Fault { of: "DELETE ", times: 0, status: 200, code: "", after: false });
+    let (report, log) = world.expire(Vec::new()).await;
+    assert!(report.is_clean() && left(&report).1 == 0, "{report:?} {log}");
 }

@@ -313,10 +313,15 @@ async fn it_is_told_if_not_all_that_was_erased_is_escrowed_and_which_backups_tha
         let erasures = PastErasures { requests: Vec::new(), since: Some(since) };
         Escrow { erasures, ..escrow(&tenant) }
     };
-    tenant.put_escrowed(&escrowed(jiff::Timestamp::now() - crate::world::DAY), &identity).await;
+    let since = Timestamp::now() - crate::world::DAY;
+    tenant.put_escrowed(&escrowed(since), &identity).await;
     let (success, said) = tenant.recover(&["--identity", &file, "--to", &to]).await;
     assert!(success && said.contains("acme/bol: not all that was erased before"), "{said}");
-    tenant.put_escrowed(&escrowed(jiff::Timestamp::now() + crate::world::DAY), &identity).await;
+    let secrets = objects(&Path::new(&to).join("keys/acme.yaml"));
+    let keyring = secrets.iter().find(|secret| name(secret) == "bol-keyring").expect("a keyring");
+    let known = keyring["metadata"]["annotations"][labels::ERASURES_KNOWN_SINCE].as_str();
+    assert_eq!(known, Some(&*since.to_string()), "the new cluster's restores know it, too");
+    tenant.put_escrowed(&escrowed(Timestamp::now() + crate::world::DAY), &identity).await;
     for words in [&["--check"][..], &["--to", &format!("{to}-2")]] {
         let (success, said) = tenant.recover(&[&["--identity", &file], words].concat()).await;
         assert!(!success && said.contains("bring"), "{said}");

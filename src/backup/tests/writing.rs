@@ -51,6 +51,9 @@ async fn a_second_backup_leaves_the_first_as_it_is() {
         (ended.listing().oldest, ended.listing().newest),
         (Some(first.created_at), Some(second.created_at))
     );
+    let mut newest_first = [&first.backup, &second.backup];
+    newest_first.sort_by(|a, b| b.cmp(a));
+    assert!(ended.listing().restorable.iter().eq(newest_first), "{:?}", ended.listing());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ pub mod keys;
 pub mod metrics;
 pub mod missing;
 pub mod privacy;
-mod replaced;
+pub mod replaced;
 pub mod run;
 pub mod settings;
 pub mod store;

@@ -1,11 +1,22 @@
-//! A relay that was told of a database, and doesn't find it, must not begin another one: what it had may be in a backup.
+//! A relay that was told of a database, and doesn't find it, must not begin another one: what it had may be in a backup. And one
+//! whose database is taken away must not go on with what nobody will find again.
 
-use std::{fs, io::ErrorKind, path::Path};
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use marketrelay_api::relay::{KnownDatabase, paths};
 use snafu::{ResultExt, Whatever};
+use tokio_util::sync::CancellationToken;
 
 use crate::mounts::at;
+
+/// Between two looks at the file.
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is missing, and what to do; `None`: nothing is.
 pub fn missing(root: &Path) -> Result<Option<String>, Whatever> {
@@ -27,6 +38,34 @@ pub fn missing(root: &Path) -> Result<Option<String>, Whatever> {
             known.chain, known.chain
         )
     }))
+}
+
+/// Ends the relay once the file in `data` isn't the database any more that it has open: it starts again, and misses it then.
+pub async fn end_once_gone(data: PathBuf, stop: CancellationToken) {
+    let path = data.join(paths::DATABASE);
+    let Ok(open) = file(&path) else {
+        tracing::warn!(path = %path.display(), "can't look at the database's file");
+        return;
+    };
+    loop {
+        if stop.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none() {
+            return;
+        }
+        let is_gone = match file(&path) {
+            Ok(found) => found != open,
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
+        if is_gone {
+            tracing::error!(path = %path.display(), "the database was taken away while it was open: ends");
+            stop.cancel();
+        }
+    }
+}
+
+/// Which file it is.
+fn file(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 #[cfg(test)]

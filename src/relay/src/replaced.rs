@@ -1,4 +1,5 @@
-//! The database that a restored one took the place of goes once the restored one is at work.
+//! What restores leave beside the relay's database: the one that it took the place of goes once it is at work, and what a killed
+//! restore had begun goes at once.
 
 use std::{
     fs, io,
@@ -6,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use marketrelay_api::backup::paths::REPLACED;
+use marketrelay_api::backup::paths::{REPLACED, RESTORED};
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::Reporter;
@@ -41,6 +42,19 @@ pub async fn remove_once_at_work(
         Ok(()) => tracing::info!("the database before the restore is removed"),
         Err(error) => tracing::warn!(%error, "the database before the restore can't be removed"),
     }
+}
+
+/// Removes the files of a restore that was begun and not finished; whether there were any.
+pub fn remove_unfinished(folder: &Path) -> io::Result<bool> {
+    let mut were_any = false;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(RESTORED) {
+            fs::remove_file(entry.path())?;
+            were_any = true;
+        }
+    }
+    Ok(were_any)
 }
 
 fn remove(folder: &Path) -> io::Result<()> {

@@ -23,6 +23,7 @@ use crate::{
     egress::Egress,
     keys::{self, KeyringMount},
     metrics::Metrics,
+    missing,
     mounts::{self, Entries, Mounted, at},
     privacy::{Done, Keeper},
     replaced,
@@ -98,6 +99,11 @@ fn open(root: &std::path::Path, settings: &Settings) -> Result<Store, Whatever> 
         .and_then(|entries| keys::secret_key(&entries, "database-key"))
         .or_else(|reason| whatever!("no database key in {}: {reason}", folder.display()))?;
     let data = at(root, paths::DATA);
+    match replaced::remove_unfinished(&data) {
+        Ok(false) => {}
+        Ok(true) => tracing::info!("what a restore had begun and not finished is removed"),
+        Err(error) => tracing::warn!(%error, "what a restore had begun can't be removed"),
+    }
     let store = Store::open(&data, &key, &settings.id);
     store.with_whatever_context(|error| format!("the database in {} can't be used: {error}", data.display()))
 }
@@ -132,6 +138,7 @@ impl Relay {
         let keyring = keys::alive(mounted.clone(), self.clock.clone(), self.stop.clone());
         self.serve(tasks, listener, mounted, keyring.clone());
         self.end_on_new_configuration(tasks);
+        tasks.spawn(missing::end_once_gone(at(&self.root, paths::DATA), self.stop.clone()));
         self.keep_deadlines(tasks, keyring.clone());
         tracing::info!(%address, "the admin API listens");
         if self.settings.config.suspend {

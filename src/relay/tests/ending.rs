@@ -1,7 +1,11 @@
 //! The end: within the pod's grace period, whoever hangs.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::common::{Control, Mounts, ebay, eventually, sandbox};
@@ -33,4 +37,22 @@ async fn it_ends_cleanly_while_the_marketplace_hangs() {
 #[tokio::test]
 async fn it_ends_cleanly_while_the_destination_hangs() {
     hangs("customer/acme").await;
+}
+
+#[tokio::test]
+async fn it_ends_when_its_database_is_taken_away_and_does_not_begin_another_one() {
+    let sandbox = sandbox(3).await;
+    let control = Control::new(&sandbox);
+    let mounts = Mounts::new(&sandbox, ebay());
+    let relay = mounts.spawn();
+    control.all_received("client-ebay", Timestamp::MAX).await;
+    let data = mounts.root().join("var/lib/marketrelay");
+    for entry in fs::read_dir(&data).expect("a folder") {
+        fs::remove_file(entry.expect("a file").path()).expect("removed");
+    }
+    assert_eq!(relay.ended(GRACE).await.code(), Some(0), "the kubelet starts it again");
+    let known = mounts.root().join("etc/marketrelay/config/database.yaml");
+    fs::write(known, "chain: 3f6c\n").expect("written");
+    assert_eq!(mounts.spawn().ended(GRACE).await.code(), Some(66));
+    assert_eq!(fs::read_dir(&data).expect("a folder").count(), 0);
 }

@@ -18,6 +18,22 @@ async fn every_order_of_bol_arrives_once() {
 }
 
 #[tokio::test]
+async fn what_a_killed_restore_has_begun_takes_no_room_from_the_relay() {
+    let sandbox = sandbox(1).await;
+    let control = Control::new(&sandbox);
+    let mounts = Mounts::new(&sandbox, bol());
+    let at = |name: &str| mounts.folder.path().join("var/lib/marketrelay").join(name);
+    let begun = ["restored.db", "restored.db.restoring", "restored.db.restoring-wal"].map(at);
+    for path in &begun {
+        std::fs::write(path, "half of it").expect("written");
+    }
+    let relay = mounts.start().await;
+    control.all_received(CLIENT, Timestamp::MAX).await;
+    assert!(!begun.iter().any(|path| path.exists()));
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn every_order_of_ebay_arrives() {
     let sandbox = sandbox(230).await;
     let control = Control::new(&sandbox);

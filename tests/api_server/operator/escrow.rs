@@ -1,18 +1,19 @@
 //! Keys are escrowed before they seal anything, and a database that a connection had is known by its keyring.
 
 use age::x25519::Identity;
-use k8s_openapi::api::{batch::v1::Job, core::v1::Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use marketrelay_api::labels;
+use marketrelay_api::{MarketplaceConnection, labels};
 use marketrelay_escrow::Escrow;
 use serde_json::json;
 
 use super::{
     Operator,
     backups::{
-        BOTH, CONFIG, condition, connect, finish, furnish_stores, is_suspended, jobs, leave, with_recipient,
+        BOTH, CONFIG, condition, connect, finish, furnish_stores, is_finished, is_suspended, jobs, leave,
+        with_recipient,
     },
-    connection, reason,
+    change, connection, reason,
 };
 use crate::support::{Space, wait_for, with_namespace};
 
@@ -35,9 +36,11 @@ async fn escrows(space: &Space, old_versions: u64) -> String {
     let (job, fingerprint) = wait_for(space, "a Job that escrows", async || {
         let keys = space.api::<Secret>().get_opt("bol-escrow").await.expect("an answer")?;
         let fingerprint = keys.annotations().get(labels::FINGERPRINT)?.clone();
-        let name = format!("bol-off-escrow-{}", fingerprint.get(..10)?);
-        let job = space.api::<Job>().get_opt(&name).await.expect("an answer")?;
-        (!is_suspended(&job)).then_some((job, fingerprint))
+        let mut jobs = jobs(space).await.into_iter();
+        let job = jobs.find(|job| {
+            job.name_any().starts_with("bol-off-escrow-") && !is_suspended(job) && !is_finished(job)
+        })?;
+        Some((job, fingerprint))
     })
     .await;
     let at = jiff::Timestamp::now();
@@ -73,6 +76,23 @@ async fn a_new_connections_keys_seal_nothing_until_a_job_has_escrowed_all_that_o
         assert_eq!((escrow.namespace, escrow.name), (space.name.clone(), "bol".to_owned()));
         let made = jobs(&space).await.into_iter().filter(|job| job.name_any().contains("escrow")).count();
         assert_eq!(made, 1, "nothing has changed since");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_same_keys_are_escrowed_in_a_new_store_while_the_job_of_the_old_one_is_still_there() {
+    with_namespace(|space| async move {
+        furnish_stores(&space).await;
+        let _operator = Operator::start(&space, &with_recipient(&Identity::generate().to_public())).await;
+        connect(&space, "bol", BOTH).await;
+        let fingerprint = escrows(&space, 0).await;
+        condition(&space, "bol", "Escrowed", "Escrowed").await;
+        let moved = "{spec: {backup: {offSite: {s3: {bucket: elsewhere}}}}}";
+        change::<MarketplaceConnection>(&space, "bol", moved).await;
+        condition(&space, "bol", "Escrowed", "FirstRun").await;
+        assert_eq!(escrows(&space, 0).await, fingerprint);
+        condition(&space, "bol", "Escrowed", "Escrowed").await;
     })
     .await;
 }

@@ -1,5 +1,6 @@
 //! A database that is missing is restored from a backup, and so is one that a person wants back.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
     batch::v1::Job,
@@ -17,6 +18,7 @@ use marketrelay_api::{
     labels,
 };
 use marketrelay_audit::Signer;
+use marketrelay_escrow::erasures::unpack;
 use serde_json::{Value, json};
 
 use super::{
@@ -323,6 +325,27 @@ async fn a_connection_that_is_applied_again_is_restored_if_its_volume_was_lost_m
         reason(&space, "bol", "Restoring").await;
         comes_to_rest(&space).await;
         assert_eq!(begun(&space).await.1.public_key, public_key);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_of_a_lost_cluster_restores_no_backup_from_before_its_erasures_are_known() {
+    with_namespace(|space| async move {
+        let _operator = backed_up(&space).await;
+        let since = Timestamp::now() - SignedDuration::from_hours(48);
+        let known = json!({"metadata": {"annotations": {labels::ERASURES_KNOWN_SINCE: since.to_string()}}});
+        let keyrings = space.api::<Secret>();
+        keyrings.patch("bol-keyring", &PatchParams::default(), &Patch::Merge(known)).await.expect("known");
+        let message = reason(&space, "bol", "TooManyErasures").await;
+        let part = format!("not all that was erased before {since} was escrowed");
+        assert!(message.contains(&part), "{message}");
+        misses_database(&space).await;
+        comes_to_rest(&space).await;
+        let (job, _) = begun(&space).await;
+        let config = space.api::<ConfigMap>().get(&job.name_any()).await.expect("a ConfigMap");
+        let packed = &config.binary_data.expect("entries")["erasures.json.zst"];
+        assert_eq!(unpack(&packed.0).expect("erasures").since, Some(since));
     })
     .await;
 }

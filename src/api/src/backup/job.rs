@@ -79,7 +79,7 @@ impl JobConfig {
             public_key: self.public_key.clone(),
             backup_retention_seconds: self.backup_retention_seconds,
             interval_seconds: self.interval_seconds,
-            holds: self.holds.clone(),
+            holds: Some(self.holds.clone()),
         }
     }
 }

@@ -24,6 +24,8 @@ pub const ESCROWED: &str = "keyring.age";
 pub const ESCROW_FINGERPRINT: &str = "fingerprint";
 /// The database that a restored one took the place of, until the restored one is at work: beside it on the volume.
 pub const REPLACED: &str = "replaced.db";
+/// A database that a restore makes, before it is the relay's, and what the names of its other files begin with.
+pub const RESTORED: &str = "restored.db";
 /// The Job's client certificate for the relay: `tls.crt`, `tls.key`, `ca.crt`.
 pub const TLS: &str = "/etc/marketrelay/tls";
 /// What the container leaves behind for the operator: a [`JobReport`](super::JobReport) as JSON, below 4 KiB.

@@ -43,9 +43,9 @@ pub struct Expiry {
     pub backup_retention_seconds: i64,
     /// The longest time until the next Job, in seconds: what expires before it goes now.
     pub interval_seconds: i64,
-    /// The holds whose keys there are. Archives of others go.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holds: Vec<LiveHold>,
+    /// The holds whose keys there are: archives of others go. Absent: that isn't known, and no archive goes by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<Vec<LiveHold>>,
 }
 
 /// A store that is purged.

@@ -108,6 +108,9 @@ pub struct Listing {
     /// Backups and archives whose manifest can't be read, isn't theirs or isn't the relay's. They are pruned by their age.
     #[serde(default)]
     pub damaged: u64,
+    /// Ids of the newest backups that a restore may take, the newest first: as many as a report has room for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restorable: Vec<String>,
 }
 
 /// Why a Job failed.

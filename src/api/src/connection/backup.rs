@@ -185,6 +185,9 @@ pub struct SiteBackups {
     /// Backups whose manifest can't be read, isn't theirs or isn't signed by the relay: they count as none.
     #[serde(default)]
     pub damaged: i64,
+    /// Ids of the newest 10 that spec.restore.backup may name, the newest first; marketrelay-backup list shows all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restorable: Vec<String>,
     /// When the store was last listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_at: Option<Time>,

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::JobResult;
 use crate::{backup::Site, moment::Moment};
 
-/// A restore on purpose. It is done once for each value, which is remembered also when the field is removed; what is written here
-/// afterwards is another one.
+/// A restore on purpose. It is done once for a value: the last one that was restored is remembered, also when the field is removed
+/// or when another one that couldn't be restored gives way to it. What is written here afterwards is another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(validation = Rule::new("has(self.backup) != has(self.before)")
     .message("name the backup in exactly one way: backup (its id, as marketrelay-backup list shows it) or before (a time: the newest one of then)"))]
@@ -41,6 +41,9 @@ pub struct RestoreStatus {
     /// The last value of spec.restore that was taken up, and isn't again. It stays beside a later restore that has another cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Restore>,
+    /// The last value of spec.restore that was restored. It isn't again where one that wasn't is withdrawn in its favour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<Restore>,
     /// How many Jobs have failed.
     #[serde(default)]
     pub failures: i64,

@@ -58,6 +58,9 @@ pub struct RecordStore {
     /// When it was given up, since spec.abandonStores names it: what was there may still be, and nothing is tried there any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned_at: Option<Time>,
+    /// It was given up before and is used again since: that spec.abandonStores names it counts again once it was taken out there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given_up_before: bool,
 }
 
 /// What is known of a store that nothing was written into.

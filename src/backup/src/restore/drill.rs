@@ -60,7 +60,9 @@ fn mend(config: &DrillConfig, reason: Reason) -> Option<String> {
         Site::OffSite => "off",
     };
     let create = format!("kubectl -n {namespace} create job --from=cronjob/{name}-{site}");
-    Some(format!("; take another backup, {create}-site now-1, then drill again, {create}-drill now-2"))
+    Some(format!(
+        "; take another backup, {create}-site now-$(date +%s), then drill again, {create}-drill now-$(date +%s)"
+    ))
 }
 
 /// A backup that becomes a database of its own.

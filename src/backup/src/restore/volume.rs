@@ -6,12 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use marketrelay_api::{backup::paths::REPLACED, relay::paths::DATABASE};
+use marketrelay_api::{
+    backup::paths::{REPLACED, RESTORED},
+    relay::paths::DATABASE,
+};
+use marketrelay_relay::replaced::remove_unfinished;
 
 use super::RestoreError;
 
-/// The new one, before it gets its name.
-const RESTORED: &str = "restored.db";
 const LOG: &str = "-wal";
 /// The log's index: SQLite makes it again.
 const INDEX: &str = "-shm";
@@ -47,9 +49,7 @@ impl Volume {
         if self.database().exists() && !self.replaced().exists() && replaced_log.exists() {
             rename(&replaced_log, &log)?;
         }
-        for path in [self.restored(), beside(&self.restored(), LOG), beside(&self.restored(), INDEX)] {
-            remove(&path)?;
-        }
+        of(&self.folder, remove_unfinished(&self.folder).map(drop))?;
         self.sync()
     }
 

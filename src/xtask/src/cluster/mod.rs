@@ -318,7 +318,6 @@ fn list() -> Result<()> {
 fn env(name: &str) -> Result<()> {
     let access = access(name)?;
     println!("export KUBECONFIG={}", access.kubeconfig.display());
-    println!("export KUBECACHEDIR={}", access.kubeconfig.with_file_name("kubectl").display());
     println!("export KUBECACHEDIR={}", paths::cluster(name).join("kubectl").display());
     println!("export PATH={}:$PATH", access.bin.display());
     Ok(())

@@ -64,7 +64,7 @@ async fn what_takes_backups_comes_and_goes_with_the_spec() {
         assert_eq!(backup_retention(&space).await, Some(30 * 86_400));
 
         change::<MarketplaceConnection>(&space, "bol", "{spec: {backup: {suspend: true}}}").await;
-        condition(&space, "bol", "BackedUpOnSite", "Suspended").await;
+        condition(&space, "bol", "BackedUpOnSite", "BackupsSuspended").await;
         let found = cron_jobs(&space, "bol", &CRON_JOBS).await;
         let suspended: Vec<_> =
             found.values().map(|one| one.spec.as_ref().and_then(|spec| spec.suspend)).collect();

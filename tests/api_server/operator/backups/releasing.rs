@@ -144,7 +144,7 @@ async fn a_job_that_still_waits_when_the_next_one_is_due_is_deleted_and_told() {
             // The third may have waited for as long.
             let is_told = |event: &Event| {
                 let note = event.note.as_deref().unwrap_or_default();
-                event.reason.as_deref() == Some("BackupSkipped") && note.contains("Job second")
+                event.reason.as_deref() == Some("BackupSkipped") && note.contains("two-on-site")
             };
             events.items.iter().any(is_told).then_some(())
         })

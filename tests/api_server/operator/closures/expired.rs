@@ -133,7 +133,8 @@ async fn a_retained_connections_stores_are_pruned_daily_until_a_listing_is_empty
         let days = expiry.backup_retention_seconds / 86_400;
         assert!([20, 30].contains(&days), "as it was in force: {expiry:?}");
         assert_eq!(status(&space, &id).await.backup_retention.map(|one| one.as_secs() / 86_400), Some(days));
-        assert_eq!(expiry.holds.iter().map(|hold| hold.name.as_str()).collect::<Vec<_>>(), ["tax"]);
+        let holds = expiry.holds.expect("they are known");
+        assert_eq!(holds.iter().map(|hold| hold.name.as_str()).collect::<Vec<_>>(), ["tax"]);
         assert!(expiry.public_key.is_some());
         ends(&space, &job, &report(&config, 4, "far")).await;
         says(&space, &space, &id, "its expired backups are not all deleted").await;
@@ -265,6 +266,22 @@ async fn missing_credentials_of_a_retained_connection_are_named_and_used_once_th
         assert!(made.status.success());
         let (_, config, _) = begun(&space, &id, 0).await;
         assert_eq!(buckets(&config), ["backups"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_the_keyring_of_its_connection_is_away_no_archive_of_a_hold_goes_from_a_left_store() {
+    with_namespace(|space| async move {
+        furnish_stores(&space).await;
+        let _operator = Operator::start(&space, CONFIG).await;
+        let id = backed_up(&space).await;
+        move_to(&space, "elsewhere").await;
+        store(&space, &id, "far", |store| store.left_at.is_some()).await;
+        delete::<Secret>(&space, "bol-keyring").await;
+        withdraws(&space, &id, 0).await;
+        let (_, config, expiry) = begun(&space, &id, 0).await;
+        assert_eq!((buckets(&config), expiry.holds), (vec!["far"], None));
     })
     .await;
 }

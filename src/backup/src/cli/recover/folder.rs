@@ -61,7 +61,7 @@ pub fn next_steps(to: &Path, manifests: &Manifests) -> String {
     );
     let erasures = if manifests.erasures.is_empty() { "" } else { &erasures };
     let incomplete = manifests.incomplete.iter().map(|(of, since)| {
-        format!("{of}: not all that was erased before {since} was escrowed. Restore no backup that is older (spec.restore).\n")
+        format!("{of}: not all that was erased before {since} was escrowed. Backups that are older aren't restored.\n")
     });
     let incomplete: String = incomplete.collect();
     let end = "Not kubectl apply: it keeps a copy of every key in an annotation.";

@@ -240,6 +240,24 @@ mod tests {
         assert_eq!(soonest(&jobs, at(3_602)), None, "what can't be deleted is no reason for haste");
     }
 
+    #[test]
+    fn of_many_late_jobs_a_bounded_number_goes_at_a_time_and_each_has_its_turn() {
+        let jobs: Vec<_> = (0..2 * DROPS + 2)
+            .map(|number| seen("acme", &number.to_string(), "s", 0, Stage::Waits))
+            .collect();
+        let mut reached = HashSet::new();
+        for second in 0..jobs.len() {
+            let now = at(3_600 + i64::try_from(second).expect("few"));
+            let steps = next(&jobs, 2, now);
+            assert_eq!(steps.len(), DROPS);
+            reached.extend(steps.iter().map(|step| match step {
+                Step::Drop(job) => job.name.clone(),
+                Step::Release(job) => panic!("{} is late", job.name),
+            }));
+        }
+        assert_eq!(reached.len(), jobs.len(), "those that can't be deleted keep no other waiting");
+    }
+
     fn any_job() -> impl Strategy<Value = (u8, u8, u8, i64, u8)> {
         (0_u8..4, 0_u8..6, 0_u8..3, 0_i64..4_000, 0_u8..6)
     }

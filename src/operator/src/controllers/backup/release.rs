@@ -157,10 +157,11 @@ impl Releaser {
         let event = Event {
             type_: EventType::Warning,
             reason: "BackupSkipped".to_owned(),
+            // The same words each time, so that such events are counted; the log names the Job.
             note: Some(format!(
-                "Job {} waited until the next one was due, since its store had no room for it: see backup.concurrentRuns in the \
-                 operator's values, and whether Jobs of backups hang (kubectl get jobs -A -l app.kubernetes.io/component=backup)",
-                job.name
+                "a Job of {} waited until the next one was due, since its store had no room for it: see backup.concurrentRuns in \
+                 the operator's values, and whether Jobs of backups hang (kubectl get jobs -A -l app.kubernetes.io/component=backup)",
+                Names(&job.connection).cron_job(job.site, job.task)
             )),
             action: "Release".to_owned(),
             secondary: None,

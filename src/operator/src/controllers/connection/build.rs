@@ -1,7 +1,7 @@
 //! A connection's keys and children, as they are wanted.
 
 use jiff::Timestamp;
-use marketrelay_api::Reason;
+use marketrelay_api::{MarketplaceConnection, Reason};
 
 use super::{
     Context, PassingSnafu, ReconcileError, apply, backup, children, closure, in_force::Terms, keys, load,
@@ -67,17 +67,33 @@ pub async fn build(
             return Ok((children, Built { blocked, keyring: known, ..Built::default() }));
         }
     };
+    if let Some(problem) = foreign(context, &validated, &children, &keyring).await? {
+        return Ok((children, Built { blocked: vec![problem], keyring: Some(keyring), ..Built::default() }));
+    }
+    let parts = Parts { connection: &connection, children: &children, validated: &validated, terms, keyring };
+    let built = Box::pin(made(context, parts, wanted.backups, now)).await?;
+    Ok((children, built))
+}
+
+/// What children are made from that can be.
+struct Parts<'a> {
+    connection: &'a MarketplaceConnection,
+    children: &'a children::Children,
+    validated: &'a validate::Validated,
+    terms: &'a Terms,
+    keyring: KeyringFacts,
+}
+
+/// Makes them as they are wanted, and goes on with a restore.
+async fn made(
+    context: &Context,
+    parts: Parts<'_>,
+    backups: Option<&backup::Wanted>,
+    now: Timestamp,
+) -> Result<Built, ReconcileError> {
+    let Parts { connection, children, validated, terms, keyring } = parts;
     let mut built = Built { keyring: Some(keyring.clone()), ..Built::default() };
-    if let Some(problem) = recorded(context, &validated, keyring.id.as_str()).await? {
-        built.blocked = vec![problem];
-        return Ok((children, built));
-    }
-    let claim = children.claim.as_deref();
-    if claim.is_some_and(|claim| validate::belongs_to_other(claim, keyring.id.as_str())) {
-        built.blocked = vec![keys::mismatch(&validated.name)];
-        return Ok((children, built));
-    }
-    let rollout = rollout(context, &children, &validated.name, now);
+    let rollout = rollout(context, children, &validated.name, now);
     let (waits, updating_since) = match rollout {
         Decision::Take { since } => (false, since),
         Decision::Wait { halted_by } => {
@@ -89,31 +105,31 @@ pub async fn build(
     let at_rest = restore::is_under_way(status);
     // What the roll-out waits for may be this.
     let waits = waits && !at_rest;
-    let erasures = wanted.backups.map(|_| restore::past_erasures(&context.stores, &connection, now));
+    let erasures = backups.map(|_| restore::past_erasures(&context.stores, connection, now));
     let erasures = erasures.unwrap_or_default();
     let pinned = status.and_then(|status| status.audit.as_ref());
     let plan = children::Plan {
-        validated: &validated,
+        validated,
         id: keyring.id.as_str(),
         revision: &context.revision,
         // At rest it can't become ready: nobody waits for that.
         updating_since: updating_since.filter(|_| !at_rest),
         terms,
-        backups: wanted.backups,
+        backups,
         told: status.and_then(|status| status.backups.as_ref()),
         holds: &keyring.hold_ids,
         public_key: pinned.map(|audit| audit.public_key.as_str()),
         erasures: &erasures,
-        known_chain: restore::known_chain(&connection, children.config_map.as_deref(), &keyring),
+        known_chain: restore::known_chain(connection, children.config_map.as_deref(), &keyring),
         at_rest,
         config: &context.config,
         operator_namespace: &context.namespace,
     };
-    let prepared = children::prepare(&plan, &children, &context.authority, now)?;
-    let backups = children::backup::prepare(&plan, &children.backup, &context.authority, now)?;
+    let prepared = children::prepare(&plan, children, &context.authority, now)?;
+    let prepared_backups = children::backup::prepare(&plan, &children.backup, &context.authority, now)?;
     built.config_digest = (!waits).then(|| prepared.config_digest.clone());
     let is_over = || closure::has_begun(keyring.id.as_str(), context);
-    match Box::pin(apply::apply(&context.client, prepared, &children, waits, &is_over)).await {
+    match Box::pin(apply::apply(&context.client, prepared, children, waits, &is_over)).await {
         Ok(written) => {
             context.metrics.applied(written);
             built.look_again = children.stateful_set.is_none() || is_over();
@@ -121,14 +137,13 @@ pub async fn build(
         Err(error) if error.is_passing() => return PassingSnafu { message: error.to_string() }.fail(),
         Err(error) => built.blocked = vec![error.problem()],
     }
-    Box::pin(apply_backups(context, &plan, backups, &children, &is_over, &mut built)).await?;
+    Box::pin(apply_backups(context, &plan, prepared_backups, children, &is_over, &mut built)).await?;
     if !is_over() && built.blocked.is_empty() {
-        let advanced =
-            Box::pin(restore::advance(context, &plan, &connection, &children, &keyring, now)).await;
+        let advanced = Box::pin(restore::advance(context, &plan, connection, children, &keyring, now)).await;
         built.blocked.extend(advanced.err());
     }
-    built.blocked.extend(restore::erasures_problem(&erasures));
-    Ok((children, built))
+    built.blocked.extend(restore::erasures_problem(&context.stores, connection, &erasures, now));
+    Ok(built)
 }
 
 fn rollout(context: &Context, children: &children::Children, name: &str, now: Timestamp) -> Decision {
@@ -179,6 +194,21 @@ fn removing() -> Problem {
     let message = "spec.backup: the connection uses a store again from which a Job is removing what it had left there: backups to it \
                    begin once that Job has ended";
     Problem::new(Reason::FirstRun, message.to_owned())
+}
+
+/// Why what is there isn't this connection's to work with.
+async fn foreign(
+    context: &Context,
+    validated: &validate::Validated,
+    children: &children::Children,
+    keyring: &KeyringFacts,
+) -> Result<Option<Problem>, ReconcileError> {
+    if let Some(problem) = recorded(context, validated, keyring.id.as_str()).await? {
+        return Ok(Some(problem));
+    }
+    let claim = children.claim.as_deref();
+    let is_foreign = claim.is_some_and(|claim| validate::belongs_to_other(claim, keyring.id.as_str()));
+    Ok(is_foreign.then(|| keys::mismatch(&validated.name)))
 }
 
 /// A connection without a record could not be closed, and gets no relay.

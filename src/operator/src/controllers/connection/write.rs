@@ -68,6 +68,7 @@ fn event(before: Option<&MarketplaceConnectionStatus>, after: &MarketplaceConnec
         Reason::FirstRun,
         Reason::ConfigurationPending,
         Reason::Suspended,
+        Reason::BackupsSuspended,
         Reason::Closing,
         Reason::Closed,
     ];

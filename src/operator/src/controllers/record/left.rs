@@ -35,7 +35,8 @@ pub async fn clear(context: &Context, record: &ConnectionRecord) -> Result<Actio
     if phase(record) == RecordPhase::Retained && after.stores.iter().any(is_unmarked) {
         after.stores = stores::retained(&after.stores, now);
     }
-    after.stores = stores::heard(context, record, &after.stores);
+    let heard = stores::heard(context, record, &after.stores);
+    after.stores = stores::named_anew(&heard, &record.spec.abandon_stores);
     if record.status.as_ref().is_some_and(|status| status.stores != after.stores) {
         write::write(context, record, after).await.context(StatusSnafu)?;
         return Ok(Action::requeue(BEHIND));
@@ -63,8 +64,17 @@ pub async fn clear(context: &Context, record: &ConnectionRecord) -> Result<Actio
         return Ok(Action::requeue(BEHIND));
     };
     report::left(context, record, &written).await;
+    if settled(&written) > settled(record) {
+        stores::drop_credentials(context, &written).await.context(PurgeSnafu)?;
+    }
     advance(context, &written, &going).await.context(PurgeSnafu)?;
     Ok(Action::requeue(pause(&going, now)))
+}
+
+/// How many stores nothing is to be done with any more.
+fn settled(record: &ConnectionRecord) -> usize {
+    let stores = record.status.iter().flat_map(|status| &status.stores);
+    stores.filter(|store| store.is_settled()).count()
 }
 
 /// One Job after the other.

@@ -53,6 +53,7 @@ fn new(store: String, now: Timestamp) -> SiteBackups {
         overdue: 0,
         foreign: 0,
         damaged: 0,
+        restorable: Vec::new(),
         listed_at: None,
         last_run: None,
         last_prune: None,
@@ -119,6 +120,7 @@ fn listed(site: &mut SiteBackups, listing: &Listing) {
         site.overdue = count(listing.overdue);
         site.foreign = count(listing.foreign);
         site.damaged = count(listing.damaged);
+        site.restorable.clone_from(&listing.restorable);
         site.listed_at = Some(at);
         // Which are gone isn't told: all are made again.
         if count(listing.archives) < i64::try_from(site.archives.len()).unwrap_or(i64::MAX) {
@@ -201,6 +203,7 @@ mod tests {
             overdue: 0,
             foreign: 0,
             damaged: 0,
+            restorable: vec![format!("taken-at-{newest}")],
         }
     }
 
@@ -238,8 +241,8 @@ mod tests {
         let first = recorded(None, &wanted, &[run(Site::OnSite, 100, 90)], at(200));
         let on_site = first.on_site.clone().expect("on-site");
         assert_eq!(
-            (on_site.count, on_site.sequence, on_site.last_success),
-            (3, Some(7), Some(seconds(at(90))))
+            (on_site.count, on_site.sequence, on_site.last_success, on_site.restorable.as_slice()),
+            (3, Some(7), Some(seconds(at(90))), &["taken-at-90".to_owned()][..])
         );
         assert_eq!(on_site.last_run.as_ref().map(|run| run.job.as_str()), Some("on-site-100"));
         assert_eq!(first.newest, None, "the other site has none yet");

@@ -42,9 +42,9 @@ pub fn verdicts(
             Ok(_) if wanted.suspend => {
                 let message = "no backups are taken, since spec.suspend or spec.backup.suspend is true; those that there are \
                                still expire: set it to false to go on";
-                failed(Reason::Suspended, message)
+                failed(Reason::BackupsSuspended, message)
             }
-            Ok(store) => judge(namespace, known, store.interval, deadline, now),
+            Ok(store) => judge(namespace, known, store, deadline, now),
         };
         Some((kind, verdict))
     };
@@ -62,7 +62,7 @@ fn drilled(
         Err(problem) => return Verdict::new(Status::Unknown, problem.reason, &problem.message),
         Ok(_) if wanted.suspend => {
             let message = "nothing is drilled, since spec.suspend or spec.backup.suspend is true";
-            return Verdict::new(Status::Unknown, Reason::Suspended, message);
+            return Verdict::new(Status::Unknown, Reason::BackupsSuspended, message);
         }
         Ok(store) => store,
     };
@@ -105,13 +105,14 @@ fn failed(reason: impl Into<String>, message: &str) -> Verdict {
 fn judge(
     namespace: &str,
     known: &SiteBackups,
-    interval: SignedDuration,
+    store: &Store,
     deadline: SignedDuration,
     now: Timestamp,
 ) -> Verdict {
-    if let Some(verdict) = known.last_run.as_ref().and_then(failure) {
+    if let Some(verdict) = known.last_run.as_ref().and_then(|last| failure(last, store)) {
         return verdict;
     }
+    let interval = store.interval;
     let newest = known.newest.iter().chain(&known.last_success).map(|at| at.0).max();
     let Some(newest) = newest else {
         if now.duration_since(known.since.0) <= interval + deadline {
@@ -135,10 +136,15 @@ fn judge(
     Verdict::new(Status::True, Reason::BackedUp, "the newest backup is as new as the schedule asks for")
 }
 
-fn failure(last: &JobResult) -> Option<Verdict> {
+fn failure(last: &JobResult, store: &Store) -> Option<Verdict> {
     let reason = last.reason.as_deref()?;
     let said = last.message.as_deref().unwrap_or_default();
-    let message = format!("the last Job that takes backups, {}, failed: {said}", last.job);
+    let message = format!(
+        "the last Job that takes backups, {}, failed: {said} (store {}, credentials in Secret {})",
+        last.job,
+        store.location.place(),
+        store.credentials
+    );
     Some(failed(reason, &message))
 }
 
@@ -236,7 +242,7 @@ mod tests {
         }
         let mut suspended = sample();
         suspended.suspend = true;
-        assert_eq!(told(&good, &suspended, 3), (Status::False, Reason::Suspended.to_string()));
+        assert_eq!(told(&good, &suspended, 3), (Status::False, Reason::BackupsSuspended.to_string()));
         let blocked = sample().blocked(&Problem::new(Reason::NameConflict, "taken"));
         assert_eq!(told(&good, &blocked, 3), (Status::False, Reason::NameConflict.to_string()));
     }

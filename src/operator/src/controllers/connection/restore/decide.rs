@@ -14,8 +14,8 @@ const SOONEST: SignedDuration = SignedDuration::from_mins(2);
 const LATEST: SignedDuration = SignedDuration::from_hours(1);
 /// As the Job says that there is a database after all.
 const VOLUME_IN_USE: &str = "VolumeInUse";
-/// As the Job says that what is asked for isn't in any store.
-const NOT_FOUND: &str = "BackupNotFound";
+/// As the Job says that what is asked for isn't in any store, or nothing is.
+const NOT_FOUND: [&str; 2] = ["BackupNotFound", "NoBackup"];
 
 /// What is known.
 pub struct Facts<'a> {
@@ -27,6 +27,8 @@ pub struct Facts<'a> {
     pub is_missing: bool,
     /// There are stores, and it is known whose signature counts.
     pub is_possible: bool,
+    /// There are no other stores that it might be in.
+    pub are_all_asked: bool,
     /// Of the Job that is this attempt's.
     pub attempt: &'a Attempt,
     /// Now.
@@ -47,17 +49,26 @@ pub fn refused(status: Option<&RestoreStatus>) -> Option<&JobResult> {
     status.filter(is_refused)?.last_failure.as_ref()
 }
 
+/// Whether a value of spec.restore isn't taken up again.
+pub fn was_taken_up(status: Option<&RestoreStatus>, asked: &Restore) -> bool {
+    let known = status.map(|restore| [&restore.asked, &restore.done]);
+    known.into_iter().flatten().flatten().any(|known| known == asked)
+}
+
 /// What the status has from now on.
 pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
     let asked_before = facts.before.and_then(|before| before.asked.as_ref());
-    let is_new = |asked: &&Restore| Some(*asked) != asked_before;
+    let is_new = |asked: &&Restore| !was_taken_up(facts.before, asked);
     let wish = facts.asked.filter(is_new).filter(|_| facts.is_possible);
+    let is_withdrawn = facts.asked != asked_before;
     let Some(current) = under_way(facts.before) else {
         let cause = match (wish, facts.is_missing && facts.is_possible) {
             (Some(_), _) => RestoreCause::Asked,
             (None, true) => RestoreCause::VolumeEmpty,
-            // Withdrawn, it may be asked for again.
-            (None, false) if facts.asked.is_none() && refused(facts.before).is_some() => return None,
+            // It may be asked for again.
+            (None, false) if is_withdrawn && refused(facts.before).is_some() => {
+                return facts.before.and_then(|before| forgotten(before, facts.now));
+            }
             (None, false) => return facts.before.cloned(),
         };
         return Some(begun(cause, wish.or(asked_before), facts));
@@ -71,21 +82,37 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
         return Some(begun(RestoreCause::Asked, wish, facts));
     }
     let is_asked = current.cause == RestoreCause::Asked;
-    let is_withdrawn = is_asked && facts.asked.is_none();
+    if is_asked && (is_withdrawn || !facts.is_possible) {
+        return forgotten(current, facts.now);
+    }
     match facts.attempt {
-        _ if is_withdrawn || is_asked && !facts.is_possible => None,
         _ if !facts.is_possible => Some(given_up(current, facts.now)),
-        // The relay judges for itself: it says so if it still misses its own.
-        Attempt::Failed(failure) if !is_asked && failure.reason.as_deref() == Some(VOLUME_IN_USE) => {
-            Some(given_up(current, facts.now))
-        }
-        // Tried again it would fail again, and the relay would be away for nothing.
-        Attempt::Failed(failure) if is_asked && failure.reason.as_deref() == Some(NOT_FOUND) => {
-            Some(given_up(&failed(current, failure), facts.now))
+        Attempt::Failed(failure) if is_final(failure, is_asked, facts) => {
+            let told = if is_asked { failed(current, failure) } else { current.clone() };
+            Some(given_up(&told, facts.now))
         }
         Attempt::Failed(failure) => Some(failed(current, failure)),
         _ => Some(current.clone()),
     }
+}
+
+/// Whether it isn't tried again: it would fail again, and the relay would be away for nothing; or the relay judges for itself, and
+/// says so if it still misses its own.
+fn is_final(failure: &JobResult, is_asked: bool, facts: &Facts<'_>) -> bool {
+    let reason = failure.reason.as_deref().unwrap_or_default();
+    if is_asked { facts.are_all_asked && NOT_FOUND.contains(&reason) } else { reason == VOLUME_IN_USE }
+}
+
+/// What is withdrawn may be asked for again; what was restored before it isn't then.
+fn forgotten(current: &RestoreStatus, now: Timestamp) -> Option<RestoreStatus> {
+    let done = current.done.clone()?;
+    Some(RestoreStatus {
+        asked: Some(done),
+        failures: 0,
+        last_failure: None,
+        finished_at: Some(seconds(now)),
+        ..current.clone()
+    })
 }
 
 /// What was done once on purpose stays known.
@@ -100,6 +127,7 @@ fn begun(cause: RestoreCause, asked: Option<&Restore>, facts: &Facts<'_>) -> Res
         since: seconds(earliest.map_or(facts.now, |earliest| earliest.max(facts.now))),
         cause,
         asked: asked.cloned(),
+        done: facts.before.and_then(|before| before.done.clone()),
         failures: 0,
         last_failure: None,
         finished_at: None,
@@ -123,7 +151,13 @@ fn ended(current: &RestoreStatus, restored: &Restored, now: Timestamp) -> Restor
         held: count(restored.held),
         passed_over: restored.passed_over.clone(),
     };
-    RestoreStatus { finished_at: Some(seconds(now)), restored: Some(backup), ..current.clone() }
+    let asked = current.asked.clone().filter(|_| current.cause == RestoreCause::Asked);
+    RestoreStatus {
+        done: asked.or_else(|| current.done.clone()),
+        finished_at: Some(seconds(now)),
+        restored: Some(backup),
+        ..current.clone()
+    }
 }
 
 /// When the next attempt is due.
@@ -160,11 +194,12 @@ mod tests {
         asked: Option<&'a Restore>,
         attempt: &'a Attempt,
     ) -> Facts<'a> {
-        Facts { before, asked, is_missing: false, is_possible: true, attempt, now: at(100) }
+        let (is_missing, is_possible, are_all_asked) = (false, true, true);
+        Facts { before, asked, is_missing, is_possible, are_all_asked, attempt, now: at(100) }
     }
 
     fn failure(second: i64) -> Attempt {
-        failure_of("NoBackup", second)
+        failure_of("StoreUnreachable", second)
     }
 
     fn failure_of(reason: &str, second: i64) -> Attempt {
@@ -282,6 +317,39 @@ mod tests {
         assert_eq!((empty.cause, refused(Some(&empty))), (RestoreCause::VolumeEmpty, None));
         let away = decide(&facts(Some(&empty), Some(&first), &not_found)).expect("it goes on");
         assert!(under_way(Some(&away)).is_some(), "a database that is missing is waited for");
+        let none = failure_of("NoBackup", 200);
+        let ended = decide(&facts(Some(&begun), Some(&first), &none)).expect("it is told");
+        assert!(refused(Some(&ended)).is_some(), "without the relay there would never be one");
+        for absent in [&not_found, &none] {
+            let elsewhere = Facts { are_all_asked: false, ..facts(Some(&begun), Some(&first), absent) };
+            let waits = decide(&elsewhere).expect("it goes on");
+            assert!(under_way(Some(&waits)).is_some(), "it may be at the site that can't be asked");
+        }
+    }
+
+    #[test]
+    fn a_wish_that_is_withdrawn_in_favour_of_what_was_restored_before_restores_nothing() {
+        let (first, second) = (wish("first"), wish("second"));
+        let begun = decide(&facts(None, Some(&first), &Attempt::Missing)).expect("it begins");
+        let done = decide(&facts(Some(&begun), Some(&first), &restored())).expect("it ends");
+        let other = decide(&facts(Some(&done), Some(&second), &Attempt::Missing)).expect("it begins");
+        let not_found = failure_of("BackupNotFound", 200);
+        let refusal = decide(&facts(Some(&other), Some(&second), &not_found)).expect("it is told");
+        let failing = decide(&facts(Some(&other), Some(&second), &failure(200))).expect("it goes on");
+        for before in [&refusal, &failing] {
+            for asked in [Some(&first), None] {
+                let back = decide(&facts(Some(before), asked, &Attempt::Missing)).expect("it is remembered");
+                assert_eq!((under_way(Some(&back)), refused(Some(&back))), (None, None));
+                for asked in [Some(&first), None] {
+                    assert_eq!(decide(&facts(Some(&back), asked, &Attempt::Missing)), Some(back.clone()));
+                }
+                let again = decide(&facts(Some(&back), Some(&second), &Attempt::Missing)).expect("it begins");
+                assert_eq!(choice(&again), Choice::Backup("second".to_owned()));
+            }
+        }
+        let both = decide(&facts(Some(&other), Some(&second), &restored())).expect("it ends");
+        let again = decide(&facts(Some(&both), Some(&first), &Attempt::Missing)).expect("it begins");
+        assert_eq!(choice(&again), Choice::Backup("first".to_owned()), "another one was restored since");
     }
 
     #[test]

@@ -60,16 +60,32 @@ fn size(erasure: &PastErasure) -> usize {
     serde_json::to_string(erasure).unwrap_or_default().len() + 1
 }
 
-/// What a person must know if not all are kept.
-pub fn problem(erasures: &PastErasures) -> Option<Problem> {
+/// What a person must know if not all are kept, or known.
+pub fn problem(
+    stores: &Stores,
+    connection: &MarketplaceConnection,
+    erasures: &PastErasures,
+    now: Timestamp,
+) -> Option<Problem> {
     let since = erasures.since?;
-    let message = format!(
-        "more was erased than Jobs that restore, and the escrowed keys, have room for: the newest {} requests are kept. Backups \
-         that were taken before {since} would bring back what others erased, and aren't restored; this ends by itself once they \
-         have expired",
-        erasures.requests.len()
-    );
-    Some(Problem::new(Reason::TooManyErasures, message))
+    let is_lost = lost_before(stores, connection, now) == Some(since);
+    Some(Problem::new(Reason::TooManyErasures, message(erasures.requests.len(), since, is_lost)))
+}
+
+fn message(kept: usize, since: Timestamp, is_lost: bool) -> String {
+    let why = if is_lost {
+        format!(
+            "the connection comes from a cluster that was lost, and not all that was erased before {since} was escrowed"
+        )
+    } else {
+        format!(
+            "more was erased than Jobs that restore, and the escrowed keys, have room for: the newest {kept} requests are kept"
+        )
+    };
+    format!(
+        "{why}. Backups that were taken before {since} would bring back what others erased, and aren't restored; this ends by \
+         itself once they have expired"
+    )
 }
 
 /// That of a request by which the connection's relay has found something, and of which a backup may have a copy; when it was
@@ -170,13 +186,11 @@ mod tests {
         let mut newest: Vec<_> = all[..4].iter().map(|(_, erasure)| erasure.clone()).collect();
         newest.sort_by(|a, b| a.uid.cmp(&b.uid));
         assert_eq!((&kept.requests, kept.since), (&newest, Some(all[4].0 + CLOCKS)));
-        let message = problem(&kept).expect("a problem").message;
-        assert!(
-            message.contains("the newest 4 requests") && message.contains("before 2027-01-15T08:04:56Z"),
-            "{message}"
-        );
+        let since = kept.since.expect("not all are kept");
+        let told = message(4, since, false);
+        assert!(told.contains("the newest 4 requests") && told.contains("before 2027-01-15T08:04:56Z"));
         let whole = fitting(all, most * 3);
-        assert_eq!((whole.requests.len(), whole.since, problem(&whole)), (10, None, None));
+        assert_eq!((whole.requests.len(), whole.since), (10, None));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{controllers::keyring::facts::KeyringFacts, names::Names, problem::Problem};
 use attempt::Attempt;
-use decide::{Facts, choice, due};
+use decide::{Facts, choice, due, was_taken_up};
 
 pub use decide::under_way;
 pub use erasures::{of as past_erasures, problem as erasures_problem};
@@ -80,6 +80,7 @@ pub fn look(
         asked: connection.spec.restore.as_ref(),
         is_missing: children.pod.as_deref().is_some_and(misses_database) && !is_given_up,
         is_possible: audit.is_some() && has_store && !(is_given_up && is_by_itself),
+        are_all_asked: wanted.is_some_and(|wanted| wanted.sites().all(|(_, store)| store.is_ok())),
         attempt: &attempt,
         now,
     });
@@ -97,8 +98,8 @@ pub fn obstacle(
     keyring: Option<&KeyringFacts>,
 ) -> Option<Problem> {
     let status = connection.status.as_ref();
-    let taken_up = status.and_then(|status| status.restore.as_ref()?.asked.as_ref());
-    let asked = connection.spec.restore.as_ref().filter(|asked| Some(*asked) != taken_up)?;
+    let before = status.and_then(|status| status.restore.as_ref());
+    let asked = connection.spec.restore.as_ref().filter(|asked| !was_taken_up(before, asked))?;
     let name = asked.backup.as_deref().unwrap_or("what spec.restore names");
     let message = if wanted.is_none_or(|wanted| wanted.stores().next().is_none()) {
         format!(

@@ -58,11 +58,11 @@ pub fn verdict(connection: &MarketplaceConnection, restore: Option<&RestoreStatu
     Some(Verdict::new(Status::False, Reason::RestoreFailed, message))
 }
 
-/// What is said of a value of spec.restore that isn't taken up any more.
+/// What is said of a value of spec.restore that was restored.
 pub fn reminder(connection: &MarketplaceConnection, restore: Option<&RestoreStatus>) -> Option<&'static str> {
     let asked = connection.spec.restore.as_ref()?;
-    (restore?.asked.as_ref() == Some(asked)).then_some(
-        "spec.restore was taken up before and isn't again for the same value: before with a time names the same backup anew",
+    (restore?.done.as_ref() == Some(asked)).then_some(
+        "spec.restore was done and isn't done again for the same value (to go back there once more, name the same backup by another time: spec.restore.before)",
     )
 }
 
@@ -143,6 +143,7 @@ mod tests {
             since: at.clone(),
             cause: RestoreCause::Asked,
             asked: connection(true).spec.restore,
+            done: None,
             failures: 1,
             last_failure: Some(JobResult {
                 job: "bol-restore-1-0".to_owned(),
@@ -167,13 +168,11 @@ mod tests {
 
     #[test]
     fn that_a_value_is_not_restored_twice_is_said_where_it_is_asked_for_again() {
-        let done = ended(true);
-        assert!(
-            reminder(&connection(true), Some(&done)).is_some_and(|words| words.contains("taken up before"))
-        );
+        let done = RestoreStatus { done: connection(true).spec.restore, ..ended(true) };
+        assert!(reminder(&connection(true), Some(&done)).is_some_and(|words| words.contains("was done")));
         assert_eq!(reminder(&connection(false), Some(&done)), None);
         assert_eq!(reminder(&connection(true), None), None);
-        let other = RestoreStatus { asked: None, ..done };
+        let other = RestoreStatus { done: None, ..done };
         assert_eq!(reminder(&connection(true), Some(&other)), None);
     }
 }

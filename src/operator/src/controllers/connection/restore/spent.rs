@@ -88,6 +88,7 @@ mod tests {
             since: at.clone(),
             cause: RestoreCause::VolumeEmpty,
             asked: None,
+            done: None,
             failures: 0,
             last_failure: failed.map(failure),
             finished_at: None,

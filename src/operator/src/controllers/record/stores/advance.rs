@@ -41,8 +41,8 @@ pub async fn advance(
     let goes = match (purge.what, &facts.expiry) {
         (What::Everything, _) => Goes::Everything,
         (What::Escrow, _) => Goes::Escrow,
-        (What::Expired, Some(Ok(expiry))) => Goes::Expired(expiry.clone()),
-        (What::Expired, _) => return Ok(false),
+        (What::Expired, Some(expiry)) => Goes::Expired(expiry.clone()),
+        (What::Expired, None) => return Ok(false),
     };
     let ids = tried(purge, facts);
     let stores: Vec<_> = status.stores.iter().filter(|store| ids.contains(&store.id.as_str())).collect();
@@ -117,10 +117,19 @@ async fn is_configured(
     what: What,
     config: String,
 ) -> kube::Result<bool> {
+    changed(context, record, |copies| secret::configure(copies, what, config)).await
+}
+
+/// Changes the Secret if `change` says so; whether it is so now.
+async fn changed(
+    context: &Context,
+    record: &ConnectionRecord,
+    change: impl FnOnce(&mut Secret) -> bool,
+) -> kube::Result<bool> {
     let api = Api::<Secret>::namespaced(context.client.clone(), &context.namespace);
     let name = names::stores(&record.name_any());
     let Some(mut copies) = api.get_opt(&name).await? else { return Ok(false) };
-    let written = if secret::configure(&mut copies, what, config) {
+    let written = if change(&mut copies) {
         api.replace(&name, &PostParams::default(), &copies).await.map(Some)
     } else {
         Ok(None)
@@ -134,6 +143,12 @@ async fn is_configured(
             Ok(true)
         }
     }
+}
+
+/// Drops the credentials of stores that nothing is done with any more.
+pub async fn drop_credentials(context: &Context, record: &ConnectionRecord) -> kube::Result<()> {
+    let stores = record.status.as_ref().map_or(&[][..], |status| &status.stores);
+    changed(context, record, |copies| secret::keep_only(copies, stores)).await.map(drop)
 }
 
 fn is_new<K>(made: kube::Result<K>) -> kube::Result<bool> {

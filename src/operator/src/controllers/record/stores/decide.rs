@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
-    ConnectionRecordStatus, Reason,
+    ConnectionRecordStatus,
     backup::{Failure, StorePurge},
     labels,
     record::{PurgedStore, RecordStore, StoreFailure, StoreListing},
@@ -14,6 +14,7 @@ use super::{
     attempt::Attempt,
     known::address,
     purge::{Purge, What},
+    unused::is_nowhere,
 };
 use crate::conditions::seconds;
 
@@ -23,7 +24,6 @@ const LATEST: SignedDuration = SignedDuration::from_hours(1);
 /// Why no Job tries it.
 const NO_CREDENTIALS: &str = "CredentialsMissing";
 const NO_IMAGE: &str = "BackupsNotConfigured";
-const NO_KEYRING: &str = "KeyringLost";
 
 /// The stores that a closure has to purge.
 pub fn begun(before: &ConnectionRecordStatus) -> Vec<PurgedStore> {
@@ -45,11 +45,14 @@ pub fn unpurged(store: &RecordStore) -> PurgedStore {
     }
 }
 
+/// A Job from before a store was left says nothing of what was written since.
+pub fn is_since_left(at: &Time, store: &RecordStore) -> bool {
+    store.left_at.as_ref().is_some_and(|left| at.0 >= left.0)
+}
+
 /// A store that was left, with whether it is settled.
 pub fn settled(store: &RecordStore, known: &PurgedStore) -> RecordStore {
-    // A Job from before that says nothing of what was written since.
-    let is_since = |at: &Time| store.left_at.as_ref().is_some_and(|left| at.0 >= left.0);
-    let told = || known.never_used_at.clone().filter(is_since);
+    let told = || known.never_used_at.clone().filter(|at| is_since_left(at, store));
     let never_used_at = store.never_used_at.clone().or_else(told);
     let is_of_use = |_: &StoreFailure| never_used_at.is_none();
     RecordStore {
@@ -98,7 +101,7 @@ fn tried_once(store: &mut PurgedStore, what: What, facts: &Facts) {
         Attempt::Reported(report, at) => {
             let told = report.stores.iter().find(|told| told.id == store.id);
             match (told, &report.failure) {
-                (Some(told), _) if is_nowhere(told) && facts.unused.contains(&store.id) => {
+                (Some(told), _) if is_nowhere(told.failure.as_ref()) && facts.unused.contains(&store.id) => {
                     store.never_used_at = Some(seconds(*at));
                     store.last_failure = None;
                 }
@@ -108,11 +111,6 @@ fn tried_once(store: &mut PurgedStore, what: What, facts: &Facts) {
             }
         }
     }
-}
-
-/// Whether there is no such bucket.
-fn is_nowhere(told: &StorePurge) -> bool {
-    told.failure.as_ref().is_some_and(|failure| failure.reason == Reason::BucketNotFound.to_string())
 }
 
 fn reported(store: &mut PurgedStore, what: What, told: &StorePurge, at: Timestamp) {
@@ -145,7 +143,7 @@ fn is_known(store: &PurgedStore, reason: &str) -> bool {
 
 /// Whether an attempt has failed so, rather than that there was none.
 fn is_attempts(failure: &StoreFailure) -> bool {
-    ![NO_CREDENTIALS, NO_IMAGE, NO_KEYRING].contains(&failure.reason.as_str())
+    ![NO_CREDENTIALS, NO_IMAGE].contains(&failure.reason.as_str())
 }
 
 /// Why no Job can try it.
@@ -154,9 +152,6 @@ fn obstacle(store: &PurgedStore, facts: &Facts) -> Option<(&'static str, String)
     if !facts.is_possible {
         let message = "the operator's configuration has no backup.image: set it (the chart does)".to_owned();
         return Some((NO_IMAGE, message));
-    }
-    if let Some(Err(problem)) = &facts.expiry {
-        return Some((NO_KEYRING, problem.message.clone()));
     }
     (!facts.credentials.contains(id)).then(|| {
         let message = format!(

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     conditions::seconds,
     controllers::{connection::backup::archives, keyring::facts::KeyringFacts},
+    problem::Problem,
 };
 
 /// As the connection's own Jobs did.
@@ -31,7 +32,7 @@ const SETTLED: SignedDuration = SignedDuration::from_mins(5);
 const LONGEST: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Whether backups may still be there.
-fn has_backups_left(store: &RecordStore) -> bool {
+pub(super) fn has_backups_left(store: &RecordStore) -> bool {
     store.left_at.is_some()
         && !store.is_settled()
         && store.backups.as_ref().is_none_or(|backups| backups.next_at.is_some())
@@ -52,14 +53,21 @@ pub fn expiring(status: &ConnectionRecordStatus, now: Timestamp) -> Option<Purge
     Some(Purge { what: What::Expired, stores, attempts: status.prune_attempts, since })
 }
 
-/// When their time has come. `keyring`: its own, if there is one.
-pub fn expiry(retention: Option<&Duration>, deadline_seconds: u32, keyring: Option<&KeyringFacts>) -> Expiry {
+/// When their time has come. `keyring`: its own, if there is one; a problem: it isn't known which holds live.
+pub fn expiry(
+    retention: Option<&Duration>,
+    deadline_seconds: u32,
+    keyring: Result<Option<&KeyringFacts>, &Problem>,
+) -> Expiry {
+    let live = |keyring: Option<&KeyringFacts>| {
+        archives::live(keyring.map_or(&BTreeMap::new(), |keyring| &keyring.hold_ids), None)
+    };
     Expiry {
-        public_key: keyring.and_then(|keyring| keyring.public_key.clone()),
+        public_key: keyring.ok().flatten().and_then(|keyring| keyring.public_key.clone()),
         backup_retention_seconds: retention.map_or(LONGEST.as_secs(), Duration::as_secs),
         // It may wait for its turn, and take its time.
         interval_seconds: DAILY.as_secs() + i64::from(deadline_seconds),
-        holds: archives::live(keyring.map_or(&BTreeMap::new(), |keyring| &keyring.hold_ids), None),
+        holds: keyring.ok().map(live),
     }
 }
 
@@ -151,7 +159,7 @@ mod tests {
 
     fn facts(attempt: Attempt) -> Facts {
         let credentials = status().stores.into_iter().map(|store| store.id).collect();
-        let expiry = Some(Ok(expiry(None, 0, None)));
+        let expiry = Some(expiry(None, 0, Ok(None)));
         let (abandoned, unused) = Default::default();
         Facts { credentials, attempt, is_possible: true, abandoned, unused, expiry, home: "home".to_owned() }
     }
@@ -235,19 +243,15 @@ mod tests {
 
     #[test]
     fn backups_of_a_record_that_knows_no_retention_are_kept_no_longer_than_any_policy_allows() {
-        assert_eq!(expiry(None, 60, None).backup_retention_seconds, 30 * 86_400);
-        let week = expiry(Some(&Duration::days(7)), 60, None);
+        assert_eq!(expiry(None, 60, Ok(None)).backup_retention_seconds, 30 * 86_400);
+        let week = expiry(Some(&Duration::days(7)), 60, Ok(None));
         assert_eq!((week.backup_retention_seconds, week.interval_seconds), (7 * 86_400, 86_460));
     }
 
     #[test]
-    fn a_keyring_that_can_not_be_read_lets_no_archive_of_a_hold_go() {
+    fn a_keyring_that_can_not_be_read_lets_backups_go_and_no_archive_of_a_hold() {
         let problem = crate::controllers::keyring::facts::lost("bol-keyring", "damaged");
-        let lost = Facts { expiry: Some(Err(problem)), ..facts(Attempt::Missing) };
-        let purge = expiring(&status(), at(1)).expect("something is due");
-        let noted = noted(&purge, &lost, at(1));
-        let reasons = noted.stores.iter().filter_map(|store| store.last_failure.as_ref());
-        assert!(reasons.clone().count() == 2 && reasons.into_iter().all(|one| one.reason == "KeyringLost"));
-        assert_eq!(super::super::decide::due(&noted, &lost), None);
+        assert_eq!(expiry(None, 60, Err(&problem)).holds, None);
+        assert_eq!(expiry(None, 60, Ok(None)).holds, Some(Vec::new()), "without one no hold lives");
     }
 }

@@ -22,7 +22,6 @@ use crate::{
         keyring::facts::{judge, lost},
     },
     names::{self, Names},
-    problem::Problem,
     secrets::wipe,
 };
 
@@ -39,8 +38,8 @@ pub struct Facts {
     pub abandoned: BTreeSet<String>,
     /// The ids of those that nothing can have been written into.
     pub unused: BTreeSet<String>,
-    /// When the time of backups has come, or why that isn't known; only where those go that have expired.
-    pub expiry: Option<Result<Expiry, Problem>>,
+    /// When the time of backups has come; only where those go that have expired.
+    pub expiry: Option<Expiry>,
     /// The operator's namespace.
     pub home: String,
 }
@@ -86,7 +85,10 @@ pub async fn look(
 fn abandoned(record: &ConnectionRecord, purge: &Purge) -> BTreeSet<String> {
     let ConnectionRecordSpec { closure, abandon_stores, .. } = &record.spec;
     let all = closure.as_ref().is_some_and(|closure| closure.abandon_stores);
-    let is_named = |id: &&String| all && purge.what == What::Everything || abandon_stores.contains(id);
+    let stores = record.status.as_ref().map_or(&[][..], |status| &status.stores);
+    let counts = |id: &String| !stores.iter().any(|store| store.id == *id && store.given_up_before);
+    let is_named =
+        |id: &&String| all && purge.what == What::Everything || abandon_stores.contains(id) && counts(id);
     purge.stores.iter().map(|store| &store.id).filter(is_named).cloned().collect()
 }
 
@@ -99,20 +101,22 @@ fn connection_exists(context: &Context, record: &ConnectionRecord) -> bool {
     })
 }
 
-/// Archives of holds stay as long as their keys, which the keyring tells; a damaged one doesn't.
-async fn expiry(context: &Context, record: &ConnectionRecord) -> kube::Result<Result<Expiry, Problem>> {
+/// Archives of holds stay as long as their keys, which the keyring tells; while it can't, all stay.
+async fn expiry(context: &Context, record: &ConnectionRecord) -> kube::Result<Expiry> {
     let ConnectionRecordSpec { namespace, connection, .. } = &record.spec;
     let (secrets, name) = (&context.stores.secrets, Names(connection).keyring());
     let held = context.keyrings.get(&context.client, secrets, namespace, &name, judge).await?;
     let keyring = match held.map(|held| held.keyring).transpose() {
         // Somebody may bring it back; what its holds keep must be there then.
-        Ok(None) if connection_exists(context, record) => return Ok(Err(lost(&name, "it isn't there"))),
-        Ok(keyring) => keyring.filter(|keyring| keyring.id.as_str() == record.name_any()),
-        Err(problem) => return Ok(Err(problem)),
+        Ok(None) if connection_exists(context, record) => Err(lost(&name, "it isn't there")),
+        keyring => keyring,
     };
+    let keyring = keyring
+        .as_ref()
+        .map(|found| found.as_ref().filter(|keyring| keyring.id.as_str() == record.name_any()));
     let retention = record.status.as_ref().and_then(|status| status.backup_retention.as_ref());
     let deadline = context.config.backup.as_ref().map_or(0, |backup| backup.deadline_seconds);
-    Ok(Ok(expired::expiry(retention, deadline, keyring.as_ref())))
+    Ok(expired::expiry(retention, deadline, keyring))
 }
 
 /// The Jobs of a connection that purge, and their pods.

@@ -14,7 +14,7 @@ use marketrelay_api::{ConnectionRecord, ConnectionRecordStatus, record::RecordSt
 use super::{
     super::{report, write::write},
     advance::is_removing,
-    known::known,
+    known::{known, named_anew},
     secret,
     unused::{heard, new},
     withdraw::leave,
@@ -101,7 +101,7 @@ pub async fn keep(context: &Context, id: &str, namespace: &str, used: Used) -> k
     if are_all {
         stores = leave(&stores, &used, now);
     }
-    stores = heard(context, &record, &stores);
+    stores = named_anew(&heard(context, &record, &stores), &record.spec.abandon_stores);
     let after = ConnectionRecordStatus {
         stores,
         backup_retention: retention.or_else(|| before.backup_retention.clone()),

@@ -5,6 +5,7 @@ use marketrelay_api::{
     record::{RecordStore, Unused},
 };
 
+use super::{expired::has_backups_left, withdraw::has_escrow_left};
 use crate::{compare::hash, controllers::connection::backup};
 
 /// So many are purged at a closure: a Job reports of each within 4 KiB.
@@ -30,6 +31,7 @@ pub fn of(site: Site, store: &S3Store) -> RecordStore {
         unused: None,
         never_used_at: None,
         abandoned_at: None,
+        given_up_before: false,
     }
 }
 
@@ -48,7 +50,8 @@ pub fn address(store: &RecordStore) -> String {
     format!("{}/{}/", bucket(store), store.prefix)
 }
 
-/// With those that are used now, and those that give way to them: the longest known of those that aren't. `new`: what is noted of
+/// With those that are used now, and those that give way to them: of those that aren't, first what nothing is left in, then what
+/// was given up, then the longest known. `new`: what is noted of
 /// one that wasn't known, as long as none was forgotten.
 pub fn known(
     before: &[RecordStore],
@@ -56,7 +59,11 @@ pub fn known(
     new: Option<&Unused>,
 ) -> (Vec<RecordStore>, Vec<RecordStore>) {
     let newest = |store: &RecordStore| match used.iter().find(|used| used.id == store.id) {
-        Some(used) => RecordStore { unused: still_unused(store, used), ..used.clone() },
+        Some(used) => RecordStore {
+            unused: still_unused(store, used),
+            given_up_before: store.abandoned_at.is_some() || store.given_up_before,
+            ..used.clone()
+        },
         None => store.clone(),
     };
     let mut all: Vec<_> = before.iter().map(newest).collect();
@@ -68,11 +75,29 @@ pub fn known(
     }
     let mut gave_way = Vec::new();
     while all.len() > MOST
-        && let Some(place) = all.iter().position(|known| used.iter().all(|used| used.id != known.id))
+        && let Some(place) = least_needed(&all, used)
     {
         gave_way.push(all.remove(place));
     }
     (all, gave_way)
+}
+
+/// With what isn't named any more as new as any other. `named`: spec.abandonStores.
+pub fn named_anew(stores: &[RecordStore], named: &[String]) -> Vec<RecordStore> {
+    let noted = |store: &RecordStore| RecordStore {
+        given_up_before: store.given_up_before && named.contains(&store.id),
+        ..store.clone()
+    };
+    stores.iter().map(noted).collect()
+}
+
+fn least_needed(all: &[RecordStore], used: &[RecordStore]) -> Option<usize> {
+    let is_unused = |known: &RecordStore| used.iter().all(|used| used.id != known.id);
+    let may_hold =
+        |store: &RecordStore| store.left_at.is_none() || has_backups_left(store) || has_escrow_left(store);
+    let unused = all.iter().enumerate().filter(|(_, known)| is_unused(known));
+    let least = unused.min_by_key(|(_, store)| (may_hold(store), store.abandoned_at.is_some()));
+    least.map(|(place, _)| place)
 }
 
 /// What Jobs told of the same store by another site or region isn't matched to what they tell now.
@@ -127,6 +152,35 @@ pub mod tests {
             (all.clone(), Vec::new()),
             "nothing new, nothing changes"
         );
+    }
+
+    #[test]
+    fn a_store_that_may_hold_backups_gives_way_last() {
+        let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
+        let left = |bucket: &str| RecordStore { left_at: Some(time.clone()), ..sample(bucket) };
+        let given_up = RecordStore { abandoned_at: Some(time.clone()), ..left("given-up") };
+        let never_used = RecordStore { never_used_at: Some(time.clone()), ..left("never-used") };
+        let full: Vec<_> = (0..6).map(|number| left(&format!("full-{number}"))).collect();
+        let mut all = [&full[..], &[given_up.clone(), never_used.clone()]].concat();
+        for expected in [&never_used, &given_up, &full[0]] {
+            let new = sample(&format!("instead-of-{}", expected.bucket));
+            let (next, gave_way) = known(&all, std::slice::from_ref(&new), None);
+            assert_eq!(gave_way, std::slice::from_ref(expected));
+            all =
+                next.into_iter().map(|store| RecordStore { left_at: Some(time.clone()), ..store }).collect();
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_used_again_after_it_was_given_up_is_given_up_again_only_if_it_is_named_anew() {
+        let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
+        let given_up = RecordStore { abandoned_at: Some(time), ..sample("bucket") };
+        let named = std::slice::from_ref(&given_up.id);
+        let used = known(std::slice::from_ref(&given_up), &[sample("bucket")], None).0;
+        assert_eq!((used[0].abandoned_at.as_ref(), used[0].given_up_before), (None, true));
+        let used = known(&used, &[sample("bucket")], None).0;
+        assert!(used[0].given_up_before && named_anew(&used, named)[0].given_up_before);
+        assert_eq!(named_anew(&used, &[]), [sample("bucket")]);
     }
 
     #[test]

@@ -15,13 +15,13 @@ mod secret;
 mod unused;
 mod withdraw;
 
-pub use advance::{advance, are_remembered, delete_policy, forget};
+pub use advance::{advance, are_remembered, delete_policy, drop_credentials, forget};
 pub use attempt::Attempt;
 pub use decide::{begun, due, noted, waiting};
 pub use expired::remaining;
 pub use facts::{Facts, look};
 pub use keep::{Copies, Kept, Source, Used, keep};
-pub use known::{address, of};
+pub use known::{address, named_anew, of};
 pub use purge::Purge;
 pub use unused::heard;
 pub use withdraw::retained;

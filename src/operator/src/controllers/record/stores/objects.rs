@@ -17,13 +17,13 @@ use marketrelay_api::{
 use super::{
     known::bucket,
     purge::{Purge, What},
-    secret::labels,
+    secret::{entries, labels},
 };
 use crate::{
     controllers::connection::children::{
         backup::{job_container, job_spec, restricted},
         network_policy::{dns, https, matching},
-        pod::{MODE, read_only, secret_volume},
+        pod::{MODE, read_only},
     },
     names,
 };
@@ -65,7 +65,7 @@ pub fn job(
 ) -> Job {
     let (labels, secret) = (labels(record), names::stores(&record.name_any()));
     let mounts = vec![read_only("job", paths::CONFIG_FOLDER), read_only("stores", paths::STORES)];
-    let volumes = vec![configuration(secret.clone(), purge.what), secret_volume("stores", secret)];
+    let volumes = vec![configuration(secret.clone(), purge.what), credentials(secret, stores)];
     let pod = restricted(names::PURGE.to_owned(), config, job_container(settings, TASK, mounts), volumes);
     let buckets: Vec<_> = stores.iter().map(|store| bucket(store)).collect();
     Job {
@@ -89,6 +89,18 @@ fn configuration(secret: String, what: What) -> Volume {
         ..SecretVolumeSource::default()
     };
     Volume { name: "job".to_owned(), secret: Some(secret), ..Volume::default() }
+}
+
+/// Of these stores alone; not all have a session token.
+fn credentials(secret: String, stores: &[&RecordStore]) -> Volume {
+    let item = |name: String| KeyToPath { path: name.clone(), key: name, mode: None };
+    let secret = SecretVolumeSource {
+        secret_name: Some(secret),
+        default_mode: Some(MODE),
+        items: Some(stores.iter().flat_map(|store| entries(store)).map(item).collect()),
+        optional: Some(true),
+    };
+    Volume { name: "stores".to_owned(), secret: Some(secret), ..Volume::default() }
 }
 
 /// The buckets that a Job works with.

@@ -66,14 +66,14 @@ pub fn copy(copies: &mut Secret, store: &RecordStore, credentials: &Secret) -> b
     is_changed
 }
 
-/// Drops what belongs to no known store; whether that changes anything.
+/// Drops what belongs to no known store, or to one that nothing is done with any more; whether that changes anything.
 pub fn keep_only(copies: &mut Secret, stores: &[RecordStore]) -> bool {
     let data = copies.data.get_or_insert_default();
     let before = data.len();
     data.retain(|name, bytes| {
         let id = name.split_once('.').map(|(id, _)| id);
         let is_known = What::ALL.iter().any(|what| what.entry() == name)
-            || stores.iter().any(|store| Some(store.id.as_str()) == id);
+            || stores.iter().any(|store| Some(store.id.as_str()) == id && !store.is_settled());
         if !is_known {
             bytes.0.zeroize();
         }
@@ -98,6 +98,11 @@ pub fn configure(copies: &mut Secret, what: What, config: String) -> bool {
     let is_new = data.get(what.entry()) != Some(&config);
     data.insert(what.entry().to_owned(), config);
     is_new
+}
+
+/// The names of all entries that a store may have.
+pub fn entries(store: &RecordStore) -> impl Iterator<Item = String> {
+    STORE_ENTRIES.into_iter().chain([SESSION_TOKEN]).map(|entry| name(&store.id, entry))
 }
 
 fn name(id: &str, entry: &str) -> String {
@@ -131,6 +136,9 @@ mod tests {
         assert_eq!(complete(&copies, &both).len(), 2);
         assert!(!keep_only(&mut copies, &both));
         assert!(keep_only(&mut copies, std::slice::from_ref(&store)));
-        assert_eq!(complete(&copies, &both), [store.id].into());
+        assert_eq!(complete(&copies, &both), [store.id.clone()].into());
+        let time = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
+        assert!(keep_only(&mut copies, &[RecordStore { abandoned_at: Some(time), ..store }]));
+        assert_eq!(complete(&copies, &both), BTreeSet::new(), "nothing is done with it any more");
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use marketrelay_api::{
     ConnectionRecord, MarketplaceConnection, Reason,
-    backup::JobReport,
+    backup::{Failure, JobReport},
     record::{RecordStore, Unused},
 };
 
@@ -116,16 +116,19 @@ fn writes(task: Task) -> bool {
 /// It has worked with another store, or has found no bucket and nothing else.
 fn has_written_nothing(store: &RecordStore, report: &JobReport) -> bool {
     let Some(identity) = &report.store else { return false };
-    let failure = report.failure.as_ref();
-    let is_nowhere = failure.is_some_and(|failure| failure.reason == Reason::BucketNotFound.to_string());
     let nothing =
         JobReport { store: report.store.clone(), failure: report.failure.clone(), ..JobReport::default() };
-    known::id(identity) != store.id || is_nowhere && *report == nothing
+    known::id(identity) != store.id || is_nowhere(report.failure.as_ref()) && *report == nothing
+}
+
+/// Whether a Job has told that there is no such bucket.
+pub fn is_nowhere(failure: Option<&Failure>) -> bool {
+    failure.is_some_and(|failure| failure.reason == Reason::BucketNotFound.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use marketrelay_api::{backup::Failure, labels};
+    use marketrelay_api::labels;
     use serde_json::{Value, json};
 
     use super::{super::known::tests::sample, *};

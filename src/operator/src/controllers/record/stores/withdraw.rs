@@ -1,7 +1,6 @@
 //! Which stores a connection has left with keys that may be escrowed there, and what is noted of them. Pure.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
     ConnectionRecord, ConnectionRecordStatus, MarketplaceConnection, OperatorConfig,
     backup::Site,
@@ -9,7 +8,7 @@ use marketrelay_api::{
 };
 
 use super::{
-    decide::{settled, unpurged},
+    decide::{is_since_left, settled, unpurged},
     known::address,
     purge::{Purge, What},
 };
@@ -19,7 +18,7 @@ use crate::conditions::seconds;
 const LATEST: SignedDuration = SignedDuration::from_hours(24);
 
 /// Whether what is escrowed there must go.
-fn has_escrow_left(store: &RecordStore) -> bool {
+pub(super) fn has_escrow_left(store: &RecordStore) -> bool {
     let is_withdrawn = store.escrow_withdrawn_at.is_some() || store.is_settled();
     store.site == Site::OffSite && store.left_at.is_some() && !is_withdrawn
 }
@@ -79,11 +78,9 @@ fn is_awaited(
 
 /// With what has become of it.
 pub fn withdrawn(before: &ConnectionRecordStatus, after: &Purge) -> ConnectionRecordStatus {
-    // A Job from before that says nothing of what was written since.
-    let is_since = |at: &Time, store: &RecordStore| store.left_at.as_ref().is_some_and(|left| at.0 >= left.0);
     let noted = |store: &RecordStore| match after.stores.iter().find(|known| known.id == store.id) {
         Some(known) => RecordStore {
-            escrow_withdrawn_at: known.purged_at.clone().filter(|at| is_since(at, store)),
+            escrow_withdrawn_at: known.purged_at.clone().filter(|at| is_since_left(at, store)),
             escrow_failure: known.last_failure.clone(),
             ..settled(store, known)
         },
