@@ -1,6 +1,10 @@
 //! A backup becomes the relay's database: by itself when the volume is lost, and on purpose.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
@@ -143,9 +147,25 @@ async fn a_lost_volume_is_restored_and_who_was_erased_since_the_backup_stays_so(
         lose_volume(&tenant).await;
         restored(&tenant, since).await;
         tenant.ready("bol").await;
+        // The relay notices for itself that its files are gone.
+        let since = Timestamp::now();
+        empty(&volume(&tenant).await);
+        restored(&tenant, since).await;
+        tenant.ready("bol").await;
+        tenant.order("bol", 1).await;
+        tenant.all_arrived("bol").await;
         tenant.summary().await;
     })
     .await;
+}
+
+fn empty(folder: &Path) {
+    for entry in fs::read_dir(folder).expect("a volume") {
+        let path = entry.expect("a file").path();
+        if path.is_file() {
+            fs::remove_file(path).expect("removed");
+        }
+    }
 }
 
 /// The claim and what is in it, while the relay runs.

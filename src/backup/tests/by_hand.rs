@@ -72,6 +72,8 @@ async fn backups_are_listed_and_shown() {
     assert_eq!(json["backup"], old.as_str());
     let (success, said) = world.by_hand(&["show", "20200101T000000Z-00000000"]).await;
     assert!(!success && said.contains("list"), "{said}");
+    let (success, said) = world.by_hand_below("elsewhere/id", &["list"]).await;
+    assert!(success && said.contains("nothing is below elsewhere/id/"), "{said}");
 }
 
 #[tokio::test]

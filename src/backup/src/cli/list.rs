@@ -10,6 +10,13 @@ pub async fn run(place: &Place) -> Result<(), Whatever> {
     let store = place.store()?;
     let catalog = place.catalog(&store).await?;
     print!("{}", table(&catalog, Timestamp::now()));
+    let inventory = &catalog.inventory;
+    if inventory.all().next().is_none() && inventory.foreign.is_empty() {
+        eprintln!(
+            "nothing is below {}/ in this bucket: --prefix is spec.backup's prefix, a slash and status.connectionId",
+            store.prefix()
+        );
+    }
     Ok(())
 }
 
