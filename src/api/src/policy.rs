@@ -26,6 +26,7 @@ const DAYS_365: i64 = 31_536_000;
     printcolumn(name = "Anonymize", type_ = "string", json_path = ".spec.anonymizeAfter"),
     printcolumn(name = "Amazon", type_ = "string", json_path = ".spec.amazon.anonymizeAfter"),
     printcolumn(name = "Shipped", type_ = "string", json_path = ".spec.deleteAfterShipment"),
+    printcolumn(name = "Backups", type_ = "string", json_path = ".spec.backupRetention"),
     printcolumn(name = "Connections", type_ = "integer", json_path = ".status.connections"),
     printcolumn(name = "Waiting", type_ = "integer", json_path = ".status.pending.connections"),
     printcolumn(name = "Affected", type_ = "integer", json_path = ".status.pending.affected"),

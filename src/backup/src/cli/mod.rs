@@ -212,6 +212,14 @@ impl Which {
                 "none of the {count} that are under {prefix}/ can be used; the newest, {id}: {problem}{hint}"
             );
         }
+        if let (NEWEST, Some(id), Some((newer, problem))) = (self.backup.as_str(), &id, damaged.last())
+            && newer > id
+        {
+            let hint = self.place.key_hint();
+            whatever!(
+                "the newest, {newer}, can't be used: {problem}{hint}; the newest good one is {id}: name it to go on"
+            );
+        }
         let found = id.and_then(|id| good.remove_entry(&id));
         let (id, manifest) = found.with_whatever_context(|| {
             let what = if self.hold.is_some() { "archive" } else { "backup" };

@@ -21,6 +21,8 @@ pub struct Backups {
     count: IntGaugeVec,
     bytes: IntGaugeVec,
     overdue: IntGaugeVec,
+    damaged: IntGaugeVec,
+    foreign: IntGaugeVec,
     jobs: IntGaugeVec,
     dropped: IntCounter,
 }
@@ -64,6 +66,16 @@ impl Backups {
                 "Backups, versions and unfinished uploads that should be gone and are still there.",
                 &LABELS,
             )?,
+            damaged: gauges(
+                "marketrelay_backups_damaged",
+                "Backups in the store that can't be restored: unreadable, or not the relay's.",
+                &LABELS,
+            )?,
+            foreign: gauges(
+                "marketrelay_backups_foreign",
+                "Objects below the connection's prefix that are none of its backups.",
+                &LABELS,
+            )?,
             jobs: gauges(
                 "marketrelay_backup_jobs",
                 "Jobs of backups that wait for their store or are at work.",
@@ -83,6 +95,8 @@ impl Backups {
         registry.register(Box::new(backups.count.clone()))?;
         registry.register(Box::new(backups.bytes.clone()))?;
         registry.register(Box::new(backups.overdue.clone()))?;
+        registry.register(Box::new(backups.damaged.clone()))?;
+        registry.register(Box::new(backups.foreign.clone()))?;
         registry.register(Box::new(backups.jobs.clone()))?;
         registry.register(Box::new(backups.dropped.clone()))?;
         Ok(backups)
@@ -123,9 +137,8 @@ impl Backups {
         for times in [&self.newest, &self.last_success, &self.listed, &self.drilled] {
             times.reset();
         }
-        for figures in
-            [&self.count, &self.bytes, &self.overdue, &self.jobs, &self.drill_seconds, &self.drill_age]
-        {
+        let of_stores = [&self.count, &self.bytes, &self.overdue, &self.damaged, &self.foreign];
+        for figures in of_stores.into_iter().chain([&self.jobs, &self.drill_seconds, &self.drill_age]) {
             figures.reset();
         }
     }
@@ -144,9 +157,13 @@ impl Backups {
             self.drill_seconds.with_label_values(&values).set(drilled.seconds);
             self.drill_age.with_label_values(&values).set(drilled.age_seconds);
         }
-        for (gauge, figure) in
-            [(&self.count, known.count), (&self.bytes, known.bytes), (&self.overdue, known.overdue)]
-        {
+        for (gauge, figure) in [
+            (&self.count, known.count),
+            (&self.bytes, known.bytes),
+            (&self.overdue, known.overdue),
+            (&self.damaged, known.damaged),
+            (&self.foreign, known.foreign),
+        ] {
             gauge.with_label_values(&values).set(figure);
         }
     }

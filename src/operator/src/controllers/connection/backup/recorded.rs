@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use marketrelay_api::{
+    Reason,
     backup::{Archived, Drilled, EscrowedKeys as Escrowed, Listing, Written},
     connection::{Backups, DrilledBackup, EscrowedKeys, HoldArchive, JobResult, SiteBackups},
 };
@@ -70,8 +71,12 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
     if let Some(written) = report.and_then(|report| report.written.as_ref()) {
         wrote(site, written);
     }
-    if let Some(listing) = report.and_then(|report| report.listing.as_ref()) {
-        listed(site, listing);
+    match report.and_then(|report| report.listing.as_ref()) {
+        Some(listing) => listed(site, listing),
+        None if is_gone(site, ended) => {
+            *site = SiteBackups { archives: Vec::new(), escrowed: None, ..emptied(site) }
+        }
+        None => {}
     }
     // What was there before a later listing is what that has left.
     let is_new = |archive: &&Archived| !is_earlier(&seconds(archive.created_at), before.as_ref());
@@ -99,6 +104,27 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
             reason: failure.as_ref().map(|(reason, _)| reason.to_string()),
             message: failure.map(|(_, message)| message),
         });
+    }
+}
+
+/// Whether it has told since the last listing that there is no bucket any more.
+fn is_gone(site: &SiteBackups, ended: &Ended) -> bool {
+    let is_nowhere = ended.failure.as_ref().is_some_and(|(reason, _)| *reason == Reason::BucketNotFound);
+    is_nowhere && !is_earlier(&seconds(ended.at), site.listed_at.as_ref())
+}
+
+/// Nothing is listed, and when it last was stays.
+fn emptied(site: &SiteBackups) -> SiteBackups {
+    SiteBackups {
+        newest: None,
+        oldest: None,
+        count: 0,
+        bytes: 0,
+        overdue: 0,
+        foreign: 0,
+        damaged: 0,
+        restorable: Vec::new(),
+        ..site.clone()
     }
 }
 
@@ -233,6 +259,29 @@ mod tests {
             report: Some(report),
             failure: None,
         }
+    }
+
+    #[test]
+    fn a_bucket_that_is_gone_holds_nothing_until_it_is_listed_again() {
+        let wanted = sample();
+        let failure = |second| Ended {
+            report: None,
+            failure: Some((Reason::BucketNotFound, "gone".to_owned())),
+            ..run(Site::OnSite, second, 0)
+        };
+        let of = |before: Option<&Backups>, ended: &[Ended]| {
+            let backups = recorded(before, &wanted, ended, at(900));
+            let on_site = backups.on_site.clone().expect("on-site");
+            (backups, (on_site.count, on_site.newest, on_site.restorable.len()))
+        };
+        let full = (3, Some(seconds(at(90))), 1);
+        let (whole, held) = of(None, &[run(Site::OnSite, 100, 90), failure(80)]);
+        assert_eq!(held, full, "it was listed since");
+        let (gone, held) = of(Some(&whole), &[run(Site::OnSite, 100, 90), failure(200)]);
+        assert_eq!(held, (0, None, 0));
+        assert_eq!(of(Some(&gone), &[failure(200)]).0, gone);
+        let again = run(Site::OnSite, 300, 290);
+        assert_eq!(of(Some(&gone), &[failure(200), again]).1, (3, Some(seconds(at(290))), 1));
     }
 
     #[test]

@@ -113,8 +113,16 @@ fn judge(
         return verdict;
     }
     let interval = store.interval;
-    let newest = known.newest.iter().chain(&known.last_success).map(|at| at.0).max();
-    let Some(newest) = newest else {
+    let Some(newest) = newest(known) else {
+        if let Some(last) = &known.last_success {
+            let message = format!(
+                "no backup is left in the store {}, not even that of {}: somebody has removed them. Take one now (kubectl -n {namespace} \
+                 create job --from=cronjob/…)",
+                store.location.place(),
+                last.0
+            );
+            return failed(Reason::BackupTooOld, &message);
+        }
         if now.duration_since(known.since.0) <= interval + deadline {
             let message = "the first backup hasn't been taken yet";
             return Verdict::new(Status::Unknown, Reason::FirstRun, message);
@@ -134,6 +142,13 @@ fn judge(
         return failed(Reason::BackupTooOld, &message);
     }
     Verdict::new(Status::True, Reason::BackedUp, "the newest backup is as new as the schedule asks for")
+}
+
+/// When the newest backup was taken. What a later listing doesn't find isn't there.
+fn newest(known: &SiteBackups) -> Option<Timestamp> {
+    let (newest, last) = (known.newest.as_ref().map(|at| at.0), known.last_success.as_ref().map(|at| at.0));
+    let is_listed = known.listed_at.as_ref().map(|at| at.0) >= last;
+    if is_listed { newest } else { newest.max(last) }
 }
 
 fn failure(last: &JobResult, store: &Store) -> Option<Verdict> {
@@ -231,12 +246,20 @@ mod tests {
         let bad = known(|site| {
             (site.newest, site.last_run) = (Some(seconds(at(1))), Some(ended(2, Some("StoreFull"))));
         });
+        let taken = |listed| {
+            known(|site| {
+                (site.last_success, site.listed_at) = (Some(seconds(at(1))), Some(seconds(at(listed))));
+            })
+        };
+        let (removed, unlisted) = (taken(2), taken(0));
         for (backups, hour, status, reason) in [
             (&first, 25, Status::Unknown, Reason::FirstRun),
             (&first, 26, Status::False, Reason::BackupTooOld),
             (&good, 50, Status::True, Reason::BackedUp),
             (&good, 51, Status::False, Reason::BackupTooOld),
             (&bad, 3, Status::False, Reason::StoreFull),
+            (&removed, 3, Status::False, Reason::BackupTooOld),
+            (&unlisted, 3, Status::True, Reason::BackedUp),
         ] {
             assert_eq!(told(backups, &wanted, hour), (status, reason.to_string()), "hour {hour}");
         }

@@ -9,6 +9,7 @@ use marketrelay_api::{
     MarketplaceConnection, Reason,
     backup::Restored,
     connection::{PinnedAudit, RestoreCause, RestoreStatus, RestoredBackup},
+    labels,
 };
 
 use super::{
@@ -36,7 +37,7 @@ pub fn verdict(connection: &MarketplaceConnection, restore: Option<&RestoreStatu
     }
     let current = under_way(restore)?;
     let why = match current.cause {
-        RestoreCause::VolumeEmpty => "the volume has no database, though there are backups",
+        RestoreCause::VolumeEmpty => "the volume has no database, though the connection had one",
         RestoreCause::Asked => "spec.restore asks for it",
     };
     let Some(failure) = &current.last_failure else {
@@ -48,14 +49,33 @@ pub fn verdict(connection: &MarketplaceConnection, restore: Option<&RestoreStatu
     };
     let message = format!(
         "a backup is to become the relay's database, since {why}, and attempt {} failed: {}: {}; the volume is as it was, \
-         and the next attempt is due at {} (kubectl -n {namespace} logs job/{})",
+         and the next attempt is due at {} (kubectl -n {namespace} logs job/{}){}",
         current.failures,
         failure.reason.as_deref().unwrap_or_default(),
         failure.message.as_deref().unwrap_or_default(),
         due(current),
-        failure.job
+        failure.job,
+        way_out(connection, current).unwrap_or_default()
     );
     Some(Verdict::new(Status::False, Reason::RestoreFailed, message))
+}
+
+/// Of a database that no backup is left of.
+fn way_out(connection: &MarketplaceConnection, current: &RestoreStatus) -> Option<String> {
+    let reason = current.last_failure.as_ref()?.reason.as_deref();
+    let chain = &connection.status.as_ref()?.audit.as_ref()?.chain;
+    if current.cause != RestoreCause::VolumeEmpty || reason != Some("NoBackup") {
+        return None;
+    }
+    let begin = labels::BEGIN_ANEW;
+    let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
+    let is = match connection.annotations().get(begin) {
+        None => String::new(),
+        Some(other) => format!(" (it is {other} now, which names no database of this connection)"),
+    };
+    Some(format!(
+        ". To begin without what was lost: kubectl -n {namespace} annotate mconn {name} --overwrite {begin}={chain}{is}"
+    ))
 }
 
 /// What is said of a value of spec.restore that was restored.
@@ -164,6 +184,24 @@ mod tests {
             assert!(told.message.contains(part), "{}", told.message);
         }
         assert!(verdict(&connection(true), Some(&ended(true))).is_none());
+    }
+
+    #[test]
+    fn who_has_no_backup_left_is_told_how_to_begin_without_one() {
+        let mut connection = connection(false);
+        let audit = json!({"chain": "5c1f", "sequence": 9, "hash": "ab", "publicKey": "cd", "checkedAt": "2026-11-29T01:00:00Z"});
+        connection.status = serde_json::from_value(json!({"audit": audit})).expect("a status");
+        let mut restore =
+            RestoreStatus { cause: RestoreCause::VolumeEmpty, finished_at: None, ..ended(false) };
+        let mut told = |reason: &str, annotation: Option<&str>| {
+            restore.last_failure.as_mut().expect("a failure").reason = Some(reason.to_owned());
+            let annotation = annotation.map(|value| (labels::BEGIN_ANEW.to_owned(), value.to_owned()));
+            connection.metadata.annotations = Some(annotation.into_iter().collect());
+            verdict(&connection, Some(&restore)).expect("it is told").message
+        };
+        assert!(told("NoBackup", None).ends_with("marketrelay.dev/begin-anew=5c1f"));
+        assert!(told("NoBackup", Some("other")).contains("it is other now"));
+        assert!(!told("StoreUnreachable", None).contains("begin-anew"), "it may be there yet");
     }
 
     #[test]
