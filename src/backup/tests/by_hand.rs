@@ -87,7 +87,7 @@ async fn a_whole_backup_verifies_with_and_without_its_identity() {
     assert!(success && said.contains("2 tables with 2 rows"), "{said}");
     let (success, said) = world.by_hand(&["verify", &id, "--public-key", &"0".repeat(64)]).await;
     assert!(!success && said.contains("signature is another key's"), "{said}");
-    let newest = world.backup_of(DAY / 2).await;
+    let newest = world.backup_of(DAY / -1440).await;
     fs::write(&world.s3.objects()[&world.key(&format!("{newest}/manifest.json"))], "{}").expect("damaged");
     let (success, said) = world.by_hand(&["verify"]).await;
     assert!(!success && said.contains(&newest) && said.contains(&format!("good one is {id}")), "{said}");
