@@ -11,7 +11,7 @@ const CLUSTER: &str = "e2e";
 /// The one that is lost.
 const LOSABLE: &str = "lost";
 /// Tests that run side by side; each has relays of its own.
-const SIDE_BY_SIDE: &str = "6";
+const SIDE_BY_SIDE: &str = "8";
 /// What the names of tests that disturb others begin with.
 const ALONE: &str = "alone::";
 /// What the names of those begin with between which the cluster is lost.

@@ -3,13 +3,14 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
+    thread,
     time::Instant,
 };
 
 use snafu::{ResultExt, ensure_whatever};
 
 use crate::{
-    deny, e2e, generate, paths,
+    cluster, deny, e2e, generate, paths,
     progress::{seconds, step},
     run::{Result, inherit},
 };
@@ -23,19 +24,15 @@ struct Counts {
 /// Runs every tier; goes on after a failure, and fails at the end.
 pub fn run() -> Result<()> {
     let mut counts = Counts::default();
-    checks(&mut counts);
-    step("tests of all crates");
-    let (passed, failed) = cargo_test()?;
-    counts.passed += passed;
-    counts.failed += failed;
-    step("tests on a whole cluster");
-    match e2e::tests(None, false) {
-        Ok((passed, failed)) => {
-            counts.passed += passed;
-            counts.failed += failed;
-        }
-        Err(error) => counts.add("a whole cluster", Err(error)),
-    }
+    thread::scope(|scope| {
+        // Whoever needs one of them waits for it, and tells if it can't be built.
+        scope.spawn(|| drop(cluster::programs()));
+        checks(&mut counts);
+        step("tests of all crates");
+        counts.count("tests of all crates", cargo_test());
+        step("tests on a whole cluster");
+        counts.count("tests on a whole cluster", e2e::tests(None, false));
+    });
     println!("{} passed, {} failed", counts.passed, counts.failed);
     ensure_whatever!(counts.failed == 0, "{} failed", counts.failed);
     Ok(())
@@ -53,6 +50,16 @@ fn checks(counts: &mut Counts) {
 }
 
 impl Counts {
+    fn count(&mut self, name: &str, results: Result<(u64, u64)>) {
+        match results {
+            Ok((passed, failed)) => {
+                self.passed += passed;
+                self.failed += failed;
+            }
+            Err(error) => self.add(name, Err(error)),
+        }
+    }
+
     fn add(&mut self, name: &str, result: Result<()>) {
         match result {
             Ok(()) => self.passed += 1,

@@ -26,15 +26,17 @@ const KUBERNETES: [&str; 7] = [
     "kubectl",
 ];
 
-/// A program of `tests/cluster/<folder>`.
-struct Module {
+/// A program of the module in `tests/cluster/<folder>`.
+struct Program {
+    name: &'static str,
     folder: &'static str,
     package: &'static str,
     linker_flags: &'static str,
 }
 
 /// A module build knows no version of Kubernetes, and clients that ask the server for it refuse what they can't read.
-const KUBE: Module = Module {
+const KUBE: Program = Program {
+    name: "kube",
     folder: "kube",
     package: ".",
     linker_flags: "-s -w -X k8s.io/component-base/version.gitVersion=v1.34.4 \
@@ -42,37 +44,34 @@ const KUBE: Module = Module {
                    -X k8s.io/component-base/version.gitMinor=34 \
                    -X k8s.io/component-base/version.gitTreeState=clean",
 };
-const HELM: Module = tool("helm", "helm.sh/helm/v3/cmd/helm");
-const VERSITYGW: Module = tool("versitygw", "github.com/versity/versitygw/cmd/versitygw");
-const KWOK: Module = tool("kwok", "sigs.k8s.io/kwok/cmd/kwok");
-const TOOLS: [Module; 4] = [
-    HELM,
-    tool("coredns", "github.com/coredns/coredns"),
-    tool("local-path-provisioner", "github.com/rancher/local-path-provisioner"),
-    VERSITYGW,
-];
+/// In the module of Kubernetes, so that what they share is compiled once.
+const HELM: Program = tool("helm", "kube", "helm.sh/helm/v3/cmd/helm");
+const COREDNS: Program = tool("coredns", "kube", "./coredns");
+const PROVISIONER: Program =
+    tool("local-path-provisioner", "local-path-provisioner", "github.com/rancher/local-path-provisioner");
+const VERSITYGW: Program = tool("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw");
+const KWOK: Program = tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok");
+/// What a whole cluster has, in the order in which tests need it.
+const ALL: [Program; 5] = [VERSITYGW, KUBE, HELM, COREDNS, PROVISIONER];
 
-const fn tool(folder: &'static str, package: &'static str) -> Module {
-    Module { folder, package, linker_flags: "-s -w" }
+const fn tool(name: &'static str, folder: &'static str, package: &'static str) -> Program {
+    Program { name, folder, package, linker_flags: "-s -w" }
 }
 
 /// The folder of links to all programs that a whole cluster needs; builds what isn't cached.
 pub fn all() -> Result<PathBuf> {
-    let mut programs = vec![(build(&KUBE)?, KUBERNETES.to_vec())];
-    for tool in &TOOLS {
-        programs.push((build(tool)?, vec![tool.folder]));
-    }
-    link(&programs)
+    let programs = ALL.iter().map(|program| Ok((build(program)?, names(program))));
+    link(&programs.collect::<Result<Vec<_>>>()?)
 }
 
 /// The folder of links to what a control plane needs.
 pub fn control_plane() -> Result<PathBuf> {
-    link(&[(build(&KUBE)?, KUBERNETES.to_vec())])
+    link(&[(build(&KUBE)?, names(&KUBE))])
 }
 
 /// The folder of links to what a control plane with simulated nodes needs.
 pub fn simulation() -> Result<PathBuf> {
-    link(&[(build(&KUBE)?, KUBERNETES.to_vec()), (build(&KWOK)?, vec![KWOK.folder])])
+    link(&[(build(&KUBE)?, names(&KUBE)), (build(&KWOK)?, names(&KWOK))])
 }
 
 /// The folder of links as the last build left it; builds nothing.
@@ -90,6 +89,11 @@ pub fn versitygw() -> Result<PathBuf> {
     build(&VERSITYGW)
 }
 
+/// What a program is called by.
+fn names(program: &Program) -> Vec<&'static str> {
+    if program.name == KUBE.name { KUBERNETES.to_vec() } else { vec![program.name] }
+}
+
 fn link(programs: &[(PathBuf, Vec<&'static str>)]) -> Result<PathBuf> {
     let dir = links();
     let wanted = programs.iter().flat_map(|(binary, names)| names.iter().map(move |name| (binary, name)));
@@ -105,21 +109,22 @@ fn link(programs: &[(PathBuf, Vec<&'static str>)]) -> Result<PathBuf> {
     Ok(dir)
 }
 
-fn build(module: &Module) -> Result<PathBuf> {
-    let source = paths::checkout().join("tests/cluster").join(module.folder);
-    let dir = paths::cache().join("bin").join(key(&source, module.linker_flags)?);
-    let target = dir.join(module.folder);
+fn build(program: &Program) -> Result<PathBuf> {
+    let source = paths::checkout().join("tests/cluster").join(program.folder);
+    let dir = paths::cache().join("bin").join(key(&source, program.linker_flags)?);
+    let target = dir.join(program.name);
     if target.exists() {
         return Ok(target);
     }
-    let _alone = alone(&dir, module.folder)?;
+    let _alone = alone(&dir, program.name)?;
     if target.exists() {
         return Ok(target);
     }
-    step(format!("building {} from its Go module (minutes, once)", module.folder));
+    step(format!("building {} from its Go module (minutes, once)", program.name));
     let partial = target.with_extension("partial");
-    let mut go = command(&["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]);
-    go.arg("-ldflags").arg(module.linker_flags).arg("-o").arg(&partial).arg(module.package);
+    // Beside our own programs it takes what time they leave.
+    let mut go = command(&["nice", "go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]);
+    go.arg("-ldflags").arg(program.linker_flags).arg("-o").arg(&partial).arg(program.package);
     go.current_dir(&source).env("CGO_ENABLED", "0").env_remove("GOFLAGS");
     output(&mut go)?;
     fs::rename(&partial, &target).whatever_context("can't keep the built program")?;
@@ -145,7 +150,7 @@ fn key(source: &Path, linker_flags: &str) -> Result<String> {
         "Go is needed to build Kubernetes: install Go 1.26 or newer and put `go` in the PATH",
     )?;
     let mut inputs = format!("{go}{linker_flags} CGO_ENABLED=0");
-    for file in ["go.mod", "go.sum", "main.go"] {
+    for file in ["go.mod", "go.sum", "main.go", "coredns/main.go"] {
         let path = source.join(file);
         if path.exists() {
             inputs.push_str(&read(&path)?);
