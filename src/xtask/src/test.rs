@@ -26,7 +26,7 @@ pub fn run() -> Result<()> {
     let mut counts = Counts::default();
     thread::scope(|scope| {
         // Whoever needs one of them waits for it, and tells if it can't be built.
-        scope.spawn(|| drop(cluster::programs()));
+        scope.spawn(|| drop(cluster::prefetch()));
         checks(&mut counts);
         step("tests of all crates");
         counts.count("tests of all crates", cargo_test());

@@ -191,6 +191,9 @@ pub struct SiteBackups {
     /// When the store was last listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listed_at: Option<Time>,
+    /// When a Job last found that there is no such bucket: what was told before is no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_at: Option<Time>,
     /// The last Job that was to write a backup and has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<JobResult>,

@@ -58,6 +58,11 @@ const fn tool(name: &'static str, folder: &'static str, package: &'static str) -
     Program { name, folder, package, linker_flags: "-s -w" }
 }
 
+/// Builds what isn't cached of all programs that a whole cluster needs.
+pub fn prefetch() -> Result<()> {
+    ALL.iter().try_for_each(|program| build(program).map(drop))
+}
+
 /// The folder of links to all programs that a whole cluster needs; builds what isn't cached.
 pub fn all() -> Result<PathBuf> {
     let programs = ALL.iter().map(|program| Ok((build(program)?, names(program))));

@@ -24,7 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use binaries::{all as programs, helm, versitygw};
+pub use binaries::{helm, prefetch, versitygw};
 use clap::Subcommand;
 use control_plane::Addresses;
 pub use control_plane::ControlPlane;

@@ -175,7 +175,7 @@ fn ready(
         let all: Vec<_> = found.blocked.iter().map(|problem| problem.message.as_str()).collect();
         return Verdict::new(Status::False, first.reason, all.join("; "));
     }
-    if let Some(verdict) = restore::verdict(found.connection, found.restore.status.as_ref()) {
+    if let Some(verdict) = restore::verdict(found.connection, &found.restore) {
         return verdict;
     }
     if found.connection.spec.suspend {

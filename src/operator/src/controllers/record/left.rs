@@ -11,7 +11,7 @@ use kube::{
     runtime::{controller::Action, reflector::ObjectRef},
 };
 use marketrelay_api::{
-    ConnectionRecord, labels,
+    ConnectionRecord, ConnectionRecordStatus, labels,
     record::{RecordPhase, RecordStore},
 };
 use snafu::ResultExt;
@@ -60,21 +60,23 @@ pub async fn clear(context: &Context, record: &ConnectionRecord) -> Result<Actio
     }
     waits.extend(stores::remaining(&after.stores, now));
     let after = status::waiting(after, waits);
+    // Once the status says so, nobody looks at them again.
+    if settled(&after) > record.status.as_ref().map_or(0, settled)
+        && !stores::drop_credentials(context, record, &after.stores).await.context(PurgeSnafu)?
+    {
+        return Ok(Action::requeue(BEHIND));
+    }
     let Some(written) = write::write(context, record, after).await.context(StatusSnafu)? else {
         return Ok(Action::requeue(BEHIND));
     };
     report::left(context, record, &written).await;
-    if settled(&written) > settled(record) {
-        stores::drop_credentials(context, &written).await.context(PurgeSnafu)?;
-    }
     advance(context, &written, &going).await.context(PurgeSnafu)?;
     Ok(Action::requeue(pause(&going, now)))
 }
 
 /// How many stores nothing is to be done with any more.
-fn settled(record: &ConnectionRecord) -> usize {
-    let stores = record.status.iter().flat_map(|status| &status.stores);
-    stores.filter(|store| store.is_settled()).count()
+fn settled(status: &ConnectionRecordStatus) -> usize {
+    status.stores.iter().filter(|store| store.is_settled()).count()
 }
 
 /// One Job after the other.

@@ -49,7 +49,8 @@ pub async fn purge(context: &Context, mut record: ConnectionRecord) -> Result<Ac
             stores::forget(context, &record).await.context(PurgeSnafu)?;
             report::forgotten(&record);
         }
-        let after = status::purging(&record, &found, facts.as_ref(), now);
+        let mut after = status::purging(&record, &found, facts.as_ref(), now);
+        after.stores = stores::named_anew(&after.stores, &record.spec.abandon_stores);
         let Some(written) = write::write(context, &record, after).await.context(StatusSnafu)? else {
             return Ok(Action::requeue(BEHIND));
         };

@@ -56,6 +56,7 @@ fn new(store: String, now: Timestamp) -> SiteBackups {
         damaged: 0,
         restorable: Vec::new(),
         listed_at: None,
+        gone_at: None,
         last_run: None,
         last_prune: None,
         last_drill: None,
@@ -73,9 +74,7 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
     }
     match report.and_then(|report| report.listing.as_ref()) {
         Some(listing) => listed(site, listing),
-        None if is_gone(site, ended) => {
-            *site = SiteBackups { archives: Vec::new(), escrowed: None, ..emptied(site) }
-        }
+        None if is_gone(site, ended) => *site = emptied(site, seconds(ended.at)),
         None => {}
     }
     // What was there before a later listing is what that has left.
@@ -107,15 +106,22 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
     }
 }
 
-/// Whether it has told since the last listing that there is no bucket any more.
+/// Whether it has told, later than all others, that there is no bucket any more.
 fn is_gone(site: &SiteBackups, ended: &Ended) -> bool {
     let is_nowhere = ended.failure.as_ref().is_some_and(|(reason, _)| *reason == Reason::BucketNotFound);
-    is_nowhere && !is_earlier(&seconds(ended.at), site.listed_at.as_ref())
+    let at = seconds(ended.at);
+    is_nowhere && !is_earlier(&at, site.listed_at.as_ref()) && !was_gone(site, &at)
+}
+
+/// Whether the bucket was found to be gone at that time or later.
+fn was_gone(site: &SiteBackups, at: &Time) -> bool {
+    site.gone_at.as_ref().is_some_and(|gone| at.0 <= gone.0)
 }
 
 /// Nothing is listed, and when it last was stays.
-fn emptied(site: &SiteBackups) -> SiteBackups {
+fn emptied(site: &SiteBackups, gone_at: Time) -> SiteBackups {
     SiteBackups {
+        gone_at: Some(gone_at),
         newest: None,
         oldest: None,
         count: 0,
@@ -124,6 +130,8 @@ fn emptied(site: &SiteBackups) -> SiteBackups {
         foreign: 0,
         damaged: 0,
         restorable: Vec::new(),
+        archives: Vec::new(),
+        escrowed: None,
         ..site.clone()
     }
 }
@@ -138,7 +146,7 @@ fn wrote(site: &mut SiteBackups, written: &Written) {
 
 fn listed(site: &mut SiteBackups, listing: &Listing) {
     let at = seconds(listing.at);
-    if !is_earlier(&at, site.listed_at.as_ref()) {
+    if !is_earlier(&at, site.listed_at.as_ref()) && !was_gone(site, &at) {
         site.newest = listing.newest.map(seconds);
         site.oldest = listing.oldest.map(seconds);
         site.count = count(listing.backups);
@@ -159,7 +167,7 @@ fn listed(site: &mut SiteBackups, listing: &Listing) {
 fn archived(site: &mut SiteBackups, written: &Archived) {
     let at = seconds(written.created_at);
     let known = site.archives.iter().find(|known| known.id == written.hold);
-    if is_earlier(&at, known.map(|known| &known.at)) {
+    if is_earlier(&at, known.map(|known| &known.at)) || was_gone(site, &at) {
         return;
     }
     site.archives.retain(|known| known.id != written.hold);
@@ -189,7 +197,7 @@ fn drilled(site: &mut SiteBackups, found: &Drilled) {
 
 fn escrowed(site: &mut SiteBackups, found: &Escrowed) {
     let at = seconds(found.at);
-    if !is_earlier(&at, site.escrowed.as_ref().map(|before| &before.at)) {
+    if !is_earlier(&at, site.escrowed.as_ref().map(|before| &before.at)) && !was_gone(site, &at) {
         let (fingerprint, old_versions) = (found.fingerprint.clone(), count(found.old_versions));
         site.escrowed = Some(EscrowedKeys { fingerprint, at, old_versions });
     }
@@ -280,6 +288,11 @@ mod tests {
         let (gone, held) = of(Some(&whole), &[run(Site::OnSite, 100, 90), failure(200)]);
         assert_eq!(held, (0, None, 0));
         assert_eq!(of(Some(&gone), &[failure(200)]).0, gone);
+        assert_eq!(
+            of(Some(&gone), &[run(Site::OnSite, 100, 90)]).0,
+            gone,
+            "the Job that told of it has gone first"
+        );
         let again = run(Site::OnSite, 300, 290);
         assert_eq!(of(Some(&gone), &[failure(200), again]).1, (3, Some(seconds(at(290))), 1));
     }

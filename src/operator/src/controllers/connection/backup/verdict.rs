@@ -116,9 +116,10 @@ fn judge(
     let Some(newest) = newest(known) else {
         if let Some(last) = &known.last_success {
             let message = format!(
-                "no backup is left in the store {}, not even that of {}: somebody has removed them. Take one now (kubectl -n {namespace} \
-                 create job --from=cronjob/…)",
+                "no good backup is left in the store {} ({} are damaged), though one was taken at {}: what was there has expired or was \
+                 removed; the next run takes another",
                 store.location.place(),
+                known.damaged,
                 last.0
             );
             return failed(Reason::BackupTooOld, &message);

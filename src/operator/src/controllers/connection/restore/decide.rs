@@ -55,6 +55,12 @@ pub fn was_taken_up(status: Option<&RestoreStatus>, asked: &Restore) -> bool {
     known.into_iter().flatten().flatten().any(|known| known == asked)
 }
 
+/// Whether something else is asked for now than what is under way: the next look begins that, or ends this.
+pub fn is_changed(current: &RestoreStatus, asked: Option<&Restore>) -> bool {
+    let is_withdrawn = current.cause == RestoreCause::Asked && asked != current.asked.as_ref();
+    is_withdrawn || asked.is_some_and(|asked| !was_taken_up(Some(current), asked))
+}
+
 /// What the status has from now on.
 pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
     let asked_before = facts.before.and_then(|before| before.asked.as_ref());
@@ -66,8 +72,8 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
             (Some(_), _) => RestoreCause::Asked,
             (None, true) => RestoreCause::VolumeEmpty,
             // It may be asked for again.
-            (None, false) if is_withdrawn && refused(facts.before).is_some() => {
-                return facts.before.and_then(|before| forgotten(before, facts.now));
+            (None, false) if is_withdrawn => {
+                return facts.before.and_then(|before| recalled(before, facts.now));
             }
             (None, false) => return facts.before.cloned(),
         };
@@ -101,6 +107,14 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
 fn is_final(failure: &JobResult, is_asked: bool, facts: &Facts<'_>) -> bool {
     let reason = failure.reason.as_deref().unwrap_or_default();
     if is_asked { facts.are_all_asked && NOT_FOUND.contains(&reason) } else { reason == VOLUME_IN_USE }
+}
+
+/// What was restored isn't asked for again; what wasn't, may be.
+fn recalled(before: &RestoreStatus, now: Timestamp) -> Option<RestoreStatus> {
+    if refused(Some(before)).is_some() {
+        return forgotten(before, now);
+    }
+    Some(RestoreStatus { asked: before.done.clone(), ..before.clone() })
 }
 
 /// What is withdrawn may be asked for again; what was restored before it isn't then.
@@ -315,6 +329,12 @@ mod tests {
         let missing = Facts { is_missing: true, ..later };
         let empty = decide(&missing).expect("it begins");
         assert_eq!((empty.cause, refused(Some(&empty))), (RestoreCause::VolumeEmpty, None));
+        let full = decide(&facts(Some(&empty), Some(&first), &restored())).expect("it ends");
+        assert_eq!(decide(&facts(Some(&full), Some(&first), &Attempt::Missing)), Some(full.clone()));
+        let withdrawn = decide(&facts(Some(&full), None, &Attempt::Missing)).expect("it is remembered");
+        assert_eq!((&withdrawn.asked, &withdrawn.restored), (&None, &full.restored));
+        let again = decide(&facts(Some(&withdrawn), Some(&first), &Attempt::Missing)).expect("it begins");
+        assert_eq!(again.cause, RestoreCause::Asked, "it never was restored");
         let away = decide(&facts(Some(&empty), Some(&first), &not_found)).expect("it goes on");
         assert!(under_way(Some(&away)).is_some(), "a database that is missing is waited for");
         let none = failure_of("NoBackup", 200);
@@ -347,6 +367,21 @@ mod tests {
                 assert_eq!(choice(&again), Choice::Backup("second".to_owned()));
             }
         }
+        let missing = Facts { is_missing: true, ..facts(Some(&refusal), Some(&second), &Attempt::Missing) };
+        let empty = decide(&missing).expect("it begins");
+        for (asked, is_new) in [(Some(&first), false), (Some(&second), false), (None, false)] {
+            assert_eq!(
+                is_changed(&empty, asked),
+                is_new,
+                "the lost database is restored whatever is asked for"
+            );
+        }
+        assert!(is_changed(&empty, Some(&wish("third"))));
+        assert!(
+            is_changed(&other, Some(&first))
+                && is_changed(&other, None)
+                && !is_changed(&other, Some(&second))
+        );
         let both = decide(&facts(Some(&other), Some(&second), &restored())).expect("it ends");
         let again = decide(&facts(Some(&both), Some(&first), &Attempt::Missing)).expect("it begins");
         assert_eq!(choice(&again), Choice::Backup("first".to_owned()), "another one was restored since");

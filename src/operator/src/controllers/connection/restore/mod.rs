@@ -49,6 +49,8 @@ pub struct Told {
     pub status: Option<RestoreStatus>,
     /// The end of the audit log that the restored database continues, if it is restored now.
     pub pinned: Option<PinnedAudit>,
+    /// There are no other stores that a backup might be in.
+    pub are_all_asked: bool,
 }
 
 /// Whether the relay must be at rest.
@@ -75,12 +77,13 @@ pub fn look(
     let is_given_up = audit.as_ref().is_some_and(|audit| known::is_given_up(connection, &audit.chain));
     let is_by_itself = under_way(before).is_some_and(|current| current.cause == RestoreCause::VolumeEmpty);
     let has_store = wanted.is_some_and(|wanted| wanted.stores().next().is_some());
+    let are_all_asked = wanted.is_some_and(|wanted| wanted.sites().all(|(_, store)| store.is_ok()));
     let after = decide::decide(&Facts {
         before,
         asked: connection.spec.restore.as_ref(),
         is_missing: children.pod.as_deref().is_some_and(misses_database) && !is_given_up,
         is_possible: audit.is_some() && has_store && !(is_given_up && is_by_itself),
-        are_all_asked: wanted.is_some_and(|wanted| wanted.sites().all(|(_, store)| store.is_ok())),
+        are_all_asked,
         attempt: &attempt,
         now,
     });
@@ -88,7 +91,7 @@ pub fn look(
         Attempt::Restored(restored) => audit.map(|audit| report::pinned(&audit, restored, now)),
         _ => None,
     };
-    Told { status: after, pinned }
+    Told { status: after, pinned, are_all_asked }
 }
 
 /// What stands in the way of a restore that is asked for.
@@ -126,9 +129,7 @@ pub async fn advance(
 ) -> Result<(), Problem> {
     let status = connection.status.as_ref();
     let Some(current) = under_way(status.and_then(|status| status.restore.as_ref())) else { return Ok(()) };
-    let is_new_wish = connection.spec.restore.is_some() && connection.spec.restore != current.asked;
-    let is_withdrawn = current.cause == RestoreCause::Asked && connection.spec.restore.is_none();
-    if is_new_wish || is_withdrawn {
+    if decide::is_changed(current, connection.spec.restore.as_ref()) {
         return Ok(());
     }
     let audit = known::audit(status, Some(keyring));

@@ -13,8 +13,8 @@ use marketrelay_api::{
 };
 
 use super::{
-    Context,
-    decide::{due, refused},
+    Context, Told,
+    decide::{due, refused, was_taken_up},
     under_way,
 };
 use crate::{
@@ -23,7 +23,8 @@ use crate::{
 };
 
 /// What it means for Ready; `None`: nothing is under way, and nothing that is asked for was refused.
-pub fn verdict(connection: &MarketplaceConnection, restore: Option<&RestoreStatus>) -> Option<Verdict> {
+pub fn verdict(connection: &MarketplaceConnection, told: &Told) -> Option<Verdict> {
+    let restore = told.status.as_ref();
     let namespace = connection.namespace().unwrap_or_default();
     if let Some(failure) = refused(restore) {
         let message = format!(
@@ -55,17 +56,27 @@ pub fn verdict(connection: &MarketplaceConnection, restore: Option<&RestoreStatu
         failure.message.as_deref().unwrap_or_default(),
         due(current),
         failure.job,
-        way_out(connection, current).unwrap_or_default()
+        way_out(connection, current, told.are_all_asked).unwrap_or_default()
     );
     Some(Verdict::new(Status::False, Reason::RestoreFailed, message))
 }
 
 /// Of a database that no backup is left of.
-fn way_out(connection: &MarketplaceConnection, current: &RestoreStatus) -> Option<String> {
+fn way_out(
+    connection: &MarketplaceConnection,
+    current: &RestoreStatus,
+    are_all_asked: bool,
+) -> Option<String> {
     let reason = current.last_failure.as_ref()?.reason.as_deref();
     let chain = &connection.status.as_ref()?.audit.as_ref()?.chain;
     if current.cause != RestoreCause::VolumeEmpty || reason != Some("NoBackup") {
         return None;
+    }
+    if !are_all_asked {
+        return Some(
+            ". It may be at the site that can't be asked: see conditions BackedUpOnSite and BackedUpOffSite"
+                .to_owned(),
+        );
     }
     let begin = labels::BEGIN_ANEW;
     let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
@@ -78,10 +89,15 @@ fn way_out(connection: &MarketplaceConnection, current: &RestoreStatus) -> Optio
     ))
 }
 
-/// What is said of a value of spec.restore that was restored.
+/// What is said of a value of spec.restore that isn't taken up any more.
 pub fn reminder(connection: &MarketplaceConnection, restore: Option<&RestoreStatus>) -> Option<&'static str> {
-    let asked = connection.spec.restore.as_ref()?;
-    (restore?.done.as_ref() == Some(asked)).then_some(
+    let asked = connection.spec.restore.as_ref().filter(|asked| was_taken_up(restore, asked))?;
+    if restore?.done.as_ref() != Some(asked) {
+        return Some(
+            "spec.restore could not be done and isn't tried again: remove it, then it may be named again",
+        );
+    }
+    Some(
         "spec.restore was done and isn't done again for the same value (to go back there once more, name the same backup by another time: spec.restore.before)",
     )
 }
@@ -176,14 +192,18 @@ mod tests {
         }
     }
 
+    fn told(status: RestoreStatus) -> Told {
+        Told { status: Some(status), pinned: None, are_all_asked: true }
+    }
+
     #[test]
     fn what_is_asked_for_and_is_not_there_stays_told_though_the_relay_goes_on() {
-        let told = verdict(&connection(true), Some(&ended(false))).expect("it is told");
-        assert_eq!((told.status, told.reason), (Status::False, Reason::RestoreFailed.to_string()));
+        let verdict = verdict(&connection(true), &told(ended(false))).expect("it is told");
+        assert_eq!((verdict.status, verdict.reason), (Status::False, Reason::RestoreFailed.to_string()));
         for part in ["BackupNotFound: there is none", "goes on", "kubectl -n acme logs job/bol-restore-1-0"] {
-            assert!(told.message.contains(part), "{}", told.message);
+            assert!(verdict.message.contains(part), "{}", verdict.message);
         }
-        assert!(verdict(&connection(true), Some(&ended(true))).is_none());
+        assert!(super::verdict(&connection(true), &told(ended(true))).is_none());
     }
 
     #[test]
@@ -193,15 +213,18 @@ mod tests {
         connection.status = serde_json::from_value(json!({"audit": audit})).expect("a status");
         let mut restore =
             RestoreStatus { cause: RestoreCause::VolumeEmpty, finished_at: None, ..ended(false) };
-        let mut told = |reason: &str, annotation: Option<&str>| {
+        let mut message = |reason: &str, annotation: Option<&str>, are_all_asked| {
             restore.last_failure.as_mut().expect("a failure").reason = Some(reason.to_owned());
             let annotation = annotation.map(|value| (labels::BEGIN_ANEW.to_owned(), value.to_owned()));
             connection.metadata.annotations = Some(annotation.into_iter().collect());
-            verdict(&connection, Some(&restore)).expect("it is told").message
+            let told = Told { are_all_asked, ..told(restore.clone()) };
+            verdict(&connection, &told).expect("it is told").message
         };
-        assert!(told("NoBackup", None).ends_with("marketrelay.dev/begin-anew=5c1f"));
-        assert!(told("NoBackup", Some("other")).contains("it is other now"));
-        assert!(!told("StoreUnreachable", None).contains("begin-anew"), "it may be there yet");
+        assert!(message("NoBackup", None, true).ends_with("marketrelay.dev/begin-anew=5c1f"));
+        assert!(message("NoBackup", Some("other"), true).contains("it is other now"));
+        for (reason, are_all_asked) in [("StoreUnreachable", true), ("NoBackup", false)] {
+            assert!(!message(reason, None, are_all_asked).contains("begin-anew"), "it may be there yet");
+        }
     }
 
     #[test]
@@ -210,7 +233,9 @@ mod tests {
         assert!(reminder(&connection(true), Some(&done)).is_some_and(|words| words.contains("was done")));
         assert_eq!(reminder(&connection(false), Some(&done)), None);
         assert_eq!(reminder(&connection(true), None), None);
-        let other = RestoreStatus { done: None, ..done };
+        let refused = RestoreStatus { done: None, ..done.clone() };
+        assert!(reminder(&connection(true), Some(&refused)).is_some_and(|words| words.contains("could not")));
+        let other = RestoreStatus { asked: None, done: None, ..done };
         assert_eq!(reminder(&connection(true), Some(&other)), None);
     }
 }

@@ -145,10 +145,14 @@ async fn changed(
     }
 }
 
-/// Drops the credentials of stores that nothing is done with any more.
-pub async fn drop_credentials(context: &Context, record: &ConnectionRecord) -> kube::Result<()> {
-    let stores = record.status.as_ref().map_or(&[][..], |status| &status.stores);
-    changed(context, record, |copies| secret::keep_only(copies, stores)).await.map(drop)
+/// Drops the credentials of those of these stores that nothing is done with any more; whether they are gone.
+pub async fn drop_credentials(
+    context: &Context,
+    record: &ConnectionRecord,
+    stores: &[RecordStore],
+) -> kube::Result<bool> {
+    let are_gone = changed(context, record, |copies| secret::keep_only(copies, stores)).await?;
+    Ok(are_gone || !are_remembered(context, record).await?)
 }
 
 fn is_new<K>(made: kube::Result<K>) -> kube::Result<bool> {
