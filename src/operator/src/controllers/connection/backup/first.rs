@@ -139,7 +139,7 @@ fn escrow_is_due(keys: &PartialObjectMeta<Secret>, known: &SiteBackups, now: Tim
 
 /// Where the same keys were escrowed in another store, the Job that did it may be there yet.
 fn of_store(fingerprint: &str, known: &SiteBackups) -> String {
-    hash(format!("{fingerprint} {}", known.since.0).as_bytes())
+    hash(format!("{fingerprint} {} {}", known.store, known.since.0).as_bytes())
 }
 
 /// As `kubectl create job --from=cronjob/NAME` makes it.
