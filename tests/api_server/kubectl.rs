@@ -102,7 +102,7 @@ async fn columns_answer_what_is_asked_first() {
         let rows = words(&["get", "mconn", "--output=wide"]);
         assert!(rows[0].ends_with("AGE MESSAGE") && rows[1].ends_with(" make it"), "{rows:?}");
         let rows = words(&["get", "retpol"]);
-        assert_eq!(rows[0], "NAME ANONYMIZE AMAZON SHIPPED CONNECTIONS WAITING AFFECTED UNTIL READY REASON AGE");
+        assert_eq!(rows[0], "NAME ANONYMIZE AMAZON SHIPPED BACKUPS CONNECTIONS WAITING AFFECTED UNTIL READY REASON AGE");
         assert!(rows[1].starts_with("sample 90d 30d 30d 3 2 41 2026-01-02T00:00:00Z True Ready "), "{rows:?}");
         let rows = words(&["get", "erasure"]);
         assert_eq!(rows[0], "NAME COMPLETE REASON MATCHED ERASED HELD AGE");

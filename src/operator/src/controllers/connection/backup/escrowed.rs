@@ -95,14 +95,16 @@ pub fn verdict(
         let message = format!("{consequence}: name a store in spec.backup.offSite");
         return Verdict::new(Status::False, Reason::NotEscrowed, message);
     };
-    if let Err(problem) = store {
-        return Verdict::new(Status::False, problem.reason, &problem.message);
-    }
+    let store = match store {
+        Ok(store) => store,
+        Err(problem) => return Verdict::new(Status::False, problem.reason, &problem.message),
+    };
     let last = known.last_escrow.as_ref().and_then(|last| Some((last.reason.as_ref()?, last)));
     if let Some((reason, last)) = last {
         let message = format!(
-            "the keys can't be escrowed: {} (kubectl -n {namespace} logs job/{})",
+            "the keys can't be escrowed: {} ({}; kubectl -n {namespace} logs job/{})",
             last.message.as_deref().unwrap_or_default(),
+            store.shown(),
             last.job
         );
         return Verdict::new(Status::False, reason.as_str(), message);

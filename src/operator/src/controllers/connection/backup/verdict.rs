@@ -69,8 +69,9 @@ fn drilled(
     let failure = known.last_drill.as_ref().and_then(|last| Some((last.reason.as_ref()?, last)));
     if let Some((_, last)) = failure {
         let message = format!(
-            "the last drill failed: {} (kubectl -n {namespace} logs job/{})",
+            "the last drill failed: {} ({}; kubectl -n {namespace} logs job/{})",
             last.message.as_deref().unwrap_or_default(),
+            store.shown(),
             last.job
         );
         return failed(Reason::DrillFailed, &message);
@@ -155,12 +156,8 @@ fn newest(known: &SiteBackups) -> Option<Timestamp> {
 fn failure(last: &JobResult, store: &Store) -> Option<Verdict> {
     let reason = last.reason.as_deref()?;
     let said = last.message.as_deref().unwrap_or_default();
-    let message = format!(
-        "the last Job that takes backups, {}, failed: {said} (store {}, credentials in Secret {})",
-        last.job,
-        store.location.place(),
-        store.credentials
-    );
+    let message =
+        format!("the last Job that takes backups, {}, failed: {said} ({})", last.job, store.shown());
     Some(failed(reason, &message))
 }
 

@@ -83,6 +83,13 @@ impl Wanted {
     }
 }
 
+impl Store {
+    /// As messages name it.
+    pub fn shown(&self) -> String {
+        format!("store {}, credentials in Secret {}", self.location.place(), self.credentials)
+    }
+}
+
 impl Location {
     /// Where the connection's part is: another prefix is another store.
     pub fn place(&self) -> String {
