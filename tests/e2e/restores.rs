@@ -14,6 +14,7 @@ use kube::{ResourceExt, api::ListParams};
 use marketrelay_api::{
     backup::Site,
     connection::{RestoreCause, RestoreStatus},
+    relay::paths,
 };
 use serde_json::{Value, json};
 
@@ -195,7 +196,7 @@ async fn said(tenant: &Tenant, reason: &str) {
 /// Where the relay's process sees its volume.
 async fn volume(tenant: &Tenant) -> PathBuf {
     let process = tenant.relay_process("bol").await;
-    PathBuf::from(format!("/proc/{process}/root/var/lib/marketrelay"))
+    PathBuf::from(format!("/proc/{process}/root{}", paths::DATA))
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::{
 };
 
 use jiff::Timestamp;
+use marketrelay_api::relay::paths;
+use marketrelay_relay::mounts::at;
 use serde_json::json;
 
 use crate::common::{Control, Mounts, ebay, eventually, sandbox};
@@ -46,12 +48,12 @@ async fn it_ends_when_its_database_is_taken_away_and_does_not_begin_another_one(
     let mounts = Mounts::new(&sandbox, ebay());
     let relay = mounts.spawn();
     control.all_received("client-ebay", Timestamp::MAX).await;
-    let data = mounts.root().join("var/lib/marketrelay");
+    let data = at(&mounts.root(), paths::DATA);
     for entry in fs::read_dir(&data).expect("a folder") {
         fs::remove_file(entry.expect("a file").path()).expect("removed");
     }
     assert_eq!(relay.ended(GRACE).await.code(), Some(0), "the kubelet starts it again");
-    let known = mounts.root().join("etc/marketrelay/config/database.yaml");
+    let known = at(&mounts.root(), paths::KNOWN_DATABASE);
     fs::write(known, "chain: 3f6c\n").expect("written");
     assert_eq!(mounts.spawn().ended(GRACE).await.code(), Some(66));
     assert_eq!(fs::read_dir(&data).expect("a folder").count(), 0);

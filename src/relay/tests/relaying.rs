@@ -2,6 +2,8 @@
 
 use crate::common::{CLIENT, Control, Mounts, amazon, bol, ebay, sandbox};
 use jiff::{SignedDuration, Timestamp};
+use marketrelay_api::relay::paths;
+use marketrelay_relay::mounts::at;
 use serde_json::json;
 
 #[tokio::test]
@@ -22,8 +24,9 @@ async fn what_a_killed_restore_has_begun_takes_no_room_from_the_relay() {
     let sandbox = sandbox(1).await;
     let control = Control::new(&sandbox);
     let mounts = Mounts::new(&sandbox, bol());
-    let at = |name: &str| mounts.folder.path().join("var/lib/marketrelay").join(name);
-    let begun = ["restored.db", "restored.db.restoring", "restored.db.restoring-wal"].map(at);
+    let data = at(&mounts.root(), paths::DATA);
+    let begun =
+        ["restored.db", "restored.db.restoring", "restored.db.restoring-wal"].map(|name| data.join(name));
     for path in &begun {
         std::fs::write(path, "half of it").expect("written");
     }

@@ -74,7 +74,7 @@ fn record(site: &mut SiteBackups, ended: &Ended) {
     }
     match report.and_then(|report| report.listing.as_ref()) {
         Some(listing) => listed(site, listing),
-        None if is_gone(site, ended) => *site = emptied(site, seconds(ended.at)),
+        None if is_gone(site, ended) => *site = emptied(site, ended.at),
         None => {}
     }
     // What was there before a later listing is what that has left.
@@ -118,21 +118,21 @@ fn was_gone(site: &SiteBackups, at: &Time) -> bool {
     site.gone_at.as_ref().is_some_and(|gone| at.0 <= gone.0)
 }
 
-/// Nothing is listed, and when it last was stays.
-fn emptied(site: &SiteBackups, gone_at: Time) -> SiteBackups {
+/// As a new one, but for what was done there, and when it was last listed.
+fn emptied(site: &SiteBackups, gone_at: Timestamp) -> SiteBackups {
+    let known = site.clone();
     SiteBackups {
-        gone_at: Some(gone_at),
-        newest: None,
-        oldest: None,
-        count: 0,
-        bytes: 0,
-        overdue: 0,
-        foreign: 0,
-        damaged: 0,
-        restorable: Vec::new(),
-        archives: Vec::new(),
-        escrowed: None,
-        ..site.clone()
+        since: known.since,
+        last_success: known.last_success,
+        sequence: known.sequence,
+        listed_at: known.listed_at,
+        gone_at: Some(seconds(gone_at)),
+        last_run: known.last_run,
+        last_prune: known.last_prune,
+        last_drill: known.last_drill,
+        drilled: known.drilled,
+        last_escrow: known.last_escrow,
+        ..new(known.store, gone_at)
     }
 }
 
