@@ -23,7 +23,7 @@ use crate::{
 /// What is left of the pod's grace period for tidying up.
 const LAST: Duration = Duration::from_secs(20);
 /// A snapshot that fails is begun anew at most so often.
-const SNAPSHOTS: usize = 6;
+const SNAPSHOTS: usize = 8;
 
 /// A Job failed.
 #[derive(Debug, Snafu)]

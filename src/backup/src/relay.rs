@@ -70,7 +70,8 @@ impl RelayError {
             Self::Unreachable { .. } | Self::Cut { .. } => true,
             Self::Container { source } => *source == ContainerError::CutShort,
             Self::Status { status, .. } => *status >= 500,
-            Self::Refused { reason, .. } => reason == "SnapshotRunning",
+            // The keyring that is mounted follows the operator's by a minute or two.
+            Self::Refused { reason, .. } => reason == "SnapshotRunning" || reason == "NoBackupKey",
             Self::Identity { .. } | Self::Snapshot { .. } => false,
         }
     }

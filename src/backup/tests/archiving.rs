@@ -148,8 +148,9 @@ async fn an_archive_that_can_not_be_written_fails_the_job_and_not_the_backup() {
 
 #[tokio::test]
 async fn a_backup_without_a_key_keeps_no_archive_from_being_written() {
-    let world = world(Bucket::Plain, &[('a', 2)]).await;
-    world.relay.will(&[Act::Refuse("NoBackupKey")]);
+    let mut world = world(Bucket::Plain, &[('a', 2)]).await;
+    world.patience = 0;
+    world.relay.will(&[Act::Refuse("NoBackupKey"); 10]);
     let ended = world.run().await;
     assert_eq!((ended.reason(), ended.report.archives.len()), ("NoBackupKey", 1), "{}", ended.log);
 }

@@ -125,19 +125,22 @@ async fn answer(
         |hold: &String| relay.holds.lock().unwrap_or_else(PoisonError::into_inner).contains_key(hold);
     let act = if request.hold.as_ref().is_none_or(is_known) { act } else { Act::Refuse("HoldUnknown") };
     match act {
+        // An archive has a key of its own.
+        Act::Refuse("NoBackupKey") if request.hold.is_some() => given(relay, request, Act::Whole),
         Act::Refuse(reason) => {
             let body = json!({"reason": reason, "message": format!("because of {reason}")});
             (StatusCode::CONFLICT, Json(body)).into_response()
         }
         Act::Status(status) => StatusCode::from_u16(status).expect("a status").into_response(),
-        act => {
-            let (sender, receiver) = mpsc::channel(4);
-            tokio::spawn(snapshot(relay, request, act, sender));
-            let next =
-                |mut from: mpsc::Receiver<io::Result<Bytes>>| async { Some((from.recv().await?, from)) };
-            Body::from_stream(stream::unfold(receiver, next)).into_response()
-        }
+        act => given(relay, request, act),
     }
+}
+
+fn given(relay: Relay, request: SnapshotRequest, act: Act) -> Response {
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::spawn(snapshot(relay, request, act, sender));
+    let next = |mut from: mpsc::Receiver<io::Result<Bytes>>| async { Some((from.recv().await?, from)) };
+    Body::from_stream(stream::unfold(receiver, next)).into_response()
 }
 
 async fn snapshot(

@@ -73,11 +73,12 @@ async fn a_snapshot_that_is_not_whole_or_not_what_was_asked_for_becomes_no_backu
 #[tokio::test]
 async fn a_snapshot_that_was_cut_or_can_not_be_taken_now_is_asked_for_again() {
     let world = World::with(Bucket::Versions, 600_000).await;
-    world.relay.will(&[Act::Refuse("SnapshotRunning"), Act::Status(503), Act::Cut, Act::Whole]);
+    let not_now = ["SnapshotRunning", "NoBackupKey"].map(Act::Refuse);
+    world.relay.will(&[&not_now[..], &[Act::Status(503), Act::Cut, Act::Whole]].concat());
     let ended = world.run().await;
     assert!(ended.success, "{}", ended.log);
     let ids: Vec<_> = world.relay.asked().into_iter().map(|request| request.backup).collect();
-    assert_eq!(ids.len(), 4);
+    assert_eq!(ids.len(), 5);
     assert_eq!(ended.report.written.as_ref().map(|written| &written.backup), ids.last());
     assert_eq!(world.s3.objects().len(), 2, "of one backup alone");
     assert_eq!(world.s3.unfinished(), 0);
@@ -88,7 +89,8 @@ async fn a_relay_that_takes_no_snapshot_is_named_and_the_store_is_pruned_and_lis
     let mut world = World::start().await;
     let old = world.backup_of(SignedDuration::from_hours(31 * 24)).await;
     let kept = world.backup_of(SignedDuration::from_hours(24)).await;
-    world.relay.will(&[Act::Refuse("NoBackupKey")]);
+    world.patience = 0;
+    world.relay.will(&[Act::Refuse("NoBackupKey"); 10]);
     let ended = world.run().await;
     assert_eq!((ended.reason(), ended.listing().pruned, ended.listing().backups), ("NoBackupKey", 1, 1));
     assert!(ended.message().contains("because of NoBackupKey"), "{}", ended.message());
