@@ -73,15 +73,23 @@ async fn a_snapshot_that_is_not_whole_or_not_what_was_asked_for_becomes_no_backu
 #[tokio::test]
 async fn a_snapshot_that_was_cut_or_can_not_be_taken_now_is_asked_for_again() {
     let world = World::with(Bucket::Versions, 600_000).await;
-    let not_now = ["SnapshotRunning", "NoBackupKey"].map(Act::Refuse);
-    world.relay.will(&[&not_now[..], &[Act::Status(503), Act::Cut, Act::Whole]].concat());
+    world.relay.will(&[Act::Refuse("SnapshotRunning"), Act::Status(503), Act::Cut, Act::Whole]);
     let ended = world.run().await;
     assert!(ended.success, "{}", ended.log);
     let ids: Vec<_> = world.relay.asked().into_iter().map(|request| request.backup).collect();
-    assert_eq!(ids.len(), 5);
+    assert_eq!(ids.len(), 4);
     assert_eq!(ended.report.written.as_ref().map(|written| &written.backup), ids.last());
     assert_eq!(world.s3.objects().len(), 2, "of one backup alone");
     assert_eq!(world.s3.unfinished(), 0);
+}
+
+#[tokio::test]
+async fn a_relay_whose_keyring_comes_late_is_asked_again() {
+    let world = World::start().await;
+    world.relay.will(&[Act::Refuse("NoBackupKey")]);
+    let ended = world.run().await;
+    assert!(ended.success, "{}", ended.log);
+    assert_eq!(world.relay.asked().len(), 2);
 }
 
 #[tokio::test]
