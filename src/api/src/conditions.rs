@@ -198,6 +198,8 @@ pub enum Reason {
     ObjectLocked,
     /// There is no key yet that a backup could be encrypted to.
     NoBackupKey,
+    /// The keys that are to be escrowed aren't whole.
+    KeyringInvalid,
     /// The relay could not take a snapshot, or it was damaged on its way.
     SnapshotFailed,
     /// The Job was ended from outside.

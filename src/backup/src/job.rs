@@ -22,8 +22,8 @@ use crate::{
 
 /// What is left of the pod's grace period for tidying up.
 const LAST: Duration = Duration::from_secs(20);
-/// A snapshot that fails is begun anew at most so often.
-const SNAPSHOTS: usize = 8;
+/// Between a snapshot that fails and the next at most, without the jitter, as long as there is patience.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// A Job failed.
 #[derive(Debug, Snafu)]
@@ -229,9 +229,8 @@ impl<'a> Job<'a> {
         let store = of_hold.as_ref().unwrap_or(store);
         let again = ExponentialBuilder::new()
             .with_jitter()
-            .with_min_delay(Duration::from_secs(1).min(self.patience))
-            .with_max_delay(Duration::from_mins(1))
-            .with_max_times(SNAPSHOTS)
+            .with_max_delay(LONGEST_PAUSE)
+            .without_max_times()
             .with_total_delay(Some(self.patience));
         let stop = self.stop.clone();
         let pause = move |after| stop.clone().run_until_cancelled_owned(sleep(after));

@@ -34,6 +34,8 @@ pub enum Reason {
     NoBackup,
     /// There is none that was asked for.
     BackupNotFound,
+    /// It may be in a store that can't be used.
+    SiteLeftOut,
     /// It isn't what its relay has signed, or can't be read.
     BackupDamaged,
     /// The newest one is older than it may be.

@@ -124,6 +124,26 @@ async fn a_site_that_is_away_is_passed_over_unless_nothing_else_is_there() {
 }
 
 #[tokio::test]
+async fn what_may_be_at_a_site_that_can_not_be_asked_is_not_said_to_be_nowhere() {
+    let mut tenant = Tenant::start().await;
+    tenant.collect(&["A1"]).await;
+    tenant.lose_volume();
+    tenant.config.sites.truncate(1);
+    tenant.config.left_out = vec![Site::OffSite];
+    let (reason, message) = tenant.refused().await;
+    assert_eq!(reason, "SiteLeftOut");
+    assert!(message.contains("there is no backup") && message.contains("off-site"), "{message}");
+    tenant.back_up(Site::OnSite).await;
+    tenant.lose_volume();
+    assert_eq!(tenant.restore().await.site, Site::OnSite);
+    tenant.lose_volume();
+    tenant.config.choice = Choice::Before("2020-01-01T00:00:00Z".parse().expect("a time"));
+    assert_eq!(tenant.refused().await.0, "SiteLeftOut");
+    tenant.config.left_out.clear();
+    assert_eq!(tenant.refused().await.0, "BackupNotFound");
+}
+
+#[tokio::test]
 async fn a_store_that_fails_is_passed_over_for_the_other_sites_copy_wherever_it_fails() {
     let mut tenant = Tenant::start().await;
     tenant.world.patience = 1;

@@ -122,6 +122,7 @@ impl Tenant {
             namespace: "acme".to_owned(),
             name: "bol".to_owned(),
             sites: Site::ALL.map(site).into(),
+            left_out: Vec::new(),
             choice: Choice::Newest,
             public_key: signer(&keyring).public_key(),
             chain: None,

@@ -16,6 +16,9 @@ pub struct RestoreConfig {
     pub name: String,
     /// Where its backups are, at least one; of equally new ones the first site's is taken.
     pub sites: Vec<SiteStore>,
+    /// Sites that have backups too, and whose stores can't be used: what isn't at the others may be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<Site>,
     /// Which backup.
     pub choice: Choice,
     /// The relay's public key, Ed25519, hex: only what it has signed is a backup.

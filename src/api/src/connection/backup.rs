@@ -96,8 +96,8 @@ pub struct S3 {
     /// Before the connection's id in the names of the objects; other objects below `PREFIX/ID/` are left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
-    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9!_.*()-]+(/[A-Za-z0-9!_.*()-]+)*$') && !('/' + self + '/').matches('/[.][.]?/')")
-        .message("prefix must be words between slashes such as backups/acme, without a slash at its ends: letters, digits and ! _ . * ( ) -"))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$') && !('/' + self + '/').matches('/[.][.]?/')")
+        .message("prefix must be words between slashes such as backups/acme, without a slash at its ends: letters, digits and _ . -"))]
     pub prefix: Option<String>,
 }
 

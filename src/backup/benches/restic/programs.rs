@@ -142,6 +142,7 @@ pub async fn restore(shop: &Shop, store: &S3Store, root: &Path) -> Measured {
         namespace: "acme".to_owned(),
         name: "bol".to_owned(),
         sites: vec![SiteStore { site: Site::OnSite, store: store.clone() }],
+        left_out: Vec::new(),
         choice: Choice::Newest,
         public_key: shop.public_key(),
         retention: retention(),

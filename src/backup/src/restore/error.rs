@@ -33,6 +33,14 @@ pub enum RestoreError {
     NoBackup,
     #[snafu(display("there is no backup {asked}; the newest are {there}"))]
     NotFound { asked: String, there: String },
+    #[snafu(display(
+        "{source}; it may be at the {site} store, which can't be used: the connection's condition of it says why"
+    ))]
+    LeftOut {
+        site: Site,
+        #[snafu(source(from(RestoreError, Box::new)))]
+        source: Box<RestoreError>,
+    },
     #[snafu(display("{problem}"))]
     Damaged { problem: String },
     #[snafu(display(
@@ -97,6 +105,7 @@ impl RestoreError {
             Self::Store { source, .. } => source.reason(),
             Self::NoBackup => Reason::NoBackup,
             Self::NotFound { .. } => Reason::BackupNotFound,
+            Self::LeftOut { .. } => Reason::SiteLeftOut,
             Self::ErasuresMissing { .. } => Reason::TooManyErasures,
             Self::Damaged { .. } => Reason::BackupDamaged,
             Self::Import { source } => of_import(source),

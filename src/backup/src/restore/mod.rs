@@ -100,7 +100,7 @@ impl<'a> Job<'a> {
             ensure!(self.config.replace, InUseSnafu { path: self.volume.database() });
         }
         if candidates.is_empty() {
-            return Err(away.unwrap_or_else(|| nothing(&listed, &self.config.choice, now)));
+            return Err(away.unwrap_or_else(|| self.nothing(&listed, now)));
         }
         let journal = self.journal()?;
         self.passed.extend(away.map(|error| error.to_string()));
@@ -128,6 +128,16 @@ impl<'a> Job<'a> {
         match away {
             Some(error) if listed.is_empty() => Err(error),
             away => Ok((listed, away)),
+        }
+    }
+
+    fn nothing(&self, listed: &[Listed], now: Timestamp) -> RestoreError {
+        let nothing = nothing(listed, &self.config.choice, now);
+        match (nothing, self.config.left_out.first()) {
+            (nothing @ (RestoreError::NoBackup | RestoreError::NotFound { .. }), Some(site)) => {
+                RestoreError::LeftOut { site: *site, source: Box::new(nothing) }
+            }
+            (nothing, _) => nothing,
         }
     }
 

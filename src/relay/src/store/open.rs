@@ -14,7 +14,7 @@ use super::{OtherConnectionSnafu, OtherDigestKeySnafu, Result};
 const WRITER_CACHE: u32 = 4096;
 const READER_CACHE: u32 = 512;
 /// While a database is made: room for the indexes by digest, which every order comes into at another place; of 560,000 orders they
-/// are twice as much. Half of what a Job may use.
+/// are twice as much.
 const MAKER_CACHE: u32 = 32 * 1024;
 
 pub(super) fn writer(path: &Path, key: &SecretKey) -> Result<Connection> {

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use marketrelay_api::{
     Duration, ErasureRequest, ErasureRequestSpec, SubjectDigest, erasure::Subject, key_secret, labels,
 };
+use marketrelay_audit::hex;
 use marketrelay_keyring::DIGEST_KEY_ENTRY;
 use serde::Serialize;
 use snafu::{ResultExt, Whatever};
@@ -94,7 +96,8 @@ fn digest_key(opened: &Opened) -> Secret {
     secret(metadata, &opened.namespace, entries.into())
 }
 
-/// One for each erasure, of all connections that know it, in as many parts as its digests need.
+/// One for each erasure, of all connections that know it, in as many parts as its digests need. Connections of another folder
+/// have others, and are part of the name.
 fn erasures(namespace: &str, opened: &[&Opened]) -> Vec<ErasureRequest> {
     let mut all = BTreeMap::<&str, (BTreeSet<SubjectDigest>, BTreeSet<&str>)>::new();
     for one in opened {
@@ -107,8 +110,10 @@ fn erasures(namespace: &str, opened: &[&Opened]) -> Vec<ErasureRequest> {
     let mut requests = Vec::new();
     for (uid, (subject, connections)) in all {
         let subject: Vec<_> = subject.into_iter().collect();
+        let known_by = connections.iter().copied().collect::<Vec<_>>().join(" ");
+        let known_by = hex(&digest(&SHA256, known_by.as_bytes()).as_ref()[..4]);
         for (part, digests) in subject.chunks(MOST_DIGESTS).enumerate() {
-            let name = if part == 0 { format!("recovered-{uid}") } else { format!("recovered-{uid}-{part}") };
+            let name = format!("recovered-{uid}-{known_by}-{part}");
             let spec = ErasureRequestSpec {
                 subject: Subject { digests: Some(digests.to_vec()), secret_ref: None },
                 connections: connections.iter().map(|name| (*name).to_owned()).collect(),

@@ -11,6 +11,7 @@ pub mod in_force;
 mod intact;
 mod keys;
 mod load;
+mod news;
 mod observe;
 mod restore;
 mod settle;

@@ -33,7 +33,7 @@ pub use begun::Closures;
 use decide::{Connection, Seen, Step};
 pub use ensure::ensure;
 use found::NamespaceState;
-pub use stores::{Copies, Kept, Source, Used, keep, of as store};
+pub use stores::{Copies, Kept, Source, Used, keep, of as store, with_backups_left};
 
 /// Nothing waits for this but what a watch has missed.
 const LOOK: Duration = Duration::from_mins(1);

@@ -168,6 +168,9 @@ pub fn forgotten(record: &ConnectionRecord) {
 pub async fn gave_way(context: &Context, record: &ConnectionRecord, store: &RecordStore) {
     let named = format!("{} {}", store.site, stores::address(store));
     audit(record, "StoreForgotten", Some(&named), None);
+    if !stores::may_hold(store) && store.abandoned_at.is_none() {
+        return;
+    }
     let note = format!(
         "{named} isn't purged when the account is closed, since the connection has used more stores than are remembered: delete \
          what is there"

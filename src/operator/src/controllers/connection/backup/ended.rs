@@ -24,7 +24,7 @@ const PODS_LAG: SignedDuration = SignedDuration::from_secs(10);
 /// Of a message that is shown.
 const LONGEST: usize = 1_000;
 /// What a Job may say of itself; anything else is `BackupFailed`.
-const REASONS: [Reason; 12] = [
+const REASONS: [Reason; 13] = [
     Reason::StoreUnreachable,
     Reason::StoreRefused,
     Reason::BucketNotFound,
@@ -35,6 +35,7 @@ const REASONS: [Reason; 12] = [
     Reason::ObjectLocked,
     Reason::RelayUnreachable,
     Reason::NoBackupKey,
+    Reason::KeyringInvalid,
     Reason::SnapshotFailed,
     Reason::Interrupted,
 ];

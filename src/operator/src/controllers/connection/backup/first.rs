@@ -108,7 +108,8 @@ fn due(facts: &Facts<'_>, known: &SiteBackups, site: Site, task: Task) -> Option
 
 /// What hasn't been backed up isn't drilled.
 fn first_is_due(known: &SiteBackups, task: Task, facts: &Facts<'_>) -> Option<Timestamp> {
-    let has_backup = known.last_success.is_some();
+    let gone = known.gone_at.as_ref();
+    let has_backup = known.last_success.as_ref().is_some_and(|at| gone.is_none_or(|gone| at.0 > gone.0));
     let (is_due, last) = match task {
         Task::Run => (!has_backup, &known.last_run),
         Task::Drill => (has_backup && known.drilled.is_none(), &known.last_drill),
@@ -118,7 +119,7 @@ fn first_is_due(known: &SiteBackups, task: Task, facts: &Facts<'_>) -> Option<Ti
         return None;
     }
     let Some(last) = last else { return Some(known.since.0) };
-    let (since, failed) = (known.since.0, last.finished_at.0);
+    let (since, failed) = (gone.unwrap_or(&known.since).0, last.finished_at.0);
     let wait = failed.duration_since(since).max(SOONEST);
     (facts.now.duration_since(failed) >= wait).then_some(failed)
 }
@@ -226,6 +227,8 @@ mod tests {
         }
         let done = SiteBackups { last_success: Some(seconds(at(3))), ..known(Some(60)) };
         assert_eq!(due(&done, 9_000), None);
+        let gone = SiteBackups { gone_at: Some(seconds(at(60))), ..done.clone() };
+        assert_eq!((due(&gone, 64), due(&gone, 65)), (None, Some(name(60))), "its bucket may be made again");
         let drill = |site: &SiteBackups, minute| due_of(site, (Site::OnSite, Task::Drill), &[], minute);
         assert_eq!(drill(&known(None), 5), None, "there is nothing to drill yet");
         assert_eq!(drill(&done, 5), Some(name(0)));

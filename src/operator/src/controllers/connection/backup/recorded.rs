@@ -118,7 +118,7 @@ fn was_gone(site: &SiteBackups, at: &Time) -> bool {
     site.gone_at.as_ref().is_some_and(|gone| at.0 <= gone.0)
 }
 
-/// As a new one, but for what was done there, and when it was last listed.
+/// As a new one, but for what was done there, when it was last listed, and what should have been gone then: that it is isn't proven.
 fn emptied(site: &SiteBackups, gone_at: Timestamp) -> SiteBackups {
     let known = site.clone();
     SiteBackups {
@@ -126,6 +126,7 @@ fn emptied(site: &SiteBackups, gone_at: Timestamp) -> SiteBackups {
         last_success: known.last_success,
         sequence: known.sequence,
         listed_at: known.listed_at,
+        overdue: known.overdue,
         gone_at: Some(seconds(gone_at)),
         last_run: known.last_run,
         last_prune: known.last_prune,

@@ -61,11 +61,13 @@ pub fn job(plan: &Plan<'_>, settings: &BackupSettings, wanted: &Wanted, attempt:
 /// Its configuration, which goes with it.
 pub fn config_map(plan: &Plan<'_>, wanted: &Wanted, attempt: Attempt<'_>, job: &Job) -> ConfigMap {
     let validated = plan.validated;
+    let left_out = wanted.sites().filter(|(_, store)| store.is_err()).map(|(site, _)| site);
     let config = RestoreConfig {
         connection_id: plan.id.to_owned(),
         namespace: validated.namespace.clone(),
         name: validated.name.clone(),
         sites: wanted.stores().map(|(site, store)| SiteStore { site, store: s3(plan, store) }).collect(),
+        left_out: left_out.collect(),
         choice: attempt.choice,
         public_key: attempt.public_key.to_owned(),
         chain: attempt.chain.map(str::to_owned),

@@ -27,8 +27,6 @@ pub struct Facts<'a> {
     pub is_missing: bool,
     /// There are stores, and it is known whose signature counts.
     pub is_possible: bool,
-    /// There are no other stores that it might be in.
-    pub are_all_asked: bool,
     /// Of the Job that is this attempt's.
     pub attempt: &'a Attempt,
     /// Now.
@@ -93,7 +91,7 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
     }
     match facts.attempt {
         _ if !facts.is_possible => Some(given_up(current, facts.now)),
-        Attempt::Failed(failure) if is_final(failure, is_asked, facts) => {
+        Attempt::Failed(failure) if is_final(failure, is_asked) => {
             let told = if is_asked { failed(current, failure) } else { current.clone() };
             Some(given_up(&told, facts.now))
         }
@@ -104,9 +102,9 @@ pub fn decide(facts: &Facts<'_>) -> Option<RestoreStatus> {
 
 /// Whether it isn't tried again: it would fail again, and the relay would be away for nothing; or the relay judges for itself, and
 /// says so if it still misses its own.
-fn is_final(failure: &JobResult, is_asked: bool, facts: &Facts<'_>) -> bool {
+fn is_final(failure: &JobResult, is_asked: bool) -> bool {
     let reason = failure.reason.as_deref().unwrap_or_default();
-    if is_asked { facts.are_all_asked && NOT_FOUND.contains(&reason) } else { reason == VOLUME_IN_USE }
+    if is_asked { NOT_FOUND.contains(&reason) } else { reason == VOLUME_IN_USE }
 }
 
 /// What was restored isn't asked for again; what wasn't, may be.
@@ -208,8 +206,8 @@ mod tests {
         asked: Option<&'a Restore>,
         attempt: &'a Attempt,
     ) -> Facts<'a> {
-        let (is_missing, is_possible, are_all_asked) = (false, true, true);
-        Facts { before, asked, is_missing, is_possible, are_all_asked, attempt, now: at(100) }
+        let (is_missing, is_possible) = (false, true);
+        Facts { before, asked, is_missing, is_possible, attempt, now: at(100) }
     }
 
     fn failure(second: i64) -> Attempt {
@@ -340,11 +338,9 @@ mod tests {
         let none = failure_of("NoBackup", 200);
         let ended = decide(&facts(Some(&begun), Some(&first), &none)).expect("it is told");
         assert!(refused(Some(&ended)).is_some(), "without the relay there would never be one");
-        for absent in [&not_found, &none] {
-            let elsewhere = Facts { are_all_asked: false, ..facts(Some(&begun), Some(&first), absent) };
-            let waits = decide(&elsewhere).expect("it goes on");
-            assert!(under_way(Some(&waits)).is_some(), "it may be at the site that can't be asked");
-        }
+        let elsewhere = failure_of("SiteLeftOut", 200);
+        let waits = decide(&facts(Some(&begun), Some(&first), &elsewhere)).expect("it goes on");
+        assert!(under_way(Some(&waits)).is_some(), "it may be at the site that can't be asked");
     }
 
     #[test]

@@ -32,7 +32,11 @@ use super::{
     backup::Wanted,
     children::{Children, Plan, restore as objects},
 };
-use crate::{controllers::keyring::facts::KeyringFacts, names::Names, problem::Problem};
+use crate::{
+    controllers::{keyring::facts::KeyringFacts, record},
+    names::Names,
+    problem::Problem,
+};
 use attempt::Attempt;
 use decide::{Facts, choice, due, was_taken_up};
 
@@ -49,8 +53,8 @@ pub struct Told {
     pub status: Option<RestoreStatus>,
     /// The end of the audit log that the restored database continues, if it is restored now.
     pub pinned: Option<PinnedAudit>,
-    /// There are no other stores that a backup might be in.
-    pub are_all_asked: bool,
+    /// Stores that `spec.backup` named before, and that may have backups yet.
+    pub left: Vec<String>,
 }
 
 /// Whether the relay must be at rest.
@@ -77,13 +81,11 @@ pub fn look(
     let is_given_up = audit.as_ref().is_some_and(|audit| known::is_given_up(connection, &audit.chain));
     let is_by_itself = under_way(before).is_some_and(|current| current.cause == RestoreCause::VolumeEmpty);
     let has_store = wanted.is_some_and(|wanted| wanted.stores().next().is_some());
-    let are_all_asked = wanted.is_some_and(|wanted| wanted.sites().all(|(_, store)| store.is_ok()));
     let after = decide::decide(&Facts {
         before,
         asked: connection.spec.restore.as_ref(),
         is_missing: children.pod.as_deref().is_some_and(misses_database) && !is_given_up,
         is_possible: audit.is_some() && has_store && !(is_given_up && is_by_itself),
-        are_all_asked,
         attempt: &attempt,
         now,
     });
@@ -91,7 +93,13 @@ pub fn look(
         Attempt::Restored(restored) => audit.map(|audit| report::pinned(&audit, restored, now)),
         _ => None,
     };
-    Told { status: after, pinned, are_all_asked }
+    Told { status: after, pinned, left: left(context, status) }
+}
+
+fn left(context: &Context, status: Option<&MarketplaceConnectionStatus>) -> Vec<String> {
+    let id = status.and_then(|status| status.connection_id.as_ref());
+    let record = id.and_then(|id| context.stores.records.get(&ObjectRef::new(id).within(&context.namespace)));
+    record.and_then(|record| record.status.as_ref().map(record::with_backups_left)).unwrap_or_default()
 }
 
 /// What stands in the way of a restore that is asked for.

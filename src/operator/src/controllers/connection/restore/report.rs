@@ -56,27 +56,23 @@ pub fn verdict(connection: &MarketplaceConnection, told: &Told) -> Option<Verdic
         failure.message.as_deref().unwrap_or_default(),
         due(current),
         failure.job,
-        way_out(connection, current, told.are_all_asked).unwrap_or_default()
+        way_out(connection, current, &told.left).unwrap_or_default()
     );
     Some(Verdict::new(Status::False, Reason::RestoreFailed, message))
 }
 
 /// Of a database that no backup is left of.
-fn way_out(
-    connection: &MarketplaceConnection,
-    current: &RestoreStatus,
-    are_all_asked: bool,
-) -> Option<String> {
+fn way_out(connection: &MarketplaceConnection, current: &RestoreStatus, left: &[String]) -> Option<String> {
     let reason = current.last_failure.as_ref()?.reason.as_deref();
     let chain = &connection.status.as_ref()?.audit.as_ref()?.chain;
     if current.cause != RestoreCause::VolumeEmpty || reason != Some("NoBackup") {
         return None;
     }
-    if !are_all_asked {
-        return Some(
-            ". It may be at the site that can't be asked: see conditions BackedUpOnSite and BackedUpOffSite"
-                .to_owned(),
-        );
+    if !left.is_empty() {
+        return Some(format!(
+            ". spec.backup named other stores before, which may have one: {}. Name it there again, and it is restored",
+            left.join(", ")
+        ));
     }
     let begin = labels::BEGIN_ANEW;
     let (namespace, name) = (connection.namespace().unwrap_or_default(), connection.name_any());
@@ -193,7 +189,7 @@ mod tests {
     }
 
     fn told(status: RestoreStatus) -> Told {
-        Told { status: Some(status), pinned: None, are_all_asked: true }
+        Told { status: Some(status), pinned: None, left: Vec::new() }
     }
 
     #[test]
@@ -213,18 +209,19 @@ mod tests {
         connection.status = serde_json::from_value(json!({"audit": audit})).expect("a status");
         let mut restore =
             RestoreStatus { cause: RestoreCause::VolumeEmpty, finished_at: None, ..ended(false) };
-        let mut message = |reason: &str, annotation: Option<&str>, are_all_asked| {
+        let mut message = |reason: &str, annotation: Option<&str>, left: &[&str]| {
             restore.last_failure.as_mut().expect("a failure").reason = Some(reason.to_owned());
             let annotation = annotation.map(|value| (labels::BEGIN_ANEW.to_owned(), value.to_owned()));
             connection.metadata.annotations = Some(annotation.into_iter().collect());
-            let told = Told { are_all_asked, ..told(restore.clone()) };
+            let left = left.iter().copied().map(str::to_owned).collect();
+            let told = Told { left, ..told(restore.clone()) };
             verdict(&connection, &told).expect("it is told").message
         };
-        assert!(message("NoBackup", None, true).ends_with("marketrelay.dev/begin-anew=5c1f"));
-        assert!(message("NoBackup", Some("other"), true).contains("it is other now"));
-        for (reason, are_all_asked) in [("StoreUnreachable", true), ("NoBackup", false)] {
-            assert!(!message(reason, None, are_all_asked).contains("begin-anew"), "it may be there yet");
-        }
+        assert!(message("NoBackup", None, &[]).ends_with("marketrelay.dev/begin-anew=5c1f"));
+        assert!(message("NoBackup", Some("other"), &[]).contains("it is other now"));
+        assert!(!message("SiteLeftOut", None, &[]).contains("begin-anew"), "it may be there yet");
+        let elsewhere = message("NoBackup", None, &["https://s3.example.com/old/"]);
+        assert!(elsewhere.contains("https://s3.example.com/old/") && !elsewhere.contains("begin-anew"));
     }
 
     #[test]

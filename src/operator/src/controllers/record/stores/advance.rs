@@ -151,6 +151,7 @@ pub async fn drop_credentials(
     record: &ConnectionRecord,
     stores: &[RecordStore],
 ) -> kube::Result<bool> {
+    context.copies.forget(&record.name_any());
     let are_gone = changed(context, record, |copies| secret::keep_only(copies, stores)).await?;
     Ok(are_gone || !are_remembered(context, record).await?)
 }

@@ -38,6 +38,11 @@ pub(super) fn has_backups_left(store: &RecordStore) -> bool {
         && store.backups.as_ref().is_none_or(|backups| backups.next_at.is_some())
 }
 
+/// The addresses of stores that the connection has left, and where backups may still be.
+pub fn with_backups_left(status: &ConnectionRecordStatus) -> Vec<String> {
+    status.stores.iter().filter(|store| has_backups_left(store)).map(address).collect()
+}
+
 fn is_due(store: &RecordStore, now: Timestamp) -> bool {
     let next = store.backups.as_ref().and_then(|backups| backups.next_at.as_ref());
     has_backups_left(store) && (store.prune_failure.is_some() || next.is_none_or(|next| next.0 <= now))

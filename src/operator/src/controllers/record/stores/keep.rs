@@ -61,7 +61,7 @@ impl Copies {
         copies.get(id).is_some_and(|(at, copied)| at.elapsed() < TRUSTED && copied == versions)
     }
 
-    /// The account is closed.
+    /// They aren't as they were, or the account is closed.
     pub fn forget(&self, id: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
@@ -115,6 +115,7 @@ pub async fn keep(context: &Context, id: &str, namespace: &str, used: Used) -> k
     }
     let stores = after.stores.clone();
     if after != before {
+        context.copies.forget(id);
         let written = match noted(context, &record, &used, after).await? {
             Ok(written) => written,
             Err(kept) => return Ok(kept),

@@ -93,11 +93,14 @@ pub fn named_anew(stores: &[RecordStore], named: &[String]) -> Vec<RecordStore> 
 
 fn least_needed(all: &[RecordStore], used: &[RecordStore]) -> Option<usize> {
     let is_unused = |known: &RecordStore| used.iter().all(|used| used.id != known.id);
-    let may_hold =
-        |store: &RecordStore| store.left_at.is_none() || has_backups_left(store) || has_escrow_left(store);
     let unused = all.iter().enumerate().filter(|(_, known)| is_unused(known));
     let least = unused.min_by_key(|(_, store)| (may_hold(store), store.abandoned_at.is_some()));
     least.map(|(place, _)| place)
+}
+
+/// Whether something of the connection may be in it.
+pub fn may_hold(store: &RecordStore) -> bool {
+    store.left_at.is_none() || has_backups_left(store) || has_escrow_left(store)
 }
 
 /// What Jobs told of the same store by another site or region isn't matched to what they tell now.
