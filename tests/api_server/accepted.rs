@@ -64,7 +64,7 @@ async fn connections_at_the_edges_are_accepted() {
             (
                 "backups with everything",
                 "spec: {backup: {schedule: '0,30 1-5/2 1-15,31 jan,JUN-dec mon-Fri', timeZone: America/Argentina/Buenos_Aires, suspend: true,
-                  offSite: {s3: {credentialsSecretRef: {name: a}, endpoint: 'https://[2001:db8::1]:9000/', bucket: a.b-c, region: us-east-1, prefix: a/b_c/(d)}}}}",
+                  offSite: {s3: {credentialsSecretRef: {name: a}, endpoint: 'https://[2001:db8::1]:9000/', bucket: a.b-c, region: us-east-1, prefix: a/b_c/D.e-f}}}}",
             ),
             ("an offset as a zone", "spec: {backup: {timeZone: Etc/GMT+5, onSite: {s3: {credentialsSecretRef: {name: a}}}}}"),
         ],

@@ -496,6 +496,7 @@ async fn backups_have_a_site_a_schedule_and_a_store_that_can_be() {
         ("a slash before", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, prefix: /acme}}}}", PREFIX),
         ("a slash behind", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, prefix: acme/}}}}", PREFIX),
         ("an empty word", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, prefix: a//b}}}}", PREFIX),
+        ("what isn't signed as it is", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, prefix: a(b)}}}}", PREFIX),
         ("the folder above", "spec: {backup: {onSite: {s3: {credentialsSecretRef: {name: a}, prefix: a/../b}}}}", PREFIX),
     ])
     .await;

@@ -16,10 +16,8 @@ const CALM: [Reason; 7] = [
     Reason::Closing,
     Reason::Closed,
 ];
-/// Ready is False when one of the sites' is: of a new reason there is one event.
-const BESIDE_READY: [ConditionType; 6] = [
-    ConditionType::RetentionEnforced,
-    ConditionType::AuditIntact,
+/// Of backups and drills.
+const OF_SITES: [ConditionType; 4] = [
     ConditionType::BackedUpOnSite,
     ConditionType::BackedUpOffSite,
     ConditionType::DrilledOnSite,
@@ -41,7 +39,9 @@ pub fn events(
     };
     let ready = changed(ConditionType::Ready);
     let told = ready.map(|(_, new)| new.reason.as_str());
-    let beside = BESIDE_READY.into_iter().filter_map(|kind| {
+    let others = [ConditionType::RetentionEnforced, ConditionType::AuditIntact].into_iter().chain(OF_SITES);
+    // Ready is False when one of a site's is: of a new reason there is one event.
+    let beside = others.filter_map(|kind| {
         let change = changed(kind).filter(|change| is_news(kind, *change))?;
         (told != Some(change.1.reason.as_str())).then_some(change)
     });
@@ -58,7 +58,9 @@ fn is_news(kind: ConditionType, (old, new): Change<'_>) -> bool {
     let fails = |one: &Condition| {
         one.status == "False" || kind == ConditionType::RetentionEnforced && is(one, Reason::DeliveriesAtRisk)
     };
-    let is_first = || new.status == "True" && old.is_some_and(|old| is(old, Reason::FirstRun));
+    let is_first = || {
+        OF_SITES.contains(&kind) && new.status == "True" && old.is_some_and(|old| is(old, Reason::FirstRun))
+    };
     fails(new) || old.is_some_and(fails) || is_first()
 }
 
@@ -135,6 +137,8 @@ mod tests {
         assert_eq!(told(Some(&drilled), &drilled), [""; 0]);
         let suspended = [before[0], (BACKED_UP, Status::Unknown, Reason::BackupsSuspended), drilled[2]];
         assert_eq!(told(Some(&suspended), &drilled), [""; 0], "as somebody wants it");
+        let enforced = [(ENFORCED, Status::True, Reason::Enforced)];
+        assert_eq!(told(Some(&[(ENFORCED, Status::Unknown, Reason::FirstRun)]), &enforced), [""; 0]);
     }
 
     #[test]
