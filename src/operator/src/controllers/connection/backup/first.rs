@@ -17,7 +17,7 @@ use kube::{
 };
 use marketrelay_api::{
     backup::Site,
-    connection::{Backups, SiteBackups},
+    connection::{Backups, JobResult, SiteBackups},
     labels,
     relay::HoldUse,
 };
@@ -132,9 +132,13 @@ fn escrow_is_due(keys: &PartialObjectMeta<Secret>, known: &SiteBackups, now: Tim
     if known.escrowed.as_ref().is_some_and(|escrowed| escrowed.fingerprint == *fingerprint) {
         return None;
     }
-    // One that ended before has not seen these.
-    let last = known.last_escrow.as_ref().map(|last| last.finished_at.0).filter(|ended| *ended >= since);
-    let Some(last) = last else { return of_store(fingerprint, known).get(..SHOWN).map(str::to_owned) };
+    let first = of_store(fingerprint, known).get(..SHOWN).map(str::to_owned)?;
+    // One that ended before has not seen these, nor has one that began before and has escrowed others.
+    let has_seen = |last: &&JobResult| {
+        last.finished_at.0 >= since && (last.reason.is_some() || last.job.ends_with(&first))
+    };
+    let last = known.last_escrow.as_ref().filter(has_seen).map(|last| last.finished_at.0);
+    let Some(last) = last else { return Some(first) };
     (now.duration_since(last) >= SOONEST).then(|| format!("f{}", last.as_second()))
 }
 
@@ -174,7 +178,7 @@ fn job(cron_job: &Arc<CronJob>, attempt: &str) -> Option<Job> {
 
 #[cfg(test)]
 mod tests {
-    use marketrelay_api::connection::{EscrowedKeys, JobResult};
+    use marketrelay_api::connection::EscrowedKeys;
 
     use super::*;
     use crate::{
@@ -272,6 +276,14 @@ mod tests {
         assert_eq!(due(&last(9), 10), first, "that one had others");
         assert_eq!(due(&last(11), 15), None);
         assert_eq!(due(&last(11), 16), Some(name(11)));
+        let done = |job: &str| {
+            let result =
+                JobResult { job: job.to_owned(), reason: None, ..last(11).last_escrow.expect("one") };
+            SiteBackups { last_escrow: Some(result), ..known(None) }
+        };
+        assert_eq!(due(&done("bol-off-escrow-0123456789"), 11), first, "it began before these were there");
+        let own = format!("bol-off-escrow-{}", first.as_deref().expect("a name"));
+        assert_eq!((due(&done(&own), 15), due(&done(&own), 16)), (None, Some(name(11))));
         let escrowed = |fingerprint: &str| {
             let keys =
                 EscrowedKeys { fingerprint: fingerprint.to_owned(), at: seconds(at(9)), old_versions: 0 };
