@@ -1,19 +1,24 @@
 //! `cargo xtask test`: every tier, one closing line.
 
 use std::{
+    ffi::OsStr,
     io::{BufRead, BufReader},
+    panic::resume_unwind,
     process::{Command, Stdio},
     thread,
     time::Instant,
 };
 
+use serde::Deserialize;
 use snafu::{ResultExt, ensure_whatever};
 
 use crate::{
     cluster, deny, e2e, generate, paths,
     progress::{seconds, step},
-    run::{Result, inherit},
+    run::{Result, inherit, output},
 };
+
+const API_SERVER: &str = "api_server";
 
 #[derive(Default)]
 struct Counts {
@@ -29,7 +34,7 @@ pub fn run() -> Result<()> {
         scope.spawn(|| drop(cluster::prefetch()));
         checks(&mut counts);
         step("tests of all crates");
-        counts.count("tests of all crates", cargo_test());
+        counts.count("tests of all crates", tests_of_crates());
         step("tests on a whole cluster");
         counts.count("tests on a whole cluster", e2e::tests(None, false));
     });
@@ -80,9 +85,55 @@ fn cargo(words: &[&str]) -> Result<()> {
     result
 }
 
-fn cargo_test() -> Result<(u64, u64)> {
+/// Those of the API server wait more than they work: all others are beside them.
+fn tests_of_crates() -> Result<(u64, u64)> {
+    cargo(&["test", "--workspace", "--no-run", "--quiet"])?;
+    let named = test_targets()?.into_iter().filter(|name| name != API_SERVER);
+    let named = named.flat_map(|name| ["--test".to_owned(), name]);
+    let others: Vec<_> = ["--lib", "--bins"].into_iter().map(str::to_owned).chain(named).collect();
+    let results = thread::scope(|scope| {
+        let api_server = scope.spawn(|| cargo_test(&["--test", API_SERVER], "api server  "));
+        let (others, docs) = (cargo_test(&others, ""), cargo_test(&["--doc"], ""));
+        [api_server.join().unwrap_or_else(|panic| resume_unwind(panic)), others, docs]
+    });
+    results.into_iter().try_fold((0, 0), |(passed, failed), result| {
+        let (more_passed, more_failed) = result?;
+        Ok((passed + more_passed, failed + more_failed))
+    })
+}
+
+fn cargo_test(which: &[impl AsRef<OsStr>], label: &str) -> Result<(u64, u64)> {
     let mut command = Command::new(env!("CARGO"));
-    harness(command.args(["test", "--workspace", "--no-fail-fast"]), "")
+    harness(command.args(["test", "--workspace", "--no-fail-fast"]).args(which), label)
+}
+
+/// Those that `cargo test` runs by itself.
+fn test_targets() -> Result<Vec<String>> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(paths::checkout());
+    let metadata = output(&mut command)?;
+    targets(&metadata).whatever_context("cargo metadata says something else than it did")
+}
+
+fn targets(metadata: &str) -> serde_json::Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        targets: Vec<Target>,
+    }
+    #[derive(Deserialize)]
+    struct Target {
+        name: String,
+        kind: Vec<String>,
+        test: bool,
+    }
+    let Metadata { packages } = serde_json::from_str(metadata)?;
+    let all = packages.into_iter().flat_map(|package| package.targets);
+    let tests = all.filter(|target| target.test && target.kind == ["test"]);
+    Ok(tests.map(|target| target.name).collect())
 }
 
 /// Runs test harnesses, shows what they print as it comes, each line after a label, and counts what they report. A crate that
@@ -117,6 +168,16 @@ fn counted(output: &str) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_test_that_cargo_runs_is_named_and_no_other() {
+        let target = |name: &str, kind: &str, test: bool| {
+            format!(r#"{{"name": "{name}", "kind": ["{kind}"], "test": {test}}}"#)
+        };
+        let all = [target("relay", "test", true), target("e2e", "test", false), target("lib", "lib", true)];
+        let metadata = format!(r#"{{"packages": [{{"targets": [{}]}}]}}"#, all.join(", "));
+        assert_eq!(targets(&metadata).expect("metadata"), ["relay"]);
+    }
 
     #[test]
     fn results_of_all_harnesses_are_summed() {
