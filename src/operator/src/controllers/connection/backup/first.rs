@@ -72,8 +72,9 @@ pub async fn begin(client: &Client, facts: &Facts<'_>) -> Result<(), Problem> {
         if facts.before.and_then(|before| since(before, site)) != since(facts.backups, site) {
             continue;
         }
-        let attempt = facts.backups.site(site).and_then(|known| due(facts, known, site, task));
-        let cron_job = existing.cron_jobs.get(&(site, task));
+        let Some(known) = facts.backups.site(site) else { continue };
+        let attempt = due(facts, known, site, task);
+        let cron_job = existing.cron_jobs.get(&(site, task)).filter(|cron_job| is_of(cron_job, known));
         let Some((attempt, cron_job)) = attempt.zip(cron_job) else { continue };
         let Some(job) = job(cron_job, &attempt) else { continue };
         let api = Api::<Job>::namespaced(client.clone(), &cron_job.namespace().unwrap_or_default());
@@ -145,6 +146,13 @@ fn escrow_is_due(keys: &PartialObjectMeta<Secret>, known: &SiteBackups, now: Tim
 /// Where the same keys were escrowed in another store, the Job that did it may be there yet.
 fn of_store(fingerprint: &str, known: &SiteBackups) -> String {
     hash(format!("{fingerprint} {} {}", known.store, known.since.0).as_bytes())
+}
+
+/// Whether it works with that store: one that was seen before it was changed would have its Job work with the store of before.
+fn is_of(cron_job: &CronJob, known: &SiteBackups) -> bool {
+    let template = cron_job.spec.as_ref().and_then(|spec| spec.job_template.metadata.as_ref());
+    let annotations = template.and_then(|metadata| metadata.annotations.as_ref());
+    annotations.and_then(|annotations| annotations.get(labels::PLACE)) == Some(&known.store)
 }
 
 /// As `kubectl create job --from=cronjob/NAME` makes it.
