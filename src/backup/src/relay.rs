@@ -71,7 +71,7 @@ impl RelayError {
             Self::Container { source } => *source == ContainerError::CutShort,
             Self::Status { status, .. } => *status >= 500,
             // The keyring that is mounted follows the operator's by a minute or two.
-            Self::Refused { reason, .. } => reason == "SnapshotRunning" || reason == "NoBackupKey",
+            Self::Refused { reason, .. } => ["SnapshotRunning", "NoBackupKey"].contains(&reason.as_str()),
             Self::Identity { .. } | Self::Snapshot { .. } => false,
         }
     }
